@@ -1,0 +1,1 @@
+"""Segmentation and transition models: numpy in, numpy out."""

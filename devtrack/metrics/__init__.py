@@ -1,0 +1,1 @@
+"""Metrics: what is measured on a snapshot, one file per family."""

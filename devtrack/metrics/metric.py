@@ -1,0 +1,61 @@
+"""The protocol that every metric follows, and what a metric gets to see.
+
+A metric is an object with a ``name`` and a method ``compute(subject)`` that yields rows::
+
+    class DeadUnits:
+        name = "dead_units"
+
+        def compute(self, subject):
+            for site, activation in my_activations(subject.model, subject.batches[0]):
+                yield Row("dead_units", float((activation <= 0).all(0).float().mean()), site=site)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import nn
+
+from devtrack.rows import Record
+
+LossFunction = Callable[[nn.Module, Any], torch.Tensor]
+"""Maps (model, batch) to a scalar mean loss, or to per-sample losses of shape (batch,)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One snapshot as a metric sees it. Nothing here is the training's own object.
+
+    Args:
+        model: A private copy with the snapshot's weights, in eval mode; a metric may do with it
+            what it likes, weights and modes are put back before the next metric.
+        step: Optimizer steps completed.
+        batches: The run's fixed evaluation batches, on the model's device, the same at every
+            snapshot. Empty when the run has no data.
+        loss: The training objective as a function of (model, batch).
+        generator: Seeded by (run seed, metric name, step) on the model's device: the only source
+            of randomness that a metric needs.
+    """
+
+    model: nn.Module
+    step: int
+    batches: Sequence[Any]
+    loss: LossFunction
+    generator: torch.Generator
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """Anything with a name and a ``compute``."""
+
+    @property
+    def name(self) -> str:
+        """Unique within a tracker; the prefix or the whole of the rows' ``metric``."""
+        ...
+
+    def compute(self, subject: Subject) -> Iterable[Record]:
+        """Yield the records of one snapshot. May raise: the error becomes a failed row."""
+        ...

@@ -1,0 +1,1 @@
+"""Sampling chains around a fixed point of the weights."""

@@ -1,0 +1,211 @@
+"""Which steps to observe. A schedule knows integers only.
+
+A schedule is *crossed*, not equalled: with gradient accumulation or several optimizers the step
+counter stands still or jumps, so an observation is due as soon as the counter has passed a
+scheduled step (``due``), and once only.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from devtrack.errors import ConfigError
+
+
+@runtime_checkable
+class Schedule(Protocol):
+    """A set of steps, ascending, possibly without end."""
+
+    def steps(self, total: int | None) -> Iterator[int]:
+        """Yield the scheduled steps in ascending order, without repeats.
+
+        Args:
+            total: Number of steps the training is planned for; None when it is not known.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class LogSpaced:
+    """Steps at equal ratios: dense early, when structure forms fast, sparse late.
+
+    The rate is fixed by ``num`` points between ``first`` and ``last``; past ``last`` the same rate
+    goes on, so a training that is prolonged keeps being observed.
+
+    Args:
+        num: Points between ``first`` and ``last``, both included; small steps that round to the
+            same integer are taken once, so that fewer may result.
+        first: First step after 0.
+        last: Last step; the training's planned total if None, and 10 000 if that is unknown too.
+    """
+
+    num: int = 100
+    first: int = 1
+    last: int | None = None
+
+    def __post_init__(self) -> None:
+        _require_at_least("num", self.num, 2)
+        _require_at_least("first", self.first, 1)
+        if self.last is not None:
+            _require_at_least("last", self.last, self.first + 1)
+
+    def steps(self, total: int | None) -> Iterator[int]:
+        """Yield round(first · ratio^k) without repeats, without end."""
+        last = self.last or total or 10_000
+        log_ratio = np.log(max(last, self.first + 1) / self.first) / (self.num - 1)
+        previous, k = 0, 0
+        while True:
+            step = round(self.first * float(np.exp(log_ratio * k)))
+            if step > previous:
+                yield step
+                previous = step
+            k += 1
+
+
+@dataclass(frozen=True)
+class Every:
+    """Every ``n``-th step.
+
+    Args:
+        n: Steps between two observations.
+    """
+
+    n: int
+
+    def __post_init__(self) -> None:
+        _require_at_least("n", self.n, 1)
+
+    def steps(self, total: int | None) -> Iterator[int]:
+        """Yield n, 2n, 3n, … without end."""
+        step = self.n
+        while True:
+            yield step
+            step += self.n
+
+
+@dataclass(frozen=True)
+class At:
+    """The given steps.
+
+    Args:
+        at: Steps in any order.
+    """
+
+    at: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        for step in self.at:
+            _require_at_least("at", step, 0)
+
+    def steps(self, total: int | None) -> Iterator[int]:
+        """Yield the given steps in ascending order."""
+        yield from sorted(set(self.at))
+
+
+@dataclass(frozen=True)
+class Union:
+    """Every step that any of the schedules names.
+
+    Args:
+        schedules: The schedules to merge.
+    """
+
+    schedules: tuple[Schedule, ...]
+
+    def steps(self, total: int | None) -> Iterator[int]:
+        """Yield the merged steps in ascending order."""
+        previous = -1
+        for step in heapq.merge(*(schedule.steps(total) for schedule in self.schedules)):
+            if step > previous:
+                yield step
+                previous = step
+
+
+def log_spaced(num: int = 100, *, first: int = 1, last: int | None = None) -> LogSpaced:
+    """Return ``num`` steps at equal ratios from ``first`` to ``last`` (see ``LogSpaced``).
+
+    Example:
+        >>> preview(log_spaced(5), total=1000)
+        [1, 6, 32, 178, 1000]
+    """
+    return LogSpaced(num, first, last)
+
+
+def every(n: int) -> Every:
+    """Return every ``n``-th step.
+
+    Example:
+        >>> preview(every(250), total=1000)
+        [250, 500, 750, 1000]
+    """
+    return Every(n)
+
+
+def at(steps: Iterable[int]) -> At:
+    """Return exactly these steps.
+
+    Example:
+        >>> preview(at([10, 3]), total=1000)
+        [3, 10]
+    """
+    return At(tuple(steps))
+
+
+def union(*schedules: Schedule) -> Union:
+    """Return every step that any of ``schedules`` names.
+
+    Example:
+        >>> preview(union(every(400), at([5])), total=1000)
+        [5, 400, 800]
+    """
+    return Union(schedules)
+
+
+def preview(schedule: Schedule, *, total: int) -> list[int]:
+    """Return the steps of ``schedule`` up to and including ``total``."""
+    return list(takewhile(lambda step: step <= total, schedule.steps(total)))
+
+
+class Cursor:
+    """Walks along a schedule with the training.
+
+    Args:
+        schedule: The steps to cross.
+        total: Planned number of steps, or None.
+        start: Steps up to and including this one count as observed already (a resumed run).
+    """
+
+    def __init__(self, schedule: Schedule, *, total: int | None = None, start: int = -1) -> None:
+        self._pending = schedule.steps(total)
+        self._next: int | None = next(self._pending, None)
+        self._pass(start)
+
+    def due(self, step: int) -> bool:
+        """Say whether a scheduled step was crossed since the last call, and move on.
+
+        Example:
+            >>> cursor = Cursor(every(10))
+            >>> [step for step in (9, 10, 10, 25, 29, 31) if cursor.due(step)]
+            [10, 25, 31]
+        """
+        crossed = self._next is not None and self._next <= step
+        self._pass(step)
+        return crossed
+
+    def _pass(self, step: int) -> None:
+        while self._next is not None and self._next <= step:
+            self._next = next(self._pending, None)
+
+
+def _require_at_least(name: str, value: int, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ConfigError(
+            f"{name}={value!r}: must be an integer of at least {least}. "
+            f"Pass {name}={least} or more."
+        )

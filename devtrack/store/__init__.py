@@ -1,0 +1,1 @@
+"""The store: append-only Parquet segments, read through DuckDB."""
