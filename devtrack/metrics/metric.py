@@ -12,13 +12,15 @@ A metric is an object with a ``name`` and a method ``compute(subject)`` that yie
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import nn
 
+from devtrack.batches import fixed_batches, to_device
+from devtrack.errors import DataError
 from devtrack.rows import Record
 
 LossFunction = Callable[[nn.Module, Any], torch.Tensor]
@@ -38,6 +40,7 @@ class Subject:
         loss: The training objective as a function of (model, batch).
         generator: Seeded by (run seed, metric name, step) on the model's device: the only source
             of randomness that a metric needs.
+        chosen: Batches of metrics' own data, kept over the run (see ``batches_of``).
     """
 
     model: nn.Module
@@ -45,6 +48,27 @@ class Subject:
     batches: Sequence[Any]
     loss: LossFunction
     generator: torch.Generator
+    chosen: MutableMapping[int, Any] = field(default_factory=dict)
+
+    def batches_of(self, data: Any = None) -> list[Any]:
+        """Return the batches of a metric's own ``data``, or the run's if that is None.
+
+        They are chosen at the first snapshot and stay the same for the run.
+
+        Raises:
+            DataError: If there are none.
+        """
+        if data is None:
+            if not self.batches:
+                raise DataError(
+                    "no data: the run has no fixed batches. Pass data= to the metric or to the "
+                    "tracker."
+                )
+            return list(self.batches)
+        if id(data) not in self.chosen:  # the entry holds on to data, so that its id stays its own
+            batches = to_device(fixed_batches(data), self.generator.device)
+            self.chosen[id(data)] = (data, batches)
+        return self.chosen[id(data)][1]
 
 
 @runtime_checkable

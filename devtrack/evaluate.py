@@ -1,0 +1,148 @@
+"""A metric set on one snapshot -> records. A failing metric is a row, not a crash.
+
+A live training and a replay of old checkpoints both come through here.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+import zlib
+from collections.abc import Callable, MutableMapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from devtrack import snapshots
+from devtrack.errors import MetricError
+from devtrack.isolation import isolated
+from devtrack.metrics.metric import LossFunction, Metric, Subject
+from devtrack.rows import ChainTrace, Event, Record, Row, SnapshotRecord, Status
+
+
+class Evaluation(NamedTuple):
+    """What one snapshot yielded.
+
+    Attributes:
+        records: In the order of the metrics.
+        elapsed_s: Seconds per metric, by name.
+    """
+
+    records: list[Record]
+    elapsed_s: dict[str, float]
+
+
+def private_copy(module: nn.Module) -> nn.Module:
+    """Return a deep copy that metrics may use as they like.
+
+    It has no Trainer (``LightningModule.__getstate__`` drops it), its ``log`` and ``log_dict`` do
+    nothing, and it shares no memory with ``module``.
+
+    Raises:
+        MetricError: If an attribute of the module cannot be copied.
+    """
+    try:
+        twin = copy.deepcopy(module)
+    except Exception as error:  # any attribute of the user's may refuse, in any way
+        raise MetricError(
+            f"{type(module).__name__} cannot be copied ({error}): devtrack measures a private copy."
+            f" Leave the attribute out in __getstate__, or create it in on_train_start."
+        ) from error
+    for name in ("log", "log_dict"):
+        if hasattr(twin, name):
+            object.__setattr__(twin, name, _no_log)
+    return twin
+
+
+def evaluate(
+    metrics: Sequence[Metric],
+    *,
+    model: nn.Module,
+    tensors: snapshots.Tensors,
+    step: int,
+    batches: Sequence[Any],
+    loss: LossFunction,
+    seed: int = 0,
+    chosen: MutableMapping[int, Any] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Evaluation:
+    """Compute ``metrics`` on one snapshot, isolated from everything else in the process.
+
+    Args:
+        metrics: Each gets the snapshot's weights afresh, so that none sees what another left.
+        model: From ``private_copy``; overwritten.
+        tensors: The snapshot's weights.
+        step: Optimizer steps completed.
+        batches: The run's fixed batches, on the model's device.
+        loss: The training objective.
+        seed: With the metric's name and the step it seeds ``Subject.generator``, so that a
+            measurement can be repeated to the bit and errors at different steps are independent.
+        chosen: Where batches of the metrics' own data are kept; pass the same mapping for every
+            snapshot of a run, so that the data stay the same.
+        clock: Seconds; measures the cost.
+    """
+    chosen = {} if chosen is None else chosen
+    records: list[Record] = []
+    elapsed_s: dict[str, float] = {}
+    for metric in metrics:
+        start = clock()
+        own_seed = _seed(seed, metric.name, step)
+        with isolated(seed=own_seed):
+            generator = torch.Generator(_device(model)).manual_seed(own_seed)
+            subject = Subject(model, step, batches, loss, generator, chosen)
+            records += _compute(metric, subject, tensors)
+        elapsed_s[metric.name] = clock() - start
+    return Evaluation(records, elapsed_s)
+
+
+def _compute(metric: Metric, subject: Subject, tensors: snapshots.Tensors) -> list[Record]:
+    records: list[Record] = []
+    try:
+        _reset(subject.model, tensors)
+        with torch.enable_grad():
+            records.extend(_checked(record, metric) for record in metric.compute(subject))
+    except Exception as error:  # noqa: BLE001 - a user's metric may fail in any way: it is data
+        records.append(failed_row(metric.name, error))
+    return records
+
+
+def failed_row(metric: str, error: BaseException) -> Row:
+    """Return the row that stands for a number that could not be computed."""
+    text = f"{type(error).__name__}: {error}"
+    return Row(metric, math.nan, status=Status.FAILED, attrs={"error": text})
+
+
+def _reset(model: nn.Module, tensors: snapshots.Tensors) -> None:
+    snapshots.load_into(model, tensors)
+    model.eval()
+    model.zero_grad(set_to_none=True)
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
+
+
+def _seed(seed: int, name: str, step: int) -> int:
+    return zlib.crc32(f"{seed}/{name}/{step}".encode())  # not hash(): the same in every process
+
+
+def _checked(record: Any, metric: Metric) -> Record:
+    if isinstance(record, ChainTrace | Event | SnapshotRecord):
+        return record
+    if not isinstance(record, Row):
+        raise MetricError(
+            f"metric {metric.name!r} yielded {type(record).__name__}: must yield Row objects. "
+            f"Write `yield Row({metric.name!r}, value)`."
+        )
+    row = replace(record, value=float(record.value), se=float(record.se))
+    if row.status is not Status.FAILED and not math.isfinite(row.value):
+        attrs = {**row.attrs, "error": f"value is {row.value}"}
+        return replace(row, value=math.nan, status=Status.FAILED, attrs=attrs)
+    return row
+
+
+def _no_log(*args: Any, **kwargs: Any) -> None:
+    """Stand in for LightningModule.log on a copy."""

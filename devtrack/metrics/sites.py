@@ -1,0 +1,58 @@
+"""Sites: module paths with globs, and the activations taken there."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from fnmatch import fnmatchcase
+
+import torch
+from torch import nn
+
+from devtrack.errors import MetricError
+
+
+def matching_modules(model: nn.Module, globs: Sequence[str]) -> list[tuple[str, nn.Module]]:
+    """Return the modules whose path matches one of ``globs``, in the model's order.
+
+    Raises:
+        MetricError: If a glob matches nothing; names the nearest paths.
+    """
+    modules = {path: module for path, module in model.named_modules() if path}
+    for glob in globs:
+        if not any(fnmatchcase(path, glob) for path in modules):
+            near = difflib.get_close_matches(glob, modules, n=3, cutoff=0.3) or list(modules)[:3]
+            raise MetricError(
+                f"site {glob!r}: no module has this path. Near ones: {', '.join(near)}. "
+                f"`model.named_modules()` lists all {len(modules)}."
+            )
+    return [
+        (path, module)
+        for path, module in modules.items()
+        if any(fnmatchcase(path, glob) for glob in globs)
+    ]
+
+
+@contextmanager
+def captured(model: nn.Module, globs: Sequence[str]) -> Iterator[dict[str, torch.Tensor]]:
+    """Collect the outputs of the matching modules during the block; a second call overwrites.
+
+    Yields:
+        Site to output, detached; the first tensor of an output that is a tuple. Filled by the
+        forward passes in the block.
+    """
+    outputs: dict[str, torch.Tensor] = {}
+
+    def keep(site: str):
+        def hook(module: nn.Module, args: object, output: object) -> None:
+            first = output[0] if isinstance(output, tuple | list) else output
+            if isinstance(first, torch.Tensor):
+                outputs[site] = first.detach()
+
+        return hook
+
+    with ExitStack() as stack:
+        for site, module in matching_modules(model, globs):
+            stack.callback(module.register_forward_hook(keep(site)).remove)
+        yield outputs
