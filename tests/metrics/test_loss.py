@@ -1,0 +1,64 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from devtrack.metrics.loss import Loss
+from devtrack.metrics.metric import Subject
+
+
+def subject(batches, loss=lambda model, batch: ((model(batch[0]) - batch[1]) ** 2).mean()):
+    model = nn.Linear(3, 1).double()
+    return Subject(model, 0, batches, loss, torch.Generator())
+
+
+def _data(count, seed=0):
+    rng = torch.Generator().manual_seed(seed)
+    options = {"generator": rng, "dtype": torch.float64}
+    return torch.randn(count, 3, **options), torch.randn(count, 1, **options)
+
+
+@pytest.mark.parametrize("num_batches", [1, 4])
+def test_the_mean_is_that_of_the_whole(num_batches):
+    x, y = _data(64)
+    parts = list(zip(x.chunk(num_batches), y.chunk(num_batches), strict=True))
+    s = subject(parts)
+    (row,) = Loss().compute(s)
+    assert row.value == pytest.approx(float(((s.model(x) - y) ** 2).mean().detach()), rel=1e-12)
+
+
+def test_unequal_groups_are_weighed():
+    x, y = _data(37)
+    s = subject([(x, y)])
+    (row,) = Loss(num_groups=5).compute(s)
+    assert row.value == pytest.approx(float(((s.model(x) - y) ** 2).mean().detach()), rel=1e-12)
+
+
+def test_the_standard_error_is_that_of_repeated_samples():
+    """Planted truth: the spread of the loss over fresh data sets, within its own sampling error."""
+    model = subject([]).model
+    values, errors = [], []
+    for seed in range(300):
+        s = subject([_data(64, seed)])
+        s.model.load_state_dict(model.state_dict())
+        (row,) = Loss().compute(s)
+        values.append(row.value)
+        errors.append(row.se)
+    # 300 draws: the spread is known to 1/sqrt(600) = 4 %; three of those
+    assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(np.std(values), rel=0.12)
+
+
+def test_a_single_sample_has_no_standard_error():
+    (row,) = Loss().compute(subject([_data(1)]))
+    assert math.isnan(row.se)
+
+
+def test_own_data_are_chosen_once():
+    s = subject([])
+    loss = Loss(name="test_loss", data=_data(2000))
+    (first,), (second,) = loss.compute(s), loss.compute(s)
+    assert first == second
+    assert len(s.batches_of(loss.data)[0][0]) == 1024
+    assert s.batches_of(loss.data) is s.batches_of(loss.data)

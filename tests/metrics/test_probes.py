@@ -1,0 +1,103 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from torch import nn
+
+from devtrack.errors import ConfigError, MetricError
+from devtrack.metrics.metric import Subject
+from devtrack.metrics.probes import LinearProbe
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Identity()
+        self.unused = nn.Identity()
+
+    def forward(self, x):
+        return self.features(x)
+
+
+def _subject(x, y, groups=None):
+    batch = (x, y) if groups is None else (x, y, groups)
+    return Subject(Net(), 0, [batch], lambda m, b: m(b[0]).mean(), torch.Generator())
+
+
+def _values(subject, **options):
+    options = {"site": "features", "target": lambda b: b[1], "name": "p"} | options
+    return {r.metric.split(".")[-1]: r for r in LinearProbe(**options).compute(subject)}
+
+
+def _planted(count=400, signal=3.0, seed=0):
+    rng = torch.Generator().manual_seed(seed)
+    y = torch.randint(0, 2, (count,), generator=rng)
+    x = torch.randn(count, 5, generator=rng)
+    x[:, 0] += signal * y
+    return x, y
+
+
+def test_a_planted_direction_is_read_and_the_control_is_chance():
+    rows = _values(_subject(*_planted()))
+    # d' = 3: the best possible accuracy is Phi(1.5) = .933
+    assert abs(rows["accuracy"].value - 0.933) < 3 * rows["accuracy"].se
+    assert abs(rows["control_accuracy"].value - 0.5) < 3 * rows["control_accuracy"].se
+    difference = rows["accuracy"].value - rows["control_accuracy"].value
+    assert rows["selectivity"].value == pytest.approx(difference)
+
+
+def test_without_signal_there_is_no_selectivity():
+    rows = _values(_subject(*_planted(signal=0.0)))
+    assert abs(rows["selectivity"].value) < 3 * rows["selectivity"].se
+
+
+def test_it_is_the_logistic_regression_of_scikit_learn():
+    x, y = _planted(signal=1.0)
+    mask = np.zeros(400, dtype=bool)
+    mask[np.random.default_rng(0).permutation(400)[:200]] = True
+    scaler = StandardScaler().fit(x[mask])
+    oracle = LogisticRegression(tol=1e-8, max_iter=10_000).fit(scaler.transform(x[mask]), y[mask])
+    expected = oracle.score(scaler.transform(x[~mask]), y[~mask])
+    assert _values(_subject(x, y))["accuracy"].value == pytest.approx(expected, abs=1 / 200)
+
+
+def test_groups_let_the_control_be_memorised():
+    """Hewitt & Liang's point: with few word types, a probe learns any labels of theirs."""
+    groups = torch.arange(400) % 4
+    x = torch.nn.functional.one_hot(groups, 4).float()
+    y = torch.randint(0, 2, (400,), generator=torch.Generator().manual_seed(0))
+    rows = _values(_subject(x, y, groups), control_group=lambda b: b[2])
+    assert rows["control_accuracy"].value == 1.0
+    assert 0 < rows["control_accuracy"].se < 0.02
+
+
+def test_positions_are_samples_of_their_own():
+    x, y = _planted()
+    rows = _values(_subject(x.reshape(40, 10, 5), y.reshape(40, 10)))
+    assert rows["accuracy"].attrs["n_test"] == 200
+    assert rows["accuracy"].value > 0.85
+
+
+def test_the_score_is_the_same_each_time():
+    subject = _subject(*_planted())
+    assert _values(subject) == _values(subject)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"site": "feature"}, "site 'feature'.*Near ones: features"),
+        ({"site": "unused"}, "the loss never calls this module"),
+        ({"target": lambda b: b[1][:3]}, r"target of shape \(3,\).*one label per sample"),
+        ({"target": lambda b: torch.zeros_like(b[1])}, "at least 2 classes"),
+    ],
+)
+def test_errors_say_given_allowed_next(options, message):
+    with pytest.raises(MetricError, match=message):
+        _values(_subject(*_planted()), **options)
+
+
+def test_regularization_is_checked_at_the_door():
+    with pytest.raises(ConfigError, match="regularization=0: must be positive.*Use"):
+        LinearProbe(site="a", target=lambda b: b, name="p", regularization=0)

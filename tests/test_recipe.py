@@ -1,0 +1,34 @@
+import math
+
+from devtrack.recipe import LearningRateWatch
+
+
+def _events(rates):
+    watch = LearningRateWatch()
+    return [(step, e.kind) for step, rate in enumerate(rates) for e in watch.update([rate])]
+
+
+def test_a_constant_rate_is_no_event():
+    assert _events([1e-3] * 50) == []
+
+
+def test_a_drop_is_an_event_at_its_step():
+    assert _events([1e-3] * 10 + [1e-4] * 10) == [(10, "lr_change")]
+
+
+def test_a_warmup_ends_once():
+    warmup = [1e-3 * (i + 1) / 20 for i in range(20)]
+    cosine = [0.5e-3 * (1 + math.cos(math.pi * i / 200)) for i in range(1, 200)]
+    assert _events(warmup + cosine) == [(20, "warmup_end")]
+    assert _events(warmup + [1e-3] * 30) == [(20, "warmup_end")]
+
+
+def test_smooth_decay_is_no_event():
+    assert _events([1e-3 * 0.99**i for i in range(500)]) == []
+
+
+def test_groups_are_told_apart():
+    watch = LearningRateWatch()
+    watch.update([1.0, 1.0])
+    events = watch.update([1.0, 0.1])
+    assert [(e.kind, e.attrs["group"], e.attrs["to"]) for e in events] == [("lr_change", 1, 0.1)]
