@@ -1,0 +1,166 @@
+"""The local learning coefficient: how degenerate the loss is around the present weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from devtrack.diagnostics import Diagnosis, diagnose, require_chains
+from devtrack.errors import ConfigError
+from devtrack.metrics.metric import LossFunction, Subject
+from devtrack.rows import ChainTrace, Row, Status
+from devtrack.sampling.chains import Chains, Engine, sample
+from devtrack.sampling.settings import Method, SamplerSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class LLC:
+    """The local learning coefficient λ̂ = nβ (E[L(w)] − L(w*)), by Langevin sampling around w*.
+
+    Every draw is paired with L(w*) on the same batch, burn-in is recorded and left out, and a chain
+    that fails is named and left out. Keep one configuration for a whole run: the LLC depends on it.
+
+    Args:
+        name: Name of the rows.
+        method: ``rmsprop_sgld`` or ``sgld``.
+        n_beta: Inverse temperature nβ; None for n / log n with n the samples of a batch.
+        localization: Strength γ of the pull towards w*.
+        lr: Step size ε.
+        num_chains: Independent chains; R-hat needs at least 2.
+        num_draws: Draws of each chain that count.
+        num_burnin_steps: Steps before the first draw.
+        num_steps_bw_draws: Steps from one draw to the next.
+        rmsprop_decay, rmsprop_eps: Decay of the second moments, and what is added to their root.
+        data: Own data to sample on; the run's fixed batches if None.
+        loss: Own loss, a function of (model, batch); the training objective if None.
+        engine: ``auto``: all chains at once, one after another for models that vmap refuses;
+            ``reference``: devinterp's optimizer.
+        diagnostics: ``off`` skips every check but that for failed chains, and allows one chain.
+
+    Raises:
+        ConfigError: If a setting is outside its range.
+
+    Source:
+        Lau et al. 2023 (arXiv:2308.12108); Hitchcock and Hoogland 2025 (arXiv:2507.21449).
+    """
+
+    name: str = "llc"
+    method: Method = "sgld"
+    n_beta: float | None = None
+    localization: float = 5.0
+    lr: float = 1e-3
+    num_chains: int = 4
+    num_draws: int = 200
+    num_burnin_steps: int = 100
+    num_steps_bw_draws: int = 1
+    rmsprop_decay: float = 0.99
+    rmsprop_eps: float = 0.1
+    data: Any = None
+    loss: LossFunction | None = None
+    engine: Engine = "auto"
+    diagnostics: Literal["on", "off"] = "on"
+
+    def __post_init__(self) -> None:
+        if self.diagnostics not in ("on", "off"):
+            raise ConfigError(
+                f"diagnostics={self.diagnostics!r}: must be 'on' or 'off'. Use diagnostics='on'."
+            )
+        if self.diagnostics == "on":
+            require_chains(self.num_chains)
+        _ = self.settings  # checks the numbers
+
+    @property
+    def settings(self) -> SamplerSettings:
+        """The sampler's part of the configuration."""
+        return SamplerSettings(
+            method=self.method,
+            n_beta=self.n_beta,
+            localization=self.localization,
+            lr=self.lr,
+            num_chains=self.num_chains,
+            num_draws=self.num_draws,
+            num_burnin_steps=self.num_burnin_steps,
+            num_steps_bw_draws=self.num_steps_bw_draws,
+            rmsprop_decay=self.rmsprop_decay,
+            rmsprop_eps=self.rmsprop_eps,
+        )
+
+    def compute(self, subject: Subject) -> Iterator[Row | ChainTrace]:
+        """Yield one ``Row`` with the estimate and one ``ChainTrace`` with the chains behind it.
+
+        Raises:
+            DataError: If there is no batch to sample on.
+            MetricError: If the loss does not depend on weights that require grad.
+        """
+        chains = sample(
+            subject.model,
+            self.loss or subject.loss,
+            subject.batches_of(self.data),
+            settings=self.settings,
+            generator=subject.generator,
+            engine=self.engine,
+        )
+        yield self._row(chains)
+        yield ChainTrace(
+            self.name, chains.loss, chains.baseline, num_burnin_steps=self.num_burnin_steps
+        )
+
+    def _row(self, chains: Chains) -> Row:
+        drawn = slice(self.num_burnin_steps, None)
+        signal = chains.n_beta * (chains.loss - chains.baseline)[:, drawn]
+        full_signal = chains.n_beta * (chains.full_loss - chains.full_baseline)
+        found = diagnose(
+            signal, full_signal, num_parameters=chains.num_parameters, checks=self.diagnostics
+        )
+        return Row(
+            self.name,
+            found.value,
+            se=found.se,
+            status=found.status,
+            attrs=self._attrs(chains, found),
+        )
+
+    def _attrs(self, chains: Chains, found: Diagnosis) -> dict[str, Any]:
+        attrs = {
+            "rhat": found.rhat,
+            "ess": found.ess,
+            "mcse": found.mcse,
+            "gamma_ratio": found.gamma_ratio,
+            "chain_values": list(found.chain_values),
+            "reasons": list(found.reasons),
+            "n_beta": chains.n_beta,
+            "method": self.method,
+            "localization": self.localization,
+            "lr": self.lr,
+            "num_chains": self.num_chains,
+            "num_draws": self.num_draws,
+            "num_burnin_steps": self.num_burnin_steps,
+            "num_steps_bw_draws": self.num_steps_bw_draws,
+            "init_loss": chains.full_baseline,
+            "mean_squared_distance": _mean_of_finite(chains.squared_distance),
+            "num_parameters": chains.num_parameters,
+            "num_batches": chains.num_batches,
+            "samples_per_batch": chains.samples_per_batch,
+            "engine": chains.engine,
+        }
+        if chains.note:
+            attrs["note"] = chains.note
+        if found.status is Status.FAILED:
+            attrs["error"] = "; ".join(found.reasons)
+        return {key: _without_nan(value) for key, value in attrs.items()}
+
+
+def _mean_of_finite(values: np.ndarray) -> float:
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if finite.size else math.nan
+
+
+def _without_nan(value: Any) -> Any:
+    """Return ``value`` with None for numbers that JSON cannot say."""
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

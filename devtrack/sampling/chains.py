@@ -1,0 +1,273 @@
+"""Chains around a point of the weights: what to walk on, when to look, and what was seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from devtrack.errors import ConfigError
+from devtrack.isolation import isolated
+from devtrack.sampling.objective import LossFunction, Objective
+from devtrack.sampling.settings import SamplerSettings
+from devtrack.sampling.updates import build_update
+from devtrack.sampling.walkers import (
+    Indices,
+    SequentialWalker,
+    VectorizedWalkers,
+    Walkers,
+    quiet_vmap,
+)
+
+Engine = Literal["auto", "vectorized", "sequential", "reference"]
+Floats = npt.NDArray[np.floating]
+
+NUM_LOOKS = 25
+"""Times per chain that the full loss is evaluated when it costs extra (more than one batch)."""
+
+LOOK_BUDGET = 0.2
+"""Share of the sampling cost that these evaluations may add; a forward is a third of a step."""
+
+VMAP_TOLERANCE = 1e-3
+"""Relative difference between the losses with and without vmap above which vmap is not trusted."""
+
+
+class Chains(NamedTuple):
+    """What the chains met.
+
+    Shapes:
+        loss, baseline: (chain, num_burnin_steps + draw); L(w_t) and L(w*) on the same batch.
+        full_loss: (chain, look); the mean over the first ``full_batches`` batches at evenly spaced
+            steps after burn-in; with one batch in all, ``loss`` at every draw.
+        squared_distance: (chain, look); ‖w − w*‖² at evenly spaced steps after burn-in.
+
+    Attributes:
+        full_baseline: L(w*) on the same batches as ``full_loss``.
+        n_beta: Inverse temperature nβ that was used.
+        samples_per_batch, num_batches, num_parameters: Sizes of the problem.
+        engine: What ran.
+        note: Why it was not the engine asked for; empty otherwise.
+    """
+
+    loss: Floats
+    baseline: Floats
+    full_loss: Floats
+    full_baseline: float
+    squared_distance: Floats
+    n_beta: float
+    samples_per_batch: int
+    num_batches: int
+    full_batches: int
+    num_parameters: int
+    engine: str
+    note: str
+
+
+def sample(
+    model: nn.Module,
+    loss: LossFunction,
+    batches: Sequence[Any],
+    *,
+    settings: SamplerSettings,
+    generator: torch.Generator,
+    engine: Engine = "auto",
+) -> Chains:
+    """Run chains from the model's weights and return the losses along them.
+
+    Every chain walks through random orders of the batches. L(w*) is evaluated once per batch, so
+    that each draw has its exact partner (science: "the baseline"). A chain that becomes non-finite
+    stays so; it disturbs no other.
+
+    Args:
+        model: In eval mode; left as it is.
+        loss: Maps (model, batch) to a scalar or per-sample losses.
+        batches: Fixed evaluation batches on the model's device.
+        settings: The sampler's settings.
+        generator: The only source of randomness.
+        engine: ``vectorized``: all chains at once; ``sequential``: one after another, same numbers;
+            ``reference``: devinterp's optimizer; ``auto``: vectorized, and sequential for models
+            that vmap refuses.
+
+    Raises:
+        DataError: If there is no batch, or n / log n is undefined for its size.
+        MetricError: If the loss does not depend on weights that require grad.
+        ConfigError: If ``engine`` is unknown, or vectorized is asked for and impossible.
+    """
+    if engine not in ("auto", "vectorized", "sequential", "reference"):
+        raise ConfigError(
+            f"engine={engine!r}: must be 'auto', 'vectorized', 'sequential' or 'reference'. "
+            "Use engine='auto'."
+        )
+    seeds = _draw_seeds(generator, settings.num_chains + 2)
+    with isolated(seed=seeds[0]), torch.inference_mode(False), torch.enable_grad():
+        objective = Objective(model, loss, batches)
+        n_beta = settings.n_beta_for(objective.samples_per_batch)
+        at_center = _losses_at_center(objective)  # (batch,)
+        chosen, note = _choose_engine(engine, objective, at_center)
+        groups = _build_groups(chosen, objective, settings, n_beta=n_beta, seeds=seeds[2:])
+        order = _batch_order(settings, num_batches=len(batches), seed=seeds[1])
+        full_batches = _num_full_batches(settings, num_batches=len(batches))
+        met = _walk(groups, order, settings=settings, full_batches=full_batches)
+    drawn = _drawn_steps(settings)
+    drawn_loss = met.loss[:, drawn]
+    return Chains(
+        loss=drawn_loss,
+        baseline=at_center[order][:, drawn],
+        full_loss=met.full_loss if full_batches > 1 else drawn_loss[:, settings.num_burnin_steps :],
+        full_baseline=float(at_center[:full_batches].mean()),
+        squared_distance=met.squared_distance,
+        n_beta=n_beta,
+        samples_per_batch=objective.samples_per_batch,
+        num_batches=objective.num_batches,
+        full_batches=full_batches,
+        num_parameters=objective.num_parameters,
+        engine=chosen,
+        note=note,
+    )
+
+
+class _Met(NamedTuple):
+    """Shapes: loss (chain, step); full_loss, squared_distance (chain, look)."""
+
+    loss: Floats
+    full_loss: Floats
+    squared_distance: Floats
+
+
+def _walk(
+    groups: Sequence[Walkers],
+    order: Indices,
+    *,
+    settings: SamplerSettings,
+    full_batches: int,
+) -> _Met:
+    looks = _look_steps(settings)
+    rows = np.array_split(order, len(groups))  # groups are of equal size: one, or one chain each
+    met = [
+        _walk_group(group, own, looks=looks, full_batches=full_batches)
+        for group, own in zip(groups, rows, strict=True)
+    ]
+    return _Met(*(np.concatenate(parts) for parts in zip(*met, strict=True)))
+
+
+def _walk_group(group: Walkers, order: Indices, *, looks: list[int], full_batches: int) -> _Met:
+    loss = np.full(order.shape, np.nan)
+    full_loss = np.full((len(order), len(looks)), np.nan)
+    distance = np.full((len(order), len(looks)), np.nan)
+    for look, (start, stop) in enumerate(pairwise([0, *looks])):
+        loss[:, start:stop] = group.advance(order[:, start:stop])
+        distance[:, look] = group.squared_distances()
+        if not np.isfinite(distance[:, look]).any():
+            break  # no chain left to follow: the rest stays NaN
+        if full_batches > 1:
+            full_loss[:, look] = group.full_losses(full_batches)
+    return _Met(loss, full_loss, distance)
+
+
+def _look_steps(settings: SamplerSettings) -> list[int]:
+    """Return the steps after which to look: spread over the draws, the last one included."""
+    num_steps = settings.num_draws * settings.num_steps_bw_draws
+    looks = np.linspace(0, num_steps, min(NUM_LOOKS, num_steps) + 1)[1:]
+    return [settings.num_burnin_steps + round(step) for step in looks]
+
+
+def _num_full_batches(settings: SamplerSettings, *, num_batches: int) -> int:
+    """Return how many batches a look may evaluate within ``LOOK_BUDGET``."""
+    num_steps = settings.num_burnin_steps + settings.num_draws * settings.num_steps_bw_draws
+    affordable = round(3 * LOOK_BUDGET * num_steps / NUM_LOOKS)
+    return max(min(num_batches, affordable), min(num_batches, 2))
+
+
+def _drawn_steps(settings: SamplerSettings) -> Indices:
+    """Return the steps that are kept: all of burn-in, then one per draw."""
+    burnin = np.arange(settings.num_burnin_steps)
+    draws = np.arange(settings.num_draws) * settings.num_steps_bw_draws
+    return np.concatenate([burnin, settings.num_burnin_steps + draws])
+
+
+def _batch_order(settings: SamplerSettings, *, num_batches: int, seed: int) -> Indices:
+    """Return the batch of every step, (chain, step): random orders, one after another."""
+    num_steps = settings.num_burnin_steps + settings.num_draws * settings.num_steps_bw_draws
+    num_rounds = -(-num_steps // num_batches)
+    rng = np.random.default_rng(seed)
+    rounds = np.tile(np.arange(num_batches), (settings.num_chains, num_rounds, 1))
+    return rng.permuted(rounds, axis=2).reshape(settings.num_chains, -1)[:, :num_steps]
+
+
+def _draw_seeds(generator: torch.Generator, count: int) -> list[int]:
+    low, high = 0, 2**32 - 1  # what numpy's and torch's seeding both accept
+    seeds = torch.randint(low, high, (count,), generator=generator, device=generator.device)
+    return seeds.tolist()
+
+
+def _losses_at_center(objective: Objective) -> Floats:
+    """Return L(w*) of every batch, (batch,), and let an unusable loss raise before any chain."""
+    objective.gradient(objective.center, 0, out=torch.empty_like(objective.center))
+    batches = range(objective.num_batches)
+    losses = torch.stack([objective.loss(objective.center, batch) for batch in batches])
+    return losses.double().cpu().numpy()
+
+
+def _choose_engine(engine: Engine, objective: Objective, at_center: Floats) -> tuple[str, str]:
+    """Return the engine to run and a note on why it is not the one asked for."""
+    if engine in ("sequential", "reference"):
+        return engine, ""
+    obstacle = _obstacle_to_vmap(objective, at_center)
+    if not obstacle:
+        return "vectorized", ""
+    if engine == "vectorized":
+        raise ConfigError(
+            f"engine='vectorized': this model cannot run under torch.func.vmap ({obstacle}). "
+            "Use engine='auto', which runs such chains one after another."
+        )
+    return "sequential", f"chains ran one after another: {obstacle}"
+
+
+def _obstacle_to_vmap(objective: Objective, at_center: Floats) -> str:
+    """Try two chains at w* under vmap; return what went wrong, or nothing."""
+    if objective.num_batches > 1 and not objective.can_mix_batches:
+        return "batches differ in shape"
+    weights = objective.center.repeat(2, 1)
+    looked_at = [0, objective.num_batches - 1]
+    batches = torch.tensor(looked_at, device=weights.device)
+    try:
+        with quiet_vmap():
+            losses = objective.gradients(weights, batches, out=torch.empty_like(weights))
+    except Exception as error:  # noqa: BLE001 - whatever vmap cannot do, the plain path has done
+        return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
+    expected = at_center[looked_at]
+    if not np.allclose(losses.cpu(), expected, rtol=VMAP_TOLERANCE, equal_nan=True):
+        return f"the loss under vmap was {losses.tolist()} instead of {expected.tolist()}"
+    return ""
+
+
+def _build_groups(
+    engine: str,
+    objective: Objective,
+    settings: SamplerSettings,
+    *,
+    n_beta: float,
+    seeds: Sequence[int],
+) -> list[Walkers]:
+    device = objective.center.device
+    generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+    if engine == "vectorized":
+        update = build_update(settings, n_beta=n_beta)
+        return [VectorizedWalkers(objective, update, generators=generators)]
+    if engine == "sequential":
+        updates = [build_update(settings, n_beta=n_beta) for _ in generators]
+        return [
+            SequentialWalker(objective, update, generators=[generator])
+            for update, generator in zip(updates, generators, strict=True)
+        ]
+    from devtrack.sampling.reference import ReferenceWalker  # imports devinterp and its xarray
+
+    return [
+        ReferenceWalker(objective, settings, n_beta=n_beta, generator=generator)
+        for generator in generators
+    ]

@@ -1,0 +1,259 @@
+"""The sampling loss as a function of flat weights, for one chain or for all chains at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.func import functional_call, vmap
+from torch.utils import _pytree as pytree
+
+from devtrack.batches import num_rows
+from devtrack.errors import DataError, MetricError
+
+LossFunction = Callable[[nn.Module, Any], torch.Tensor]
+
+
+class Slot(NamedTuple):
+    """Where one parameter lies in the flat weights."""
+
+    name: str
+    start: int
+    stop: int
+    shape: torch.Size
+    dtype: torch.dtype
+
+
+class _LossModule(nn.Module):
+    """Gives ``functional_call`` a module whose forward is the loss."""
+
+    def __init__(self, model: nn.Module, loss: LossFunction) -> None:
+        super().__init__()
+        self.model = model
+        self._loss = loss
+
+    def forward(self, batch: Any) -> torch.Tensor:
+        value = self._loss(self.model, batch)
+        value = value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
+        return value.mean() if value.ndim else value
+
+
+class Objective:
+    """L(w) on each of the fixed batches, and its gradient.
+
+    The model is never changed: weights are handed in from outside, as slices of flat arrays, and
+    buffers are copies. Parameters that do not require grad are held fixed; tied parameters appear
+    once. A half-precision model is sampled in single precision and cast on the way in, since the
+    noise of one step would be lost in rounding.
+
+    Args:
+        model: In eval mode.
+        loss: Maps (model, batch) to a scalar or to per-sample losses, which are averaged.
+        batches: At least one.
+
+    Raises:
+        DataError: If there is no batch.
+        MetricError: If no parameter requires grad, or the loss does not depend on them.
+    """
+
+    def __init__(self, model: nn.Module, loss: LossFunction, batches: Sequence[Any]) -> None:
+        if not batches:
+            raise DataError(
+                "0 batches to sample on: at least 1 is needed. Pass data= to LLC, or give the "
+                "tracker data."
+            )
+        self._module = _LossModule(model, loss)
+        self._batches = list(batches)
+        self._buffers = {name: b.detach().clone() for name, b in self._module.named_buffers()}
+        self._pristine = {name: b.clone() for name, b in self._buffers.items()}
+        self._buffer_versions = {name: b._version for name, b in self._buffers.items()}
+        parameters = {n: p for n, p in self._module.named_parameters() if p.requires_grad}
+        if not parameters:
+            raise MetricError(
+                f"{type(model).__name__} has no parameter that requires grad: the sampler needs at "
+                "least one to move. Call requires_grad_(True) on the ones to sample."
+            )
+        wide = any(p.dtype == torch.float64 for p in parameters.values())
+        dtype = torch.float64 if wide else torch.float32
+        self.slots = list(_slots(parameters))
+        self.center = torch.cat([p.detach().reshape(-1).to(dtype) for p in parameters.values()])
+        self.samples_per_batch = num_rows(self._batches[0])
+        self._stacked = _stack(self._batches)
+
+    @property
+    def num_parameters(self) -> int:
+        """Weights that are sampled."""
+        return self.center.numel()
+
+    @property
+    def num_batches(self) -> int:
+        """Batches K."""
+        return len(self._batches)
+
+    @property
+    def can_mix_batches(self) -> bool:
+        """Whether chains in one call may look at different batches (they have equal shapes)."""
+        return self._stacked is not None
+
+    def loss(self, weights: torch.Tensor, batch: int) -> torch.Tensor:
+        """Return L at one point, without gradient.
+
+        Shapes:
+            weights: (parameter,).
+        """
+        with torch.no_grad():
+            value = self._call(self._views(weights), self._batches[batch])
+            self._restore_buffers()
+        return value
+
+    def gradient(self, weights: torch.Tensor, batch: int, *, out: torch.Tensor) -> torch.Tensor:
+        """Return L at one point and write its gradient into ``out``.
+
+        Shapes:
+            weights, out: (parameter,).
+        """
+        leaves = _leaves(self._views(weights))
+        value = self._call(leaves, self._batches[batch])
+        self._backward(value, leaves, out)
+        return value.detach()
+
+    def losses(self, weights: torch.Tensor, batch: int) -> torch.Tensor:
+        """Return L of every chain on one batch, without gradient.
+
+        Shapes:
+            weights: (chain, parameter). Returns: (chain,).
+        """
+        with torch.no_grad():
+            one = self._batches[batch]
+            values = _vmap(lambda point: self._call(point, one))(self._views(weights))
+            self._restore_buffers()
+        return values
+
+    def gradients(
+        self, weights: torch.Tensor, batch: torch.Tensor, *, out: torch.Tensor
+    ) -> torch.Tensor:
+        """Return L of every chain, each on its own batch, and write the gradients into ``out``.
+
+        Only the forward pass runs under vmap; the backward pass is plain autograd on the batched
+        result, which saves vmap's overhead there and needs no batching rules of backward kernels.
+
+        Shapes:
+            weights, out: (chain, parameter). batch: (chain,) integers. Returns: (chain,).
+        """
+        leaves = _leaves(self._views(weights))
+        if self.num_batches == 1:
+            only = self._batches[0]
+            values = _vmap(lambda point: self._call(point, only))(leaves)
+        else:
+            assert self._stacked is not None, "ask can_mix_batches first"
+            values = _vmap(self._call_on_leaves)(leaves, self._stacked.take(batch))
+        self._backward(values.sum(), leaves, out)
+        return values.detach()
+
+    def _call(self, point: dict[str, torch.Tensor], batch: Any) -> torch.Tensor:
+        return functional_call(self._module, {**point, **self._buffers}, (batch,))
+
+    def _call_on_leaves(
+        self, point: dict[str, torch.Tensor], tensors: list[torch.Tensor]
+    ) -> torch.Tensor:
+        assert self._stacked is not None
+        return self._call(point, self._stacked.rebuild(tensors))
+
+    def _views(self, weights: torch.Tensor) -> dict[str, torch.Tensor]:
+        lead = weights.shape[:-1]
+        return {
+            slot.name: weights[..., slot.start : slot.stop].view(*lead, *slot.shape).to(slot.dtype)
+            for slot in self.slots
+        }
+
+    def _backward(
+        self, value: torch.Tensor, leaves: dict[str, torch.Tensor], out: torch.Tensor
+    ) -> None:
+        if not value.requires_grad:
+            raise MetricError(
+                "the loss does not depend on the model's weights: a sampler needs its gradient. "
+                "Compute it from the `model` that is passed in, without detach() or no_grad()."
+            )
+        gradients = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
+        for slot, gradient in zip(self.slots, gradients, strict=True):
+            part = out[..., slot.start : slot.stop]
+            if gradient is None:
+                part.zero_()
+            else:
+                part.copy_(gradient.reshape(part.shape))
+        self._restore_buffers()
+
+    def _restore_buffers(self) -> None:
+        """Undo what a forward pass wrote into buffers: L must stay the same function."""
+        for name, buffer in self._buffers.items():
+            if buffer._version != self._buffer_versions[name]:
+                buffer.copy_(self._pristine[name])
+                self._buffer_versions[name] = buffer._version
+
+
+class _Stacked:
+    """Batches of equal shapes, stacked tensor by tensor.
+
+    Shapes:
+        tensors: each (batch, ...).
+    """
+
+    def __init__(self, tensors: list[torch.Tensor], spec: pytree.TreeSpec, fixed: list[Any]):
+        self._tensors = tensors
+        self._spec = spec
+        self._fixed = fixed
+
+    def take(self, batch: torch.Tensor) -> list[torch.Tensor]:
+        return [tensor[batch] for tensor in self._tensors]
+
+    def rebuild(self, tensors: list[torch.Tensor]) -> Any:
+        moving = iter(tensors)
+        leaves = [next(moving) if leaf is _MOVING else leaf for leaf in self._fixed]
+        return pytree.tree_unflatten(leaves, self._spec)
+
+
+_MOVING = object()
+
+
+def _stack(batches: Sequence[Any]) -> _Stacked | None:
+    """Stack batches; None if their shapes or their other contents differ."""
+    flat, specs = zip(*(pytree.tree_flatten(batch) for batch in batches), strict=True)
+    if any(spec != specs[0] for spec in specs):
+        return None
+    tensors: list[torch.Tensor] = []
+    fixed: list[Any] = []
+    for leaves in zip(*flat, strict=True):
+        first = leaves[0]
+        if isinstance(first, torch.Tensor):
+            if any(x.shape != first.shape or x.dtype != first.dtype for x in leaves):
+                return None
+            tensors.append(torch.stack(leaves))
+            fixed.append(_MOVING)
+        elif all(_same(x, first) for x in leaves):
+            fixed.append(first)
+        else:
+            return None
+    return _Stacked(tensors, specs[0], fixed)
+
+
+def _slots(parameters: dict[str, nn.Parameter]) -> Iterator[Slot]:
+    start = 0
+    for name, parameter in parameters.items():
+        stop = start + parameter.numel()
+        yield Slot(name, start, stop, parameter.shape, parameter.dtype)
+        start = stop
+
+
+def _leaves(views: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: view.detach().requires_grad_() for name, view in views.items()}
+
+
+def _vmap(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    return vmap(function, randomness="different")
+
+
+def _same(left: Any, right: Any) -> bool:
+    plain = isinstance(left, str | int | float) and isinstance(right, type(left))
+    return left is right or (plain and left == right)

@@ -1,0 +1,98 @@
+"""How to sample around a point of the weights: one frozen set of numbers per run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from devtrack.errors import ConfigError, DataError
+
+Method = Literal["sgld", "rmsprop_sgld"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplerSettings:
+    """The hyperparameters of the sampler, named as in devinterp 2.
+
+    They belong to the result: an LLC taken with other settings is another quantity, so a run keeps
+    one set of them and stores it with every point.
+
+    Args:
+        method: Update rule: plain Langevin steps, or preconditioned by RMSProp.
+        n_beta: Inverse temperature nβ; None for n / log n with n the samples of a batch.
+        localization: Strength γ of the pull towards w*.
+        lr: Step size ε.
+        num_chains: Independent chains.
+        num_draws: Draws of each chain that count.
+        num_burnin_steps: Steps before the first draw; recorded, never averaged in.
+        num_steps_bw_draws: Steps from one draw to the next.
+        rmsprop_decay: Decay of the second moments, per step.
+        rmsprop_eps: Added to the root of the second moments.
+
+    Raises:
+        ConfigError: If a number is outside its range.
+    """
+
+    method: Method = "sgld"
+    n_beta: float | None = None
+    localization: float = 5.0
+    lr: float = 1e-3
+    num_chains: int = 4
+    num_draws: int = 200
+    num_burnin_steps: int = 100
+    num_steps_bw_draws: int = 1
+    rmsprop_decay: float = 0.99
+    rmsprop_eps: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.method not in ("sgld", "rmsprop_sgld"):
+            raise ConfigError(
+                f"method={self.method!r}: must be 'sgld' or 'rmsprop_sgld'. Use method='sgld'."
+            )
+        if self.n_beta is not None:
+            _require("n_beta", self.n_beta, self.n_beta >= 0, "at least 0", "n_beta=30")
+        _require("lr", self.lr, self.lr > 0, "above 0", "lr=1e-3")
+        pull = self.localization
+        _require("localization", pull, pull >= 0, "at least 0", "localization=5.0")
+        decay = self.rmsprop_decay
+        _require("rmsprop_decay", decay, 0 <= decay < 1, "in [0, 1)", "rmsprop_decay=0.99")
+        _require("rmsprop_eps", self.rmsprop_eps, self.rmsprop_eps > 0, "above 0", "0.1")
+        _require_count("num_chains", self.num_chains, 1)
+        _require_count("num_draws", self.num_draws, 1)
+        _require_count("num_burnin_steps", self.num_burnin_steps, 0)
+        _require_count("num_steps_bw_draws", self.num_steps_bw_draws, 1)
+
+    def n_beta_for(self, samples_per_batch: int) -> float:
+        """Return nβ for batches of this size, as ``devinterp.utils.default_nbeta`` does.
+
+        Args:
+            samples_per_batch: Samples n in one batch.
+
+        Raises:
+            DataError: If nβ is left open and a batch has fewer than 2 samples.
+
+        Example:
+            >>> round(SamplerSettings().n_beta_for(256), 2)
+            46.17
+        """
+        if self.n_beta is not None:
+            return float(self.n_beta)
+        if samples_per_batch < 2:
+            raise DataError(
+                f"batches of {samples_per_batch} sample(s): n_beta=None means n / log n, which "
+                "needs at least 2 samples a batch. Use larger batches, or pass n_beta=30."
+            )
+        return samples_per_batch / math.log(samples_per_batch)
+
+
+def _require(name: str, value: float, holds: bool, allowed: str, example: str) -> None:
+    if not (math.isfinite(value) and holds):
+        raise ConfigError(f"{name}={value!r}: must be a finite number {allowed}. Use {example}.")
+
+
+def _require_count(name: str, value: int, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ConfigError(
+            f"{name}={value!r}: must be an integer of at least {least}. Use {name}={max(least, 4)}."
+        )

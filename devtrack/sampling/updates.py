@@ -1,0 +1,113 @@
+"""Langevin updates on flat weights: a handful of whole-array operations per step.
+
+All chains of a group lie in one (chain, parameter) array, so that the update and the noise cost a
+few passes over memory however many layers the model has.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import torch
+
+from devtrack.sampling.settings import SamplerSettings
+
+
+class Update(Protocol):
+    """One step of a sampler, in place."""
+
+    def apply(
+        self,
+        weights: torch.Tensor,
+        center: torch.Tensor,
+        gradient: torch.Tensor,
+        noise: torch.Tensor,
+    ) -> None:
+        """Move ``weights``; ``gradient`` and ``noise`` may be overwritten.
+
+        Shapes:
+            weights, gradient, noise: (chain, parameter). center: broadcasts against them.
+        """
+        ...
+
+
+class Sgld:
+    """Δw = −(ε/2)(nβ ∇L(w) + γ(w − w*)) + √ε N(0, I).
+
+    Source:
+        Lau et al. 2023 (arXiv:2308.12108), algorithm 1.
+    """
+
+    def __init__(self, settings: SamplerSettings, *, n_beta: float) -> None:
+        self._settings = settings
+        self._n_beta = n_beta
+
+    def apply(
+        self,
+        weights: torch.Tensor,
+        center: torch.Tensor,
+        gradient: torch.Tensor,
+        noise: torch.Tensor,
+    ) -> None:
+        """Move ``weights`` by one step."""
+        drift = _drift_(gradient, weights, center, self._n_beta, self._settings.localization)
+        weights.add_(drift, alpha=-0.5 * self._settings.lr)
+        weights.add_(noise, alpha=math.sqrt(self._settings.lr))
+
+
+class RmspropSgld:
+    """SGLD whose step is scaled per parameter by G = 1 / (√V̂ + eps).
+
+    V follows the squares of the loss gradient alone (the pull towards w* is known, it tells nothing
+    about the landscape). It starts at 1 and is bias-corrected, V̂_t = V_t / (1 − decay^t), so that
+    the first steps are small; devinterp starts at 0 without correction.
+
+    Source:
+        Hitchcock and Hoogland 2025 (arXiv:2507.21449), after Li et al. 2016 (arXiv:1512.07666).
+    """
+
+    def __init__(self, settings: SamplerSettings, *, n_beta: float) -> None:
+        self._settings = settings
+        self._n_beta = n_beta
+        self._num_steps = 0
+        self._second_moment: torch.Tensor | None = None
+
+    def apply(
+        self,
+        weights: torch.Tensor,
+        center: torch.Tensor,
+        gradient: torch.Tensor,
+        noise: torch.Tensor,
+    ) -> None:
+        """Update the second moments, then move ``weights`` by one step."""
+        decay, lr = self._settings.rmsprop_decay, self._settings.lr
+        if self._second_moment is None:
+            self._second_moment = torch.ones_like(weights)
+        self._num_steps += 1
+        self._second_moment.mul_(decay).addcmul_(gradient, gradient, value=1 - decay)
+        corrected = self._second_moment / (1 - decay**self._num_steps)
+        scale = corrected.sqrt_().add_(self._settings.rmsprop_eps).reciprocal_()
+        drift = _drift_(gradient, weights, center, self._n_beta, self._settings.localization)
+        weights.addcmul_(scale, drift, value=-0.5 * lr)
+        weights.addcmul_(scale.sqrt_(), noise, value=math.sqrt(lr))
+
+
+def build_update(settings: SamplerSettings, *, n_beta: float) -> Update:
+    """Return a fresh update of the method that ``settings`` names."""
+    rule = Sgld if settings.method == "sgld" else RmspropSgld
+    return rule(settings, n_beta=n_beta)
+
+
+def _drift_(
+    gradient: torch.Tensor,
+    weights: torch.Tensor,
+    center: torch.Tensor,
+    n_beta: float,
+    localization: float,
+) -> torch.Tensor:
+    """Overwrite ``gradient`` with nβ ∇L + γ(w − w*)."""
+    gradient.mul_(n_beta)
+    if localization:
+        gradient.add_(weights, alpha=localization).sub_(center, alpha=localization)
+    return gradient

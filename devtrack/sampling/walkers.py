@@ -1,0 +1,118 @@
+"""Chains that walk: a group of them in one array, moved by one update."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from devtrack.sampling.objective import Objective
+from devtrack.sampling.updates import Update
+
+Indices = npt.NDArray[np.integer]
+Losses = npt.NDArray[np.floating]
+
+
+class Walkers(Protocol):
+    """A group of chains that share a call. Positions live on from one call to the next."""
+
+    def advance(self, batches: Indices) -> Losses:
+        """Take one step per column and return the losses met on the way.
+
+        Shapes:
+            batches: (chain, step), the batch that each chain looks at. Returns: (chain, step); the
+            loss at a step is taken where the chain stands before it moves.
+        """
+        ...
+
+    def full_losses(self, num_batches: int) -> Losses:
+        """Return the mean loss over the first ``num_batches`` batches, where the chains stand.
+
+        Shapes:
+            Returns: (chain,).
+        """
+        ...
+
+    def squared_distances(self) -> Losses:
+        """Return ‖w − w*‖² of every chain.
+
+        Shapes:
+            Returns: (chain,).
+        """
+        ...
+
+
+class VectorizedWalkers:
+    """All chains of the group in one forward and backward pass.
+
+    Each chain draws its noise from a generator of its own, so that its path does not depend on
+    which chains share its group.
+
+    Args:
+        objective: The loss; its centre is where the chains start.
+        update: Fresh, not shared with other groups.
+        generators: One per chain, on the device of the weights.
+    """
+
+    def __init__(
+        self, objective: Objective, update: Update, *, generators: Sequence[torch.Generator]
+    ) -> None:
+        self._objective = objective
+        self._update = update
+        self._generators = list(generators)
+        self._center = objective.center
+        self._weights = objective.center.repeat(len(self._generators), 1)  # (chain, parameter)
+        self._gradient = torch.empty_like(self._weights)
+        self._noise = torch.empty_like(self._weights)
+
+    def advance(self, batches: Indices) -> Losses:
+        """Take one step per column (see ``Walkers``)."""
+        order = torch.as_tensor(batches, device=self._center.device)
+        met = []
+        with quiet_vmap():
+            for step in range(order.shape[1]):
+                met.append(self._evaluate(order[:, step]))
+                for row, generator in zip(self._noise, self._generators, strict=True):
+                    row.normal_(generator=generator)
+                self._update.apply(self._weights, self._center, self._gradient, self._noise)
+        return torch.stack(met, dim=1).double().cpu().numpy()
+
+    def full_losses(self, num_batches: int) -> Losses:
+        """Return the mean loss over batches (see ``Walkers``)."""
+        with quiet_vmap():
+            losses = [self._losses(batch) for batch in range(num_batches)]
+        return torch.stack(losses).double().mean(0).cpu().numpy()
+
+    def squared_distances(self) -> Losses:
+        """Return ‖w − w*‖² of every chain."""
+        return (self._weights - self._center).square_().sum(1).double().cpu().numpy()
+
+    def _evaluate(self, batch: torch.Tensor) -> torch.Tensor:
+        return self._objective.gradients(self._weights, batch, out=self._gradient)
+
+    def _losses(self, batch: int) -> torch.Tensor:
+        return self._objective.losses(self._weights, batch)
+
+
+class SequentialWalker(VectorizedWalkers):
+    """One chain without vmap, for models that vmap refuses. Same update, same noise, same path."""
+
+    def _evaluate(self, batch: torch.Tensor) -> torch.Tensor:
+        loss = self._objective.gradient(self._weights[0], int(batch), out=self._gradient[0])
+        return loss.reshape(1)
+
+    def _losses(self, batch: int) -> torch.Tensor:
+        return self._objective.loss(self._weights[0], batch).reshape(1)
+
+
+@contextmanager
+def quiet_vmap() -> Iterator[None]:
+    """Silence vmap's hints about operators without a batching rule: they run, only slower."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="There is a performance drop")
+        yield
