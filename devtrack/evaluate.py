@@ -137,11 +137,15 @@ def _checked(record: Any, metric: Metric) -> Record:
             f"metric {metric.name!r} yielded {type(record).__name__}: must yield Row objects. "
             f"Write `yield Row({metric.name!r}, value)`."
         )
-    row = replace(record, value=float(record.value), se=float(record.se))
+    row = replace(record, value=_number(record.value), se=_number(record.se))
     if row.status is not Status.FAILED and not math.isfinite(row.value):
         attrs = {**row.attrs, "error": f"value is {row.value}"}
         return replace(row, value=math.nan, status=Status.FAILED, attrs=attrs)
     return row
+
+
+def _number(value: Any) -> float:
+    return float(value.item() if isinstance(value, torch.Tensor) else value)
 
 
 def _no_log(*args: Any, **kwargs: Any) -> None:

@@ -10,15 +10,20 @@ from devtrack.rows import Event
 class LearningRateWatch:
     """Turns a stream of learning rates into events: jumps and the end of a warm-up.
 
+    A jump is a change by a factor of at least ``jump`` that is also sudden, three times the change
+    before it, and not among rates below 1 % of the peak: a linear or cosine decay to zero changes
+    by large factors at its end and is no jump.
+
     Args:
-        jump: Ratio between two consecutive steps from which on a change is a jump; smooth schedules
-            (cosine, linear, exponential) stay far below it once training is under way.
+        jump: Ratio of two consecutive rates.
     """
 
     def __init__(self, *, jump: float = 1.5) -> None:
         self._jump = jump
-        self._last: tuple[float, ...] | None = None
-        self._rising_since_start = True
+        self._last: tuple[float, ...] = ()
+        self._last_change: tuple[float, ...] = ()
+        self._peak = 0.0
+        self._warming_up = True
         self._rises = 0
 
     def update(self, rates: Sequence[float]) -> list[Event]:
@@ -29,26 +34,32 @@ class LearningRateWatch:
         """
         now, before = tuple(rates), self._last
         self._last = now
-        if before is None or len(before) != len(now) or now == before:
-            return self._end_of_warmup(now) if before == now else []
-        if self._rising_since_start and all(b <= n for b, n in zip(before, now, strict=True)):
+        self._peak = max(self._peak, *now, 0.0)
+        if len(before) != len(now):
+            self._last_change = (0.0,) * len(now)
+            return []
+        change = tuple(n - b for b, n in zip(before, now, strict=True))
+        last_change, self._last_change = self._last_change, change
+        if self._warming_up and min(change, default=0.0) >= 0 and max(change, default=0.0) > 0:
             self._rises += 1
             return []
-        events = self._end_of_warmup(now)
-        for group, (old, new) in enumerate(zip(before, now, strict=True)):
-            if _ratio(old, new) >= self._jump:
+        return self._end_of_warmup(now) + self._jumps(before, now, last_change)
+
+    def _end_of_warmup(self, now: tuple[float, ...]) -> list[Event]:
+        ended = self._warming_up and self._rises > 1
+        self._warming_up = False
+        if not ended:
+            return []
+        return [Event("warmup_end", f"learning rate peaked at {self._peak:.3g}")]
+
+    def _jumps(
+        self, before: Sequence[float], now: Sequence[float], last_change: Sequence[float]
+    ) -> list[Event]:
+        events = []
+        for group, (old, new, last) in enumerate(zip(before, now, last_change, strict=True)):
+            low, high = sorted((abs(old), abs(new)))
+            sudden = abs(new - old) > 3 * abs(last) and high >= 0.01 * self._peak
+            if sudden and high >= self._jump * low:
                 attrs = {"group": group, "from": old, "to": new}
                 events.append(Event("lr_change", f"learning rate {old:.3g} -> {new:.3g}", attrs))
         return events
-
-    def _end_of_warmup(self, now: tuple[float, ...]) -> list[Event]:
-        ended = self._rising_since_start and self._rises > 1
-        self._rising_since_start = False
-        if not ended:
-            return []
-        return [Event("warmup_end", f"learning rate peaked at {max(now):.3g}", {"peak": max(now)})]
-
-
-def _ratio(a: float, b: float) -> float:
-    low, high = sorted((abs(a), abs(b)))
-    return high / low if low > 0 else float("inf")

@@ -25,6 +25,7 @@ def test_a_warmup_ends_once():
 
 def test_smooth_decay_is_no_event():
     assert _events([1e-3 * 0.99**i for i in range(500)]) == []
+    assert _events([1e-3 * (1 - i / 50) for i in range(51)]) == []
 
 
 def test_groups_are_told_apart():
