@@ -1,0 +1,14 @@
+"""Pictures of a run: the emergence timeline, one metric, the sampling chains behind an estimate.
+
+Every function returns a matplotlib ``Figure`` that belongs to nobody (no pyplot, no global state)::
+
+    from devtrack import open_store, plots
+
+    plots.timeline(open_store("runs"), "grokking").savefig("timeline.png", dpi=200)
+"""
+
+from devtrack.plots.emergence import draw_timeline, timeline
+from devtrack.plots.one_metric import metric
+from devtrack.plots.traces import chains, draw_chains
+
+__all__ = ["chains", "draw_chains", "draw_timeline", "metric", "timeline"]

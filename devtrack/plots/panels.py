@@ -1,0 +1,173 @@
+"""Which curves share an axis, and what that axis and its lines are called.
+
+Curves of one family (all losses; the LLC; one probe; one user's prefix) have the same units and
+share a panel; a family of many lines is spread over several panels of at most ``MAX_LINES``, which
+is as many as can be told apart and labelled.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from devtrack.plots.curves import Curve
+from devtrack.plots.lines import draw_curves
+from devtrack.plots.palette import FAINT, INK, SMALL_PT, TEXT_PT
+from devtrack.plots.words import shorten
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MAX_LINES = 6
+MAX_LINES_PER_FAMILY = 48
+_LABEL_CHARS = 24
+
+_FIRST = ("loss", "accuracy", "llc", "rllc")
+_TITLES = {
+    "llc": r"local learning coefficient $\hat{\lambda}$ (lower: simpler, more degenerate)",
+    "rllc": r"refined local learning coefficient $\hat{\lambda}$, by part of the network",
+    "weight_norm": "weight norm",
+    "accuracy": "accuracy (fraction correct)",
+}
+
+
+class Panel(NamedTuple):
+    """The curves of one axis, the labels of its lines, and its title.
+
+    ``title`` may hold mathtext; ``labels`` are the user's own words and never parsed as such.
+    """
+
+    family: str
+    title: str
+    curves: tuple[Curve, ...]
+    labels: tuple[str, ...]
+
+
+def family_of(metric: str) -> str:
+    """Return the family that a metric is drawn with.
+
+    Example:
+        >>> [family_of(name) for name in ("loss", "test_loss", "probe/parity.selectivity")]
+        ['loss', 'loss', 'probe/parity']
+        >>> [family_of(name) for name in ("llc", "accuracy/test", "attention/previous_token")]
+        ['llc', 'accuracy', 'attention']
+    """
+    if metric.startswith("probe/"):
+        return metric.split(".")[0]
+    words = re.split(r"[/._ ]", metric)
+    for family in ("loss", "accuracy"):
+        if family in words:
+            return family
+    return re.split(r"[/.]", metric)[0]
+
+
+def arrange(curves: Sequence[Curve], *, moved: frozenset[tuple[str, str]]) -> list[Panel]:
+    """Spread curves over panels: losses first, then accuracy, LLC, probes and the rest by name.
+
+    Args:
+        curves: The curves to draw.
+        moved: (metric, site) pairs that take part in a transition; in a family with more than
+            ``MAX_LINES_PER_FAMILY`` lines these are drawn before others.
+    """
+    families: dict[str, list[Curve]] = {}
+    for curve in curves:
+        families.setdefault(family_of(curve.metric), []).append(curve)
+    panels = []
+    for family in sorted(families, key=_order):
+        members = sorted(families[family], key=lambda curve: _natural(curve.metric, curve.site))
+        shown = _most_moving(members, moved)
+        chunks = [shown[i : i + MAX_LINES] for i in range(0, len(shown), MAX_LINES)]
+        for number, chunk in enumerate(chunks, start=1):
+            title = _title(family, members)
+            if len(chunks) > 1:
+                title += f" ({number} of {len(chunks)})"
+            if len(shown) < len(members):
+                title += f": {len(shown)} of {len(members)} lines, those that moved most"
+            panels.append(Panel(family, title, tuple(chunk), _labels(family, chunk, members)))
+    return panels
+
+
+def _order(family: str) -> tuple[int, str]:
+    if family in _FIRST:
+        return _FIRST.index(family), family
+    return len(_FIRST) + (not family.startswith("probe/")), family
+
+
+def _natural(*names: str) -> list[str]:
+    """Order ``head.2`` before ``head.10``."""
+    return [re.sub(r"\d+", lambda digits: digits[0].zfill(9), name) for name in names]
+
+
+def _most_moving(members: list[Curve], moved: frozenset[tuple[str, str]]) -> list[Curve]:
+    if len(members) <= MAX_LINES_PER_FAMILY:
+        return members
+    ranked = sorted(
+        members,
+        key=lambda curve: ((curve.metric, curve.site) in moved, _range(curve)),
+        reverse=True,
+    )
+    kept = {id(curve) for curve in ranked[:MAX_LINES_PER_FAMILY]}
+    return [curve for curve in members if id(curve) in kept]
+
+
+def _range(curve: Curve) -> float:
+    ok = curve.value[curve.status == "ok"]
+    return float(np.ptp(ok)) if ok.size else 0.0
+
+
+def _title(family: str, members: Sequence[Curve]) -> str:
+    if family.startswith("probe/"):
+        return f"linear probe: {_plain(family.removeprefix('probe/'))} (fraction correct)"
+    if family in _TITLES:
+        title = _TITLES[family]
+    else:
+        metrics = {curve.metric for curve in members}
+        title = _plain(next(iter(metrics)) if len(metrics) == 1 else family).replace("_", " ")
+    sites = {curve.site for curve in members}
+    if len(members) == 1 and sites != {"model"}:
+        title += f" at {_plain(next(iter(sites)))}"
+    return title
+
+
+def _plain(text: str) -> str:
+    return text.replace("$", r"\$")
+
+
+def _labels(family: str, chunk: Sequence[Curve], members: Sequence[Curve]) -> tuple[str, ...]:
+    """Name each line by what tells it from the family's others; a lone line needs no name."""
+    if len(members) == 1:
+        return ("",)
+    metrics = {curve.metric for curve in members}
+    sites = {curve.site for curve in members}
+    labels = []
+    for curve in chunk:
+        parts = []
+        if len(metrics) > 1:
+            parts.append(_without_family(curve.metric, family))
+        if len(sites) > 1:
+            parts.append("whole model" if curve.site == "model" else curve.site)
+        labels.append(shorten(" @ ".join(parts), most=_LABEL_CHARS))
+    return tuple(labels)
+
+
+def _without_family(metric: str, family: str) -> str:
+    rest = re.sub(rf"^{re.escape(family)}[/._]|[/._]{re.escape(family)}$", "", metric)
+    return rest.replace("_", " ")
+
+
+def draw_panel(ax: Axes, panel: Panel) -> None:
+    """Draw a panel's lines, title and ticks on axes whose step scale is set up."""
+    from matplotlib.ticker import MaxNLocator
+
+    draw_curves(ax, panel.curves, labels=panel.labels, log_values=panel.family == "loss")
+    if ax.get_yscale() == "linear":
+        ax.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
+    ax.set_label(panel.family)
+    ax.set_title(panel.title, loc="left", fontsize=TEXT_PT, color=INK, pad=4)
+    ax.tick_params(labelsize=SMALL_PT, color=FAINT, labelcolor=INK)
+    ax.tick_params(which="minor", color=FAINT)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.spines[["left", "bottom"]].set_color(FAINT)

@@ -1,0 +1,88 @@
+"""The sentences around a picture: what was found, and what each mark means.
+
+The caption names only marks that are in the picture, so that it stays short.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from devtrack.plots.curves import Band, Curve, Mark
+
+
+def summary(bands: Sequence[Band], *, most_chars: int) -> str:
+    """Date the transitions in one line, as many as fit.
+
+    Example:
+        >>> summary([], most_chars=80)
+        'no transition marked'
+    """
+    if not bands:
+        return "no transition marked"
+    dated = [f"T{index} at step {dated_text(band)}" for index, band in enumerate(bands)]
+    dated = [
+        f"{text} ({band.event.replace('_', ' ')})" if band.event else text
+        for text, band in zip(dated, bands)
+    ]
+    noun = "transition" if len(bands) == 1 else "transitions"
+    for count in range(len(bands), 0, -1):
+        shown = [*dated[:count], *(["…"] if count < len(bands) else [])]
+        line = f"{len(bands)} {noun}: {', '.join(shown)}"
+        if len(line) <= most_chars:
+            return line
+    return f"{len(bands)} {noun}"
+
+
+def dated_text(band: Band) -> str:
+    """Write a midpoint with its interval, in whole steps.
+
+    Example:
+        >>> dated_text(Band(60, 120.4, 300, 105.2, 140, 0.95, 0.05, frozenset()))
+        '120 [105, 140]'
+    """
+    if np.isfinite(band.midpoint_low) and np.isfinite(band.midpoint_high):
+        return f"{band.midpoint:.0f} [{band.midpoint_low:.0f}, {band.midpoint_high:.0f}]"
+    return f"{band.midpoint:.0f}"
+
+
+def caption(curves: Sequence[Curve], bands: Sequence[Band], marks: Sequence[Mark] = ()) -> str:
+    """Say what points, bands and lines mean, and at which false-alarm level bands were drawn."""
+    statuses = {str(one) for curve in curves for one in curve.status}
+    with_se = any(np.isfinite(curve.se).any() for curve in curves)
+    observed = np.unique(np.concatenate([curve.step for curve in curves]))
+    what = "estimates ± 1 standard error" if with_se else "measured values"
+    parts = [f"Points: {what}, at {len(observed)} steps."]
+    if "suspect" in statuses:
+        parts.append("Hollow: suspect, not used (triangle: off the scale).")
+    if "failed" in statuses:
+        parts.append("×: the measurement failed.")
+    if bands:
+        parts.append(
+            "Orange band: a transition T from onset to end, darker where a line of that panel "
+            f"takes part; black line: its midpoint, with its {bands[0].interval_level:.0%} "
+            "interval on top."
+        )
+        parts.append(
+            f"False-alarm level {bands[0].alpha:g}: the nominal share of runs without any change "
+            "that would show a band."
+        )
+    if any(band.event for band in bands):
+        parts.append("Grey band: a change that coincides with an event of the training recipe.")
+    if marks:
+        parts.append("Dotted: events of the training recipe.")
+    return " ".join(parts)
+
+
+def shorten(text: str, *, most: int) -> str:
+    """Cut the middle out of a long name: module paths differ at their ends.
+
+    Example:
+        >>> shorten("transformer.blocks.11.attention.head.7", most=20)
+        'transf…ention.head.7'
+    """
+    if len(text) <= most:
+        return text
+    head = (most - 1) // 3
+    return f"{text[:head]}…{text[len(text) - (most - 1 - head) :]}"
