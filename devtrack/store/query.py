@@ -1,0 +1,59 @@
+"""SQL in, rows out; DuckDB's complaint in one line that says what to do next."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import duckdb
+
+from devtrack.errors import QueryError
+from devtrack.store.layout import VIEWS
+
+_POSITION = re.compile(r"\s*LINE \d+:.*", re.DOTALL)
+
+
+def run_query(
+    connection: duckdb.DuckDBPyConnection,
+    query: str,
+    params: Sequence[Any] | Mapping[str, Any] | None,
+) -> duckdb.DuckDBPyRelation:
+    """Run a query once and return its rows as a relation.
+
+    The rows are in memory, so later compaction or a closed store cannot touch them. A statement
+    without a result gives a relation without rows.
+
+    Raises:
+        duckdb.Error: As DuckDB has it.
+    """
+    relation = connection.sql(query, params=params)
+    if relation is None:
+        return connection.sql("SELECT 0 AS rows WHERE false")
+    if hasattr(relation, "materialize"):  # DuckDB 2
+        return relation.materialize()
+    relation.execute()
+    return relation
+
+
+def is_fault_of_query(error: duckdb.Error) -> bool:
+    """Say whether the SQL is to blame rather than a file."""
+    return not isinstance(
+        error, duckdb.IOException | duckdb.InternalException | duckdb.OutOfMemoryException
+    ) and ".parquet" not in str(error)
+
+
+def query_error(query: str, error: duckdb.Error) -> QueryError:
+    """Return the error in three parts: the query, DuckDB's complaint with its hint, what next."""
+    complaint = " ".join(_POSITION.sub("", str(error)).split()).rstrip(".")
+    complaint += "" if complaint.endswith("?") else "."
+    shown = " ".join(query.split())
+    if len(shown) > 80:
+        shown = shown[:79] + "…"
+    if isinstance(error, duckdb.CatalogException):
+        following = f"Views: {', '.join(VIEWS)}"
+    elif isinstance(error, duckdb.BinderException):
+        following = "DESCRIBE metrics lists a view's columns"
+    else:
+        following = "Correct the query; devtrack/schema.sql explains every view"
+    return QueryError(f"{shown!r}: {complaint} {following}.")

@@ -1,0 +1,390 @@
+"""Open a store, query it, write to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import duckdb
+
+from devtrack.errors import ConfigError, StoreError
+from devtrack.rows import RunInfo
+from devtrack.store import spill
+from devtrack.store.analyses import write_analysis
+from devtrack.store.attempts import claim_attempt, join_attempt, next_seq
+from devtrack.store.check import Finding, check_store
+from devtrack.store.compaction import Compaction, compact_run
+from devtrack.store.export import check_export, export_query
+from devtrack.store.files import make_dirs, write_atomically
+from devtrack.store.flusher import FlushPolicy
+from devtrack.store.layout import FORMAT_VERSION, STORE_FILE
+from devtrack.store.quarantine import quarantine_damage
+from devtrack.store.query import is_fault_of_query, query_error, run_query
+from devtrack.store.records import Author
+from devtrack.store.runs import find_run, list_runs, write_run
+from devtrack.store.segments import writer_connection
+from devtrack.store.views import (
+    reader_connection,
+    schema_files,
+    views_file_is_current,
+    write_schema_files,
+    write_views_file,
+)
+from devtrack.store.writer import Writer
+
+_T = TypeVar("_T")
+_MAX_RETRIES = 3
+
+
+def open_store(path: str | os.PathLike[str] = "runs", *, create: bool = False) -> Store:
+    """Open a store for reading and writing; any number of processes may do so at once.
+
+    Opening also renews ``devtrack.duckdb`` when it is missing, damaged, from another version, or
+    the store was moved. A store that cannot be written is opened for reading.
+
+    Args:
+        path: The store's folder.
+        create: Make the folder a store if it is empty or missing.
+
+    Raises:
+        StoreError: There is no store, or a newer devtrack made it.
+
+    Example:
+        >>> import tempfile
+        >>> store = open_store(tempfile.mkdtemp(), create=True)
+        >>> store.sql("SELECT count(*) FROM metrics").fetchall()
+        [(0,)]
+    """
+    root = Path(path).expanduser().absolute()
+    if not (root / STORE_FILE).is_file():
+        if not create:
+            raise StoreError(_no_store(root))
+        _create(root)
+    _check_version(root)
+    return Store(root)
+
+
+class Store:
+    """A folder of runs with SQL over it. Use ``open_store``.
+
+    Attributes:
+        path: The folder, absolute.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._connection: duckdb.DuckDBPyConnection | None = None
+        self._opening = threading.Lock()
+        self._renew_files()
+
+    # -------------------------------------------------------------------- reading
+
+    def sql(
+        self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None
+    ) -> duckdb.DuckDBPyRelation:
+        """Run SQL over the views of ``schema.sql``, also while training writes.
+
+        A damaged segment is put aside with a ``StoreWarning`` that names it, and the query runs
+        again.
+
+        Args:
+            query: One or several statements; the last one's rows are returned.
+            params: Values for ``?`` or ``$name`` in the query.
+
+        Returns:
+            The rows, in memory: ``.fetchall()``, ``.df()``, ``.show()``.
+
+        Raises:
+            QueryError: DuckDB refuses the query.
+            StoreError: A file cannot be read.
+        """
+        return self._reading(query, lambda connection: run_query(connection, query, params))
+
+    def runs(self) -> list[RunInfo]:
+        """Return all runs by time of creation."""
+        return list_runs(self.path)
+
+    def run(self, ref: str | None = None) -> RunInfo:
+        """Return one run.
+
+        Args:
+            ref: Run id, or a name that only one run bears; None means the newest run.
+
+        Raises:
+            UnknownRunError: No run, or several, answer to it.
+        """
+        return find_run(self.runs(), ref, store=self.path)
+
+    def export(
+        self,
+        target: str | os.PathLike[str],
+        *,
+        table: str | None = None,
+        query: str | None = None,
+    ) -> Path:
+        """Write a view or a query's rows to a ``.parquet``, ``.csv`` or ``.json`` file.
+
+        Args:
+            target: Replaced if it exists, whole or not at all.
+            table: Name of a view.
+            query: Or a SELECT.
+
+        Raises:
+            ConfigError: What or where to export is unclear.
+            QueryError: DuckDB refuses the query.
+            StoreError: The target cannot be written.
+        """
+        path = Path(target).expanduser().absolute()
+        source, options = check_export(path, table=table, query=query)
+        try:
+            self._reading(source, lambda c: export_query(c, source, options=options, target=path))
+        except OSError as error:
+            raise StoreError(
+                f"export: {path} cannot be written ({error}); a writable place with enough room "
+                "is needed. Choose another target."
+            ) from error
+        return path
+
+    def check(self) -> list[Finding]:
+        """Look for everything that is not as it should be; changes nothing."""
+        return check_store(self.path)
+
+    # -------------------------------------------------------------------- writing
+
+    def writer(
+        self,
+        info: RunInfo,
+        *,
+        keep_through_step: int | None = None,
+        rank: int = 0,
+        attempt: int | None = None,
+        policy: FlushPolicy | None = None,
+    ) -> Writer:
+        """Start to write a run, new or resumed.
+
+        Args:
+            info: The run; its ``run.json`` is written if it has none.
+            keep_through_step: For a resumed run, the checkpoint's step: rows that earlier
+                attempts wrote after it leave every view but ``metrics_all``. None keeps all.
+            rank: Rank 0 claims the run's next attempt; others join the one it claimed.
+            attempt: For ranks above 0, rank 0's ``writer.attempt``.
+            policy: When rows are written.
+
+        Raises:
+            ConfigError: A run id that is no folder name, or a rank without an attempt.
+            StoreError: The store cannot be written.
+        """
+        if rank == 0 and attempt is not None:
+            raise ConfigError(
+                f"attempt={attempt}: rank 0 claims the next attempt itself; only ranks above 0 "
+                "are told. Leave attempt out."
+            )
+        try:
+            run_dir = write_run(self.path, info)
+            if rank == 0:
+                attempt = claim_attempt(run_dir, keep_through_step=keep_through_step)
+            attempt = (
+                attempt if rank == 0 and attempt is not None else join_attempt(run_dir, attempt)
+            )
+            first_seq = next_seq(run_dir, attempt=attempt, rank=rank)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        author = Author(info.run_id, attempt, rank)
+        return Writer(run_dir, author=author, first_seq=first_seq, policy=policy or FlushPolicy())
+
+    def write_transitions(
+        self, run_id: str, rows: Sequence[Mapping[str, Any]], *, through_step: int | None = None
+    ) -> str:
+        """Replace the run's previous analysis, also by one that found nothing.
+
+        Args:
+            run_id: An id, not a name.
+            rows: Columns of the view ``transitions`` by name; missing ones are NULL.
+            through_step: Largest step that the analysis saw; the run's last one if None.
+
+        Returns:
+            The analysis id.
+
+        Raises:
+            ConfigError: A row has an unknown column.
+            UnknownRunError: The store has no such run.
+            StoreError: The store cannot be written.
+        """
+        run_id = self.run(run_id).run_id
+        if through_step is None:
+            last = self.sql("SELECT max(step) FROM metrics WHERE run_id = ?", [run_id]).fetchall()
+            through_step = last[0][0]
+        try:
+            return write_analysis(self.path / run_id, rows, through_step=through_step)
+        except (OSError, duckdb.IOException) as error:
+            raise self._unwritable(error) from error
+
+    def compact(self, run: str | None = None, *, grace_s: float = 0.5) -> dict[str, Compaction]:
+        """Merge each writer's segments into one per table, also while it writes.
+
+        Args:
+            run: A run id or name; all runs if None.
+            grace_s: Wait so long before covered segments are removed, for readers that have
+                just listed the folder.
+
+        Returns:
+            What was done, by run id.
+
+        Raises:
+            UnknownRunError: The store has no such run.
+            StoreError: The store cannot be written.
+        """
+        infos = self.runs() if run is None else [self.run(run)]
+        done: dict[str, Compaction] = {}
+        with writer_connection() as connection:
+            for info in infos:
+                run_dir = self.path / info.run_id
+                try:
+                    done[info.run_id] = compact_run(connection, run_dir, grace_s=grace_s)
+                except (OSError, duckdb.Error) as error:
+                    if not isinstance(error, duckdb.Error) or not quarantine_damage(self.path):
+                        raise self._unwritable(error) from error
+                    done[info.run_id] = compact_run(connection, run_dir, grace_s=grace_s)
+        return done
+
+    def adopt(self, folder: str | os.PathLike[str]) -> int:
+        """Move in the segments that a writer had to spill, and return their number.
+
+        Args:
+            folder: The spill folder that the writer's warning named.
+
+        Raises:
+            StoreError: There is nothing to adopt, or the store cannot be written.
+        """
+        source = Path(folder).expanduser().absolute()
+        if not spill.spilled_segments(source):
+            raise StoreError(
+                f"{source}: holds no spilled segments; a spill folder is called "
+                "devtrack-spill-<run id>. Pass the one that the warning named."
+            )
+        try:
+            return spill.adopt(self.path, source)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    # -------------------------------------------------------------------- within
+
+    def close(self) -> None:
+        """Let go of the memory; the store opens again by itself when it is used."""
+        with self._opening:
+            if self._connection is not None:
+                self._connection.close()
+            self._connection = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _reading(self, query: str, read: Callable[[duckdb.DuckDBPyConnection], _T]) -> _T:
+        error: duckdb.Error | None = None
+        for _ in range(_MAX_RETRIES):
+            try:
+                return read(self._cursor())
+            except duckdb.Error as caught:
+                if is_fault_of_query(caught):
+                    raise query_error(query, caught) from caught
+                error = caught
+            # a file was compacted away between listing and opening, or it is damaged
+            quarantine_damage(self.path)
+            self._renew_files()
+        raise StoreError(
+            f"{self.path}: the query failed {_MAX_RETRIES} times "
+            f"({' '.join(str(error).split())}); every segment by itself can be read. "
+            "Run `devtrack doctor`, or try again."
+        ) from error
+
+    def _cursor(self) -> duckdb.DuckDBPyConnection:
+        """Return a connection of its own, so that threads do not share one."""
+        with self._opening:
+            if self._connection is None:
+                self._connection = reader_connection(self.path)
+            return self._connection.cursor()
+
+    def _renew_files(self) -> None:
+        """Write what readers need and can be derived, as far as the store can be written."""
+        try:
+            write_schema_files(self.path)
+            if not views_file_is_current(self.path):
+                self._write_views_file()
+        except (OSError, duckdb.IOException) as error:
+            if not all(path.exists() for path in schema_files(self.path).values()):
+                raise StoreError(
+                    f"{self.path}: lacks the files of this devtrack's schema and cannot be "
+                    f"written ({error}). Open it once where it is writable, or copy it."
+                ) from error
+
+    def _write_views_file(self) -> None:
+        try:
+            write_views_file(self.path)
+        except duckdb.Error:
+            if not quarantine_damage(self.path):
+                raise
+            write_schema_files(self.path)
+            write_views_file(self.path)
+
+    def _unwritable(self, error: Exception) -> StoreError:
+        return StoreError(
+            f"{self.path}: cannot be written ({' '.join(str(error).split())}); a writer needs a "
+            "folder it may write with room on the disk. Change its permissions, free space, or "
+            "choose another store."
+        )
+
+
+def _no_store(root: Path) -> str:
+    if not root.exists():
+        seen = "does not exist"
+    elif not root.is_dir():
+        seen = "is a file"
+    else:
+        seen = f"has no {STORE_FILE}"
+    near = [parent for parent in (root.parent, root / "runs") if (parent / STORE_FILE).is_file()]
+    following = (
+        f"Did you mean {near[0]}?" if near else "Pass the folder that Tracker(...) was given."
+    )
+    return f"{root}: {seen}; a store is a folder with {STORE_FILE}. {following}"
+
+
+def _create(root: Path) -> None:
+    try:
+        if root.exists() and (not root.is_dir() or any(root.iterdir())):
+            kind = "a folder with other files in it" if root.is_dir() else "a file"
+            raise StoreError(
+                f"{root}: is {kind}; a new store needs an empty or missing folder. "
+                f"Choose another one, such as {root / 'runs' if root.is_dir() else 'runs'}."
+            )
+        make_dirs(root)
+        content = json.dumps({"format": "devtrack", "format_version": FORMAT_VERSION}) + "\n"
+        write_atomically(root / STORE_FILE, content.encode())
+    except OSError as error:
+        raise StoreError(
+            f"{root}: cannot be created ({error}); a store needs a writable place. "
+            "Choose another folder."
+        ) from error
+
+
+def _check_version(root: Path) -> None:
+    path = root / STORE_FILE
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        version = int(content["format_version"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"{path}: cannot be read ({error}); it holds the store's format version. "
+            f'Restore it: {{"format": "devtrack", "format_version": {FORMAT_VERSION}}}.'
+        ) from error
+    if version > FORMAT_VERSION:
+        raise StoreError(
+            f"{root}: format_version {version}; this devtrack reads up to {FORMAT_VERSION}. "
+            "Upgrade: pip install -U devtrack."
+        )
