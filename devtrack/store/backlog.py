@@ -46,7 +46,7 @@ class Backlog:
     def __init__(self, run_dir: Path, *, spill_dir: Path, author: Author, first_seq: int) -> None:
         self.run_dir = run_dir
         self.spill_dir = spill_dir
-        self.segments_written = dict.fromkeys(WRITER_TABLES, 0)
+        self.segments_written: dict[str, int] = dict.fromkeys(WRITER_TABLES, 0)
         self._author = author
         self._next_seq = first_seq
         self._batches: deque[_Batch] = deque()

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-_MAX_DEPTH = 50
+_MAX_DEPTH = 12  # an object that contains itself twice grows as 2^depth
 
 
 def to_json(value: Any) -> str:
@@ -62,9 +62,8 @@ def _plain_container(value: Any, depth: int) -> Any:
         return _plain(value.item(), depth)
     if is_dataclass(value) and not isinstance(value, type):
         return _plain(asdict(value), depth)
-    if hasattr(value, "tolist"):  # numpy arrays, torch tensors
-        return _plain(value.tolist(), depth)
-    return _text_of(value)
+    tolist = getattr(value, "tolist", None)  # numpy arrays, torch tensors
+    return _plain(tolist(), depth) if callable(tolist) else _text_of(value)
 
 
 def _plain_float(value: float) -> float | str | None:

@@ -30,10 +30,10 @@ def run_query(
     relation = connection.sql(query, params=params)
     if relation is None:
         return connection.sql("SELECT 0 AS rows WHERE false")
-    if hasattr(relation, "materialize"):  # DuckDB 2
-        return relation.materialize()
-    relation.execute()
-    return relation
+    if duckdb.__version__.startswith("1."):
+        relation.execute()  # pyright: ignore[reportCallIssue]  (gone in DuckDB 2)
+        return relation
+    return relation.materialize()
 
 
 def is_fault_of_query(error: duckdb.Error) -> bool:

@@ -56,7 +56,7 @@ def table_of(record: object) -> str:
 
 def num_rows(record: Record) -> int:
     """Return how many rows the record becomes."""
-    return max(1, np.size(record.loss)) if isinstance(record, ChainTrace) else 1
+    return max(1, getattr(record.loss, "size", 1)) if isinstance(record, ChainTrace) else 1
 
 
 def to_columns(table: str, stamped: Sequence[Stamped], author: Author) -> Columns:

@@ -357,7 +357,7 @@ def _no_store(root: Path) -> str:
 
 def _create(root: Path) -> None:
     try:
-        if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        if root.exists() and not _is_free(root):
             kind = "a folder with other files in it" if root.is_dir() else "a file"
             raise StoreError(
                 f"{root}: is {kind}; a new store needs an empty or missing folder. "
@@ -371,6 +371,14 @@ def _create(root: Path) -> None:
             f"{root}: cannot be created ({error}); a store needs a writable place. "
             "Choose another folder."
         ) from error
+
+
+def _is_free(root: Path) -> bool:
+    """Say whether a store may be made here; one that another process is just making is free."""
+    if not root.is_dir():
+        return False
+    others = [path.name for path in root.iterdir() if not path.name.startswith(STORE_FILE)]
+    return not others or (root / STORE_FILE).is_file()
 
 
 def _check_version(root: Path) -> None:
