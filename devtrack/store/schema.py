@@ -41,17 +41,21 @@ def views_sql(store: Path) -> str:
     ).replace("$STORE", quoted_pattern(store)).replace("$FINGERPRINT", fingerprint())
 
 
-@cache
 def columns_of(table: str) -> tuple[Column, ...]:
     """Return the columns of a table of ``schema.sql``, in order."""
+    return _columns()[table]
+
+
+@cache
+def _columns() -> dict[str, tuple[Column, ...]]:
     with duckdb.connect(":memory:", config={"threads": 1}) as connection:
         connection.execute("CREATE SCHEMA segment;\n" + _halves()[0])
         rows = connection.execute(
-            "SELECT column_name, data_type FROM duckdb_columns() "
-            "WHERE schema_name = 'segment' AND table_name = ? ORDER BY column_index",
-            [table],
+            "SELECT table_name, column_name, data_type FROM duckdb_columns() "
+            "WHERE schema_name = 'segment' ORDER BY table_name, column_index"
         ).fetchall()
-    return tuple(Column(*row) for row in rows)
+    tables = {name for name, *_ in rows}
+    return {table: tuple(Column(*row[1:]) for row in rows if row[0] == table) for table in tables}
 
 
 def select_list(table: str) -> str:
