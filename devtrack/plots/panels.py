@@ -120,14 +120,14 @@ def _range(curve: Curve) -> float:
 
 def _title(family: str, members: Sequence[Curve]) -> str:
     if family.startswith("probe/"):
-        return f"linear probe: {_plain(family.removeprefix('probe/'))} (fraction correct)"
-    if family in _TITLES:
+        title = f"linear probe: {_plain(family.removeprefix('probe/'))} (fraction correct)"
+    elif family in _TITLES:
         title = _TITLES[family]
     else:
         metrics = {curve.metric for curve in members}
         title = _plain(next(iter(metrics)) if len(metrics) == 1 else family).replace("_", " ")
     sites = {curve.site for curve in members}
-    if len(members) == 1 and sites != {"model"}:
+    if len(sites) == 1 and sites != {"model"}:
         title += f" at {_plain(next(iter(sites)))}"
     return title
 

@@ -56,17 +56,17 @@ def chains(
     if not rows:
         raise _no_chains(store, info.run_id, step=step, metric=metric, site=site)
     chain, draw, excess = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
-    verdict = store.sql(
+    estimates = store.sql(
         "SELECT value, se, status FROM metrics WHERE run_id = ? AND step = ? AND metric = ? "
         "AND site = ?",
         [info.run_id, step, metric, site],
-    ).fetchone()
+    ).fetchall()
     return draw_chains(
         chain.astype(int),
         draw.astype(int),
         excess,
         title=f"Sampling chains of {metric} at step {step}, run {info.name!r}",
-        verdict=_verdict(verdict),
+        verdict=_verdict(estimates),
         ax=ax,
     )
 
@@ -136,11 +136,13 @@ def draw_chains(
     return figure
 
 
-def _verdict(row: tuple[Any, ...] | None) -> str:
-    if row is None:
+def _verdict(rows: list[tuple[Any, ...]]) -> str:
+    if not rows:
         return ""
-    value, se, status = row
-    number = "no value" if value is None or np.isnan(value) else f"{value:.4g} ± {se or np.nan:.2g}"
+    value, se, status = rows[-1]
+    number = "no value" if value is None else f"{value:.4g}"
+    if value is not None and se is not None:
+        number += f" ± {se:.2g}"
     return f"estimate {number}, status {status}"
 
 

@@ -1,0 +1,176 @@
+"""``devtrack transitions`` and ``devtrack timeline``: what happened in a run, and when."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from devtrack.cli import options
+from devtrack.cli.numbers import interval_text, measured_text, number_text, step_text
+from devtrack.cli.output import emit, hint, nothing, require_one_format, say
+from devtrack.errors import ConfigError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from devtrack.changepoints import Move, Transition
+
+COLUMNS = (
+    "T",
+    "kind",
+    "what moved",
+    "change ± se",
+    "from",
+    "mid [interval]",
+    "to",
+    "evidence",
+    "event",
+)
+
+
+class Axis(StrEnum):
+    """Scale of the step axis."""
+
+    LOG = "log"
+    LINEAR = "linear"
+
+
+def transitions(
+    store: options.Store = "runs",
+    run: options.Run = None,
+    alpha: Annotated[
+        float,
+        typer.Option(
+            "--alpha", help="Share of runs without a change in which one may be reported."
+        ),
+    ] = 0.05,
+    metric: options.Metrics = None,
+    site: options.Sites = None,
+    as_json: options.Json = False,
+    as_csv: options.Csv = False,
+) -> None:
+    """Find when the structure of a run changed.
+
+    The result is kept in the store. The table has a line per transition and per series that took
+    part in it; from, mid and to are optimizer steps. --json and --csv print the view 'transitions'.
+    """
+    require_one_format(as_json=as_json, as_csv=as_csv)
+    from devtrack.store import open_store
+
+    opened = open_store(store)
+    info = opened.run(run)
+    from devtrack.transitions import find_transitions
+
+    found = find_transitions(opened, info.run_id, alpha=alpha, metrics=metric, sites=site)
+    query = f"FROM transitions WHERE run_id = '{info.run_id}'"
+    if as_json or as_csv:
+        relation = opened.sql(query)
+        emit(relation.columns, relation.fetchall(), as_json=as_json, as_csv=as_csv)
+    else:
+        emit(COLUMNS, transition_lines(found))
+    if not found:
+        raise nothing(
+            f"no transition in run {info.name!r} at alpha {alpha:g}. "
+            "Look at its timeline: devtrack timeline."
+        )
+    hint(f'See also: devtrack sql "{query}"')
+
+
+def transition_lines(found: list[Transition]) -> list[tuple[str | None, ...]]:
+    """Return the lines of the table: one per transition, one per series that moved in it.
+
+    A transition of a single series has one line.
+    """
+    lines: list[tuple[str | None, ...]] = []
+    for index, one in enumerate(found):
+        trailing = (
+            f"{number_text(one.evidence)} {one.evidence_method}",
+            one.event or "",
+        )
+        if len(one.moves) > 1:
+            what = f"{len(one.moves)} series together"
+            lines.append((str(index), one.kind, what, "", *_dates(one), *trailing))
+        for move in one.moves:
+            alone = len(one.moves) == 1
+            lines.append(
+                (
+                    str(index) if alone else "",
+                    one.kind if alone else "",
+                    ("" if alone else "  ") + f"{move.metric}@{move.site}",
+                    f"{move.direction} {measured_text(move.effect, move.effect_se)}",
+                    *_dates(move),
+                    *(trailing if alone else ("", "")),
+                )
+            )
+    return lines
+
+
+def _dates(one: Transition | Move) -> tuple[str, str, str]:
+    interval = interval_text(one.midpoint, one.midpoint_low, one.midpoint_high)
+    return step_text(one.onset), interval, step_text(one.end)
+
+
+def timeline(
+    out: Annotated[
+        Path, typer.Option("--out", help="Picture to write: .png, .pdf or .svg.")
+    ] = Path("timeline.png"),
+    store: options.Store = "runs",
+    run: options.Run = None,
+    axis: Annotated[Axis, typer.Option("--axis", help="Scale of the step axis.")] = Axis.LOG,
+    metric: options.Metrics = None,
+    site: options.Sites = None,
+    dpi: Annotated[int, typer.Option("--dpi", min=20, help="Dots per inch of a .png.")] = 200,
+) -> None:
+    """Draw a run's metrics and transitions over its steps.
+
+    Prints the picture's path. Transitions are those of the latest `devtrack transitions`; they are
+    found anew if the run has gone on since.
+    """
+    from devtrack.plots import timeline as draw
+    from devtrack.store import open_store
+
+    require_picture(out)
+    opened = open_store(store)
+    info = opened.run(run)
+    fresh = opened.sql(
+        "SELECT count(*) FROM transitions WHERE run_id = ? AND NOT stale", [info.run_id]
+    ).fetchall()[0][0]
+    found = None
+    if not fresh:
+        from devtrack.transitions import find_transitions
+
+        say(f"looking for transitions in run {info.name!r}")
+        found = find_transitions(opened, info.run_id)
+    figure = draw(
+        opened, info.run_id, axis=axis.value, metrics=metric, sites=site, transitions=found
+    )
+    typer.echo(write_picture(figure, out, dpi=dpi))
+
+
+def require_picture(path: Path) -> None:
+    """Refuse a path that cannot become a picture, before the work is done.
+
+    Raises:
+        ConfigError: An unknown suffix or a missing folder.
+    """
+    if path.suffix not in (".png", ".pdf", ".svg"):
+        raise ConfigError(
+            f"out={str(path)!r}: must end in .png, .pdf or .svg. Try --out timeline.png."
+        )
+    if not path.absolute().parent.is_dir():
+        raise ConfigError(
+            f"out={str(path)!r}: the folder {path.absolute().parent} does not exist. Create it "
+            "first, or choose another."
+        )
+
+
+def write_picture(figure: Figure, path: Path, *, dpi: int = 200) -> Path:
+    """Write a figure in one go, so that a failure while drawing leaves no half of a file."""
+    drawn = BytesIO()
+    figure.savefig(drawn, format=path.suffix[1:], dpi=dpi)
+    path.write_bytes(drawn.getvalue())
+    return path
