@@ -95,6 +95,10 @@ def _from_loader(loader: DataLoader[Any], *, num_samples: int, seed: int) -> lis
         # A stream has no index to choose from: its first batches are as fixed as it gets.
         wanted = max(1, num_samples // (loader.batch_size or num_samples))
         return _require_batches(list(islice(iter(loader), wanted)), loader)
+    if loader.batch_size is None and loader.batch_sampler is None:  # each item is a batch already
+        order = np.random.default_rng(seed).permutation(len(dataset)).tolist()
+        wanted = max(1, num_samples // num_rows(dataset[order[0]])) if order else 0
+        return _require_batches([loader.collate_fn(dataset[i]) for i in order[:wanted]], loader)
     chosen = _choose(len(dataset), num_samples, _loader_batch_size(loader), seed)
     return [loader.collate_fn([dataset[i] for i in group]) for group in chosen]
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 import re
 import secrets
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 _PACKAGES = ("devtrack", "torch", "lightning", "devinterp", "duckdb", "numpy")
 
@@ -36,3 +38,28 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "not installed"
     return found
+
+
+def describe(configuration: object) -> Any:
+    """Return what a configuration says of itself, as JSON can hold it.
+
+    Dataclasses become mappings with their class under ``"class"``; data and functions are named,
+    not copied.
+
+    Example:
+        >>> from devtrack.schedules import every
+        >>> describe(every(10))
+        {'class': 'Every', 'n': 10}
+    """
+    if configuration is None or isinstance(configuration, bool | int | float | str):
+        return configuration
+    if isinstance(configuration, tuple | list):
+        if all(isinstance(item, bool | int | float | str) for item in configuration):
+            return list(configuration)
+        if all(dataclasses.is_dataclass(item) for item in configuration):
+            return [describe(item) for item in configuration]
+    if dataclasses.is_dataclass(configuration):
+        fields = dataclasses.fields(configuration)
+        own = {field.name: describe(getattr(configuration, field.name)) for field in fields}
+        return {"class": type(configuration).__name__, **own}
+    return getattr(configuration, "__qualname__", type(configuration).__qualname__)

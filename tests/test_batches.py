@@ -60,6 +60,13 @@ def test_collate_fn_is_the_loaders():
     assert len(fixed_batches(loader, num_samples=5)[0]["n"]) == 5
 
 
+def test_items_that_are_batches_already_are_not_batched_again():
+    items = [(X[i : i + 10], Y[i : i + 10]) for i in range(0, 50, 10)]
+    batches = fixed_batches(DataLoader(items, batch_size=None), num_samples=25)
+    assert [len(y) for _, y in batches] == [10, 10]
+    assert len(fixed_batches(DataLoader(items, batch_size=None), num_samples=5)) == 1
+
+
 def test_streams_give_their_first_batches():
     loader = DataLoader(Stream(), batch_size=10)
     assert _samples(fixed_batches(loader, num_samples=20)) == list(range(20))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -73,13 +73,20 @@ class Subject:
 
 @runtime_checkable
 class Metric(Protocol):
-    """Anything with a name and a ``compute``."""
+    """Anything with a name and a ``compute``.
 
-    @property
-    def name(self) -> str:
-        """Unique within a tracker; the prefix or the whole of the rows' ``metric``."""
-        ...
+    ``name`` is unique within a tracker: the prefix or the whole of the rows' ``metric``.
+    ``compute`` yields the records of one snapshot; it may raise: the error becomes a failed row.
+    """
 
-    def compute(self, subject: Subject) -> Iterable[Record]:
-        """Yield the records of one snapshot. May raise: the error becomes a failed row."""
-        ...
+    if TYPE_CHECKING:
+
+        @property
+        def name(self) -> str: ...  # noqa: D102 - a property, so that frozen dataclasses fit
+
+        def compute(self, subject: Subject) -> Iterable[Record]: ...  # noqa: D102
+
+    else:  # LightningCLI's parser wants equal annotations and takes properties for methods
+        name: str
+
+        def compute(self, subject): ...  # noqa: D102

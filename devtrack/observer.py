@@ -1,0 +1,188 @@
+"""One training run under observation: takes a snapshot, measures it, hands the rows to the store.
+
+Knows nothing of Lightning: a tracker for another trainer needs only this.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from devtrack import snapshots
+from devtrack.errors import DevtrackError
+from devtrack.evaluate import evaluate, private_copy
+from devtrack.isolation import isolated
+from devtrack.metrics.metric import LossFunction, Metric
+from devtrack.rows import Clock, Event, Record, SnapshotRecord
+from devtrack.store import Writer
+
+_MAX_PENDING_SNAPSHOTS = 2  # copies of the weights that may wait for the disk
+
+
+class Cost(NamedTuple):
+    """What observing has cost so far.
+
+    Attributes:
+        observations: Number of snapshots measured.
+        elapsed_s: Seconds that training waited for devtrack.
+        wall_s: Seconds since the observer was made.
+        overhead_frac: ``elapsed_s / (wall_s - elapsed_s)``: by how much training was prolonged.
+        by_metric_s: Seconds per metric.
+    """
+
+    observations: int
+    elapsed_s: float
+    wall_s: float
+    overhead_frac: float
+    by_metric_s: dict[str, float]
+
+
+class Observer:
+    """Measures snapshots of one module with one frozen set of metrics and data.
+
+    Args:
+        writer: Where the rows go; closed by ``close``.
+        module: The module that trains; copied once, never touched.
+        metrics: Computed on every snapshot.
+        loss: The training objective as a function of (model, batch).
+        batches: The run's fixed batches, on the module's device; may be set later.
+        seed: Of every random choice a metric makes.
+        save_weights: Write each snapshot to the store, so that other metrics can be computed later.
+        max_overhead: Share of training time that observing may cost, e.g. 0.05; an observation
+            waits until it is affordable. None: no cap.
+
+    Raises:
+        MetricError: If the module cannot be copied.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        module: nn.Module,
+        *,
+        metrics: Sequence[Metric],
+        loss: LossFunction,
+        batches: Sequence[Any] = (),
+        seed: int = 0,
+        save_weights: bool = True,
+        max_overhead: float | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.batches = batches
+        self.last_step: int | None = None
+        self._writer = writer
+        self._metrics = metrics
+        self._loss = loss
+        self._seed = seed
+        self._save_weights = save_weights
+        self._max_overhead = max_overhead
+        self._clock = clock
+        self._start = clock()
+        self._elapsed_s = 0.0
+        self._observations = 0
+        self._by_metric_s: Counter[str] = Counter()
+        self._chosen: dict[int, Any] = {}
+        self._disk = ThreadPoolExecutor(1, thread_name_prefix="devtrack-snapshots")
+        self._pending: deque[Future[None]] = deque()
+        with isolated():
+            self._model = private_copy(module)
+
+    def observe(
+        self, module: nn.Module, clock: Clock, extra: Iterable[Record] = ()
+    ) -> list[Record]:
+        """Measure ``module`` as it is now and append the rows; return them.
+
+        Args:
+            module: The module that trains; read only.
+            clock: Where training stands.
+            extra: Records to append with the same clock.
+        """
+        start = self._clock()
+        tensors = snapshots.take(module)
+        if self._save_weights:
+            self._write_behind(clock, tensors)
+        evaluation = evaluate(
+            self._metrics,
+            model=self._model,
+            tensors=tensors,
+            step=clock.step,
+            batches=self.batches,
+            loss=self._loss,
+            seed=self._seed,
+            chosen=self._chosen,
+        )
+        records = [*evaluation.records, *extra]
+        self._writer.append(clock, records)
+        self._by_metric_s.update(evaluation.elapsed_s)
+        self._observations += 1
+        self.last_step = clock.step
+        self._elapsed_s += self._clock() - start
+        return records
+
+    def affordable(self) -> bool:
+        """Say whether another observation is within ``max_overhead``."""
+        return self._max_overhead is None or self.cost().overhead_frac <= self._max_overhead
+
+    def record(self, clock: Clock, records: Iterable[Record]) -> None:
+        """Append records that were not measured on a snapshot, such as events."""
+        self._writer.append(clock, records)
+
+    def drain(self) -> None:
+        """Return when everything observed so far is on disk.
+
+        Raises:
+            StoreError: If the store cannot be written.
+        """
+        start = self._clock()
+        while self._pending:
+            self._pending.popleft().result()
+        self._writer.flush()
+        self._elapsed_s += self._clock() - start
+
+    def cost(self) -> Cost:
+        """Return what observing has cost so far."""
+        wall_s = self._clock() - self._start
+        training_s = max(wall_s - self._elapsed_s, 1e-9)
+        return Cost(
+            self._observations,
+            self._elapsed_s,
+            wall_s,
+            self._elapsed_s / training_s,
+            dict(self._by_metric_s),
+        )
+
+    def close(self, clock: Clock) -> Cost:
+        """Append the account of costs, write everything to disk, release the store."""
+        start = self._clock()
+        self._disk.shutdown(wait=True)
+        cost = self.cost()
+        self._writer.append(clock, [_cost_event(cost)])
+        self._writer.close()
+        self._elapsed_s += self._clock() - start
+        return self.cost()
+
+    def _write_behind(self, clock: Clock, tensors: snapshots.Tensors) -> None:
+        while len(self._pending) >= _MAX_PENDING_SNAPSHOTS:
+            self._pending.popleft().result()
+        self._pending.append(self._disk.submit(self._write_snapshot, clock, tensors))
+
+    def _write_snapshot(self, clock: Clock, tensors: snapshots.Tensors) -> None:
+        record: SnapshotRecord | Event
+        try:
+            record = snapshots.write(self._writer.run_dir, tensors)
+        except DevtrackError as error:
+            record = Event("snapshot_failed", str(error))
+        self._writer.append(clock, [record])
+
+
+def _cost_event(cost: Cost) -> Event:
+    message = (
+        f"{cost.observations} observations, {cost.elapsed_s:.1f} s, "
+        f"{100 * cost.overhead_frac:.1f} % on top of training"
+    )
+    return Event("cost", message, cost._asdict())

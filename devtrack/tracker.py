@@ -1,0 +1,372 @@
+"""The Lightning callback: one line attaches devtrack to a training run.
+
+Trainer(callbacks=[Tracker("runs")])
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
+from lightning.pytorch.utilities import rank_zero_info
+from torch.utils import _pytree as pytree
+from torch.utils.data import DataLoader, IterableDataset
+
+from devtrack.batches import fixed_batches, num_rows
+from devtrack.errors import ConfigError, DataError, UnknownRunError
+from devtrack.isolation import isolated
+from devtrack.metrics.llc import LLC
+from devtrack.metrics.loss import Loss
+from devtrack.metrics.metric import LossFunction, Metric
+from devtrack.metrics.objective import training_step_loss
+from devtrack.metrics.weights import WeightNorm
+from devtrack.observer import Observer
+from devtrack.provenance import describe, new_run_id, utc_now, versions
+from devtrack.recipe import LearningRateWatch
+from devtrack.rows import Clock, Event, Record, Row, RunInfo, Status
+from devtrack.schedules import Cursor, LogSpaced, Schedule
+from devtrack.store import open_store
+
+
+class TrackerWarning(UserWarning):
+    """devtrack could not do something; training goes on."""
+
+
+class Tracker(Callback):
+    """Observes a training run and stores what it sees; the run itself is not changed by a bit.
+
+    At each scheduled step the weights are copied, the metrics are computed on the copy, and the
+    rows go to the store. The first and the last step are always observed. A training resumed from a
+    Lightning checkpoint continues its run: what was recorded after the checkpoint is kept aside, in
+    the view ``metrics_all``.
+
+    Args:
+        store: Directory of the store; made if it does not exist.
+        schedule: Which steps to observe; 100 at equal ratios over the planned training by default.
+        metrics: What to measure; loss, weight norm and LLC by default. Names must be unique.
+        name: Name of the run; the module's class by default.
+        data: What to measure on (see ``devtrack.batches.fixed_batches``); a fixed choice of
+            ``num_samples`` training samples by default. A stream of data cannot be chosen from:
+            there it is the first training batch.
+        loss: Maps (model, batch) to the loss; the module's ``training_step`` by default.
+        num_samples: Samples to measure on.
+        snapshots: Write the weights to the store, so that metrics can be computed again later.
+        use_loggers: Forward the numbers to the Trainer's loggers as ``devtrack/<metric>``.
+        max_overhead: Cap on the time that observing may add, as a share of the training time,
+            e.g. 0.05. An observation waits until it is affordable. No cap by default.
+        seed: Of every random choice devtrack makes.
+
+    Raises:
+        ConfigError: If two metrics share a name, or on a sharded strategy (at ``setup``).
+        StoreError: If the store cannot be opened (at the start of training).
+    """
+
+    def __init__(
+        self,
+        store: str | Path = "runs",
+        schedule: Schedule | None = None,
+        *,
+        metrics: Sequence[Metric] | None = None,
+        name: str | None = None,
+        data: Any = None,
+        loss: LossFunction | None = None,
+        num_samples: int = 1024,
+        snapshots: bool = True,
+        use_loggers: bool = True,
+        max_overhead: float | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.store = Path(store)
+        self.schedule = LogSpaced() if schedule is None else schedule
+        self.metrics = [Loss(), WeightNorm(), LLC()] if metrics is None else list(metrics)
+        self.name = name
+        self.data = data
+        self.loss = training_step_loss if loss is None else loss
+        self.num_samples = num_samples
+        self.snapshots = snapshots
+        self.use_loggers = use_loggers
+        self.max_overhead = max_overhead
+        self.seed = seed
+        self.run_id: str | None = None
+        """Id of the run being recorded, or recorded last."""
+        _require_metrics(self.metrics)
+        self._observer: Observer | None = None
+        self._cursor: Cursor | None = None
+        self._awaits_batch = False
+        self._due = False
+        self._starts_anew = True
+        self._samples_seen = 0
+        self._resumed: dict[str, Any] | None = None
+        self._rates = LearningRateWatch()
+        self._failed = False
+
+    # Lightning calls these in this order; global_step is 1 after the first optimizer step.
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse what cannot be observed, before anything has started."""
+        if stage == "fit" and not _is_dry_run(trainer):
+            _require_replicated(trainer.strategy)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Open the run and observe the weights that training starts from."""
+        if trainer.is_global_zero and not _is_dry_run(trainer):
+            self._open(trainer, pl_module)
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Take the first batch of a stream as the data to measure on."""
+        if self._awaits_batch:
+            self._take_first_batch(trainer, pl_module, batch)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Observe if a scheduled step was crossed."""
+        if self._observer is not None:
+            self._after_batch(self._observer, trainer, pl_module, batch)
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Write all rows to disk first, so that no checkpoint is ahead of its run."""
+        if self._observer is not None:
+            self._guarded(self._observer.drain)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Observe the final weights."""
+        observer = self._observer
+        if observer is not None and observer.last_step != trainer.global_step:
+            self._observe(observer, trainer, pl_module)
+        self._close(trainer)
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Keep what was seen of a training that broke off."""
+        if self._observer is not None:
+            event = Event("interrupted", f"{type(exception).__name__}: {exception}")
+            self._observer.record(self._clock(trainer), [event])
+        self._close(trainer)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Release the store in any case."""
+        self._close(trainer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed training needs to continue this run."""
+        return {"run_id": self.run_id, "samples_seen": self._samples_seen}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue the run of a Lightning checkpoint."""
+        self._resumed = state_dict
+
+    # Verbs
+
+    def _open(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        step = trainer.global_step
+        store = open_store(self.store, create=True)
+        info = self._run_to_resume(store, step)
+        self._starts_anew = info is None
+        if info is None:
+            info = self._new_run(trainer, pl_module)
+            self._samples_seen = 0
+        self.run_id = info.run_id
+        writer = store.writer(info, keep_through_step=None if self._starts_anew else step)
+        self._rates, self._failed, self._due = LearningRateWatch(), False, False
+        self._cursor = Cursor(self.schedule, total=_planned_steps(trainer), start=step)
+        self._observer = self._guarded(
+            lambda: Observer(
+                writer,
+                pl_module,
+                metrics=self.metrics,
+                loss=self.loss,
+                seed=self.seed,
+                save_weights=self.snapshots,
+                max_overhead=self.max_overhead,
+            )
+        )
+        if self._observer is None:
+            writer.close()
+            return
+        if not self._starts_anew:
+            event = Event("resume", f"resumed at step {step}", {"attempt": writer.attempt})
+            self._observer.record(self._clock(trainer), [event])
+        batches = self._guarded(lambda: self._choose_batches(trainer))
+        self._awaits_batch = batches is None
+        if batches is not None:
+            self._observer.batches = batches
+            if self._starts_anew:
+                self._observe(self._observer, trainer, pl_module)
+
+    def _take_first_batch(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
+        self._awaits_batch = False
+        if self._observer is None:
+            return
+        keep = lambda x: x.detach().clone() if isinstance(x, torch.Tensor) else x  # noqa: E731
+        self._observer.batches = [pytree.tree_map(keep, batch)]
+        if self._starts_anew:
+            self._observe(self._observer, trainer, pl_module)
+
+    def _after_batch(
+        self, observer: Observer, trainer: Trainer, pl_module: LightningModule, batch: Any
+    ) -> None:
+        self._samples_seen += _count_samples(batch) * trainer.world_size
+        rates = [g["lr"] for o in trainer.optimizers for g in o.param_groups]
+        if events := self._rates.update([float(rate) for rate in rates]):
+            observer.record(self._clock(trainer), events)
+        assert self._cursor is not None
+        self._due = self._cursor.due(trainer.global_step) or self._due
+        if self._due and observer.affordable():
+            self._due = False
+            self._observe(observer, trainer, pl_module)
+
+    def _observe(self, observer: Observer, trainer: Trainer, pl_module: LightningModule) -> None:
+        clock, rates = self._clock(trainer), _learning_rates(trainer)
+        records = self._guarded(lambda: observer.observe(pl_module, clock, rates))
+        if self.use_loggers and records:
+            self._guarded(lambda: _forward(records, trainer))
+
+    def _close(self, trainer: Trainer) -> None:
+        observer, self._observer = self._observer, None
+        self._resumed = None
+        if observer is None:
+            return
+        cost = self._guarded(lambda: observer.close(self._clock(trainer)))
+        if cost is not None:
+            rank_zero_info(
+                f"devtrack: {cost.observations} observations in {cost.elapsed_s:.1f} s "
+                f"({100 * cost.overhead_frac:.1f} % on top of training) -> "
+                f"{self.store / str(self.run_id)}"
+            )
+
+    def _guarded(self, action: Any) -> Any:
+        """Run ``action``; if it fails, say so once and let training go on."""
+        try:
+            return action()
+        except Exception as error:  # noqa: BLE001 - training never stops because of us
+            if not self._failed:
+                warnings.warn(
+                    f"devtrack could not go on observing ({type(error).__name__}: {error}). "
+                    f"Training continues; run `devtrack doctor --store {self.store}`.",
+                    TrackerWarning,
+                    stacklevel=2,
+                )
+            self._failed = True
+            return None
+
+    def _clock(self, trainer: Trainer) -> Clock:
+        return Clock(trainer.global_step, trainer.current_epoch, self._samples_seen)
+
+    def _choose_batches(self, trainer: Trainer) -> list[Any] | None:
+        """Return the fixed batches on the device; None if they can only be caught in passing."""
+        data = trainer.train_dataloader if self.data is None else self.data
+        if self.data is None and _is_stream(data):
+            return None
+        with isolated(seed=self.seed):
+            batches = fixed_batches(data, num_samples=self.num_samples, seed=self.seed)
+            return [trainer.strategy.batch_to_device(batch) for batch in batches]
+
+    def _run_to_resume(self, store: Any, step: int) -> RunInfo | None:
+        state = self._resumed
+        if state is None or step == 0 or state["run_id"] is None:
+            return None
+        self._samples_seen = int(state["samples_seen"])
+        try:
+            return store.run(state["run_id"])
+        except UnknownRunError:
+            return None
+
+    def _new_run(self, trainer: Trainer, pl_module: LightningModule) -> RunInfo:
+        name, now = self.name or type(pl_module).__name__, utc_now()
+        parent = self._resumed or {}
+        return RunInfo(
+            run_id=new_run_id(name, now),
+            name=name,
+            created_utc=now,
+            config=self._config(trainer, pl_module),
+            versions=versions(),
+            parent_run_id=parent.get("run_id"),
+            parent_step=trainer.global_step if parent else None,
+        )
+
+    def _config(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        return {
+            "schedule": describe(self.schedule),
+            "metrics": {metric.name: describe(metric) for metric in self.metrics},
+            "num_samples": self.num_samples,
+            "seed": self.seed,
+            "snapshots": self.snapshots,
+            "max_overhead": self.max_overhead,
+            "module": f"{type(pl_module).__module__}.{type(pl_module).__qualname__}",
+            "num_parameters": sum(p.numel() for p in pl_module.parameters()),
+            "planned_steps": _planned_steps(trainer),
+            "precision": str(trainer.precision),
+            "accumulate_grad_batches": trainer.accumulate_grad_batches,
+            "world_size": trainer.world_size,
+        }
+
+
+def _require_metrics(metrics: Sequence[Any]) -> None:
+    for metric in metrics:
+        if not isinstance(metric, Metric):
+            raise ConfigError(
+                f"metrics holds {metric!r}: must be objects with a name and compute(subject). "
+                f"Pass an instance such as Loss(), or wrap a function: Function('name', function)."
+            )
+    names = [metric.name for metric in metrics]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(
+            f"metrics with the same name {twice}: names must be unique in a tracker. "
+            f"Pass name= to one of them, e.g. Loss(name='test_loss', data=…)."
+        )
+
+
+def _require_replicated(strategy: Strategy) -> None:
+    if not isinstance(strategy, SingleDeviceStrategy | DDPStrategy):
+        raise ConfigError(
+            f"strategy {type(strategy).__name__}: devtrack reads whole weights, so each process "
+            f"must hold them. Use a single device or strategy='ddp'."
+        )
+
+
+def _is_dry_run(trainer: Trainer) -> bool:
+    return bool(getattr(trainer, "fast_dev_run", False))  # set dynamically by Lightning
+
+
+def _is_stream(loader: Any) -> bool:
+    return not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset)
+
+
+def _planned_steps(trainer: Trainer) -> int | None:
+    total = trainer.estimated_stepping_batches
+    return int(total) if total != float("inf") and total > 0 else None
+
+
+def _count_samples(batch: Any) -> int:
+    try:
+        return num_rows(batch)
+    except DataError:
+        return 0
+
+
+def _learning_rates(trainer: Trainer) -> list[Row]:
+    rates = [g["lr"] for o in trainer.optimizers for g in o.param_groups]
+    if len(rates) == 1:
+        return [Row("lr", float(rates[0]), site="optimizer")]
+    return [Row("lr", float(rate), site=f"optimizer.{i}") for i, rate in enumerate(rates)]
+
+
+def _forward(records: Iterable[Record], trainer: Trainer) -> None:
+    scalars = {
+        f"devtrack/{r.metric}" + ("" if r.site == "model" else f"/{r.site}"): r.value
+        for r in records
+        if isinstance(r, Row) and r.status is not Status.FAILED
+    }
+    for logger in trainer.loggers:
+        logger.log_metrics(scalars, step=trainer.global_step)

@@ -1,0 +1,430 @@
+import random
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+
+from devtrack import LLC, Function, LinearProbe, Loss, Row, WeightNorm, open_store, schedules
+from devtrack.errors import ConfigError, StoreError
+from devtrack.tracker import Tracker, TrackerWarning
+
+X = torch.randn(64, 6, generator=torch.Generator().manual_seed(0))
+Y = (X[:, :1] > 0).float()
+
+
+class Net(LightningModule):
+    """Dropout, BatchNorm and a frozen submodule in eval mode: what an observer could disturb."""
+
+    def __init__(self):
+        super().__init__()
+        self.frozen = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Dropout(0.5))
+        self.frozen.eval().requires_grad_(False)
+        self.body = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3))
+        self.head = nn.Linear(8, 1)
+
+    def forward(self, x):
+        return self.head(self.body(self.frozen(x)))
+
+    def training_step(self, batch, batch_idx):
+        x, y = batch[0], batch[1]
+        loss = nn.functional.binary_cross_entropy_with_logits(self(x), y)
+        self.log("train_loss", loss)
+        return loss
+
+    def validation_step(self, batch, batch_idx):
+        self.log("val_loss", self.training_step(batch, batch_idx))
+
+    test_step = validation_step
+
+    def configure_optimizers(self):
+        return torch.optim.AdamW(self.parameters(), lr=1e-2)
+
+
+class Spoiler:
+    """Draws from every stream, flips every mode, and raises."""
+
+    name = "spoiler"
+
+    def compute(self, subject):
+        subject.model.train()
+        random.random()
+        np.random.rand(2)
+        torch.rand(2)
+        with torch.no_grad():
+            for p in subject.model.parameters():
+                p.zero_()
+        raise RuntimeError("boom")
+
+
+SMALL_LLC = LLC(num_chains=2, num_draws=5, num_burnin_steps=2)
+
+
+def all_metrics():
+    return [
+        Spoiler(),
+        Loss(),
+        WeightNorm(sites=("body",)),
+        SMALL_LLC,
+        LinearProbe(name="sign", site="body", target=lambda b: (b[0][:, 1] > 0).long()),
+        Function("mean_output", lambda model, batch: model(batch[0]).flatten()),
+    ]
+
+
+def fit(
+    tracker=None, *, steps=12, module=None, loader=None, callbacks=(), ckpt_path=None, **options
+):
+    options = {"logger": False, "enable_checkpointing": False} | options
+    trainer = Trainer(
+        max_steps=steps,
+        max_epochs=-1,
+        accelerator="cpu",
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[*callbacks, *([tracker] if tracker else [])],
+        **options,
+    )
+    if loader is None:
+        loader = DataLoader(TensorDataset(X, Y), batch_size=16, shuffle=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        module = module or Net()
+        trainer.fit(module, loader, ckpt_path=ckpt_path)
+    return trainer, module
+
+
+def steps_of(store, metric="loss", view="metrics"):
+    query = f"SELECT step FROM {view} WHERE metric = ? ORDER BY attempt, step"
+    return [step for (step,) in open_store(store).sql(query, [metric]).fetchall()]
+
+
+class Noisy(Dataset):
+    """Draws from every stream for each sample, and remembers the order it was asked in."""
+
+    def __len__(self):
+        return len(X)
+
+    def __getitem__(self, index):
+        noise = torch.rand(()) + random.random() + float(np.random.rand())
+        return X[index] + 0.01 * noise, Y[index], index
+
+
+class Recorder(Net):
+    def __init__(self):
+        super().__init__()
+        self.trace = []
+
+    def on_train_batch_end(self, outputs, batch, batch_idx):
+        modes = [module.training for module in self.modules()]
+        weights = [v.clone() for v in self.state_dict().values()]
+        optimizer = [
+            v.clone() if isinstance(v, torch.Tensor) else v
+            for state in self.trainer.optimizers[0].state.values()
+            for v in state.values()
+        ]
+        streams = (random.getstate(), np.random.get_state()[1].tolist())
+        grads = [p.grad.clone() for p in self.parameters() if p.grad is not None]
+        self.trace.append(
+            (batch[2].tolist(), modes, weights, optimizer, streams, grads, torch.get_rng_state())
+        )
+
+
+def _equal(a, b):
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(_equal(x, y) for x, y in zip(a, b, strict=True))
+    return a == b
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_training_is_bitwise_the_same_with_and_without(tmp_path, num_workers):
+    traces = []
+    for tracked in (False, True):
+        torch.manual_seed(1)
+        random.seed(1)
+        np.random.seed(1)
+        loader = DataLoader(Noisy(), batch_size=16, shuffle=True, num_workers=num_workers)
+        tracker = Tracker(tmp_path, schedules.every(1), metrics=all_metrics()) if tracked else None
+        _, module = fit(
+            tracker, steps=6, module=Recorder(), loader=loader, accumulate_grad_batches=2
+        )
+        traces.append(module.trace)
+    assert len(traces[0]) == 12
+    for step, (without, with_tracker) in enumerate(zip(*traces, strict=True)):
+        assert _equal(without, with_tracker), f"differs at batch {step}"
+    ok = open_store(tmp_path).sql("SELECT DISTINCT metric FROM metrics WHERE status = 'ok'")
+    assert {"loss", "weight_norm", "probe/sign.accuracy", "mean_output"} <= {
+        metric for (metric,) in ok.fetchall()
+    }
+
+
+def test_a_failing_metric_is_a_row_at_every_step(tmp_path):
+    fit(Tracker(tmp_path, schedules.every(4), metrics=[Spoiler(), Loss()]))
+    rows = open_store(tmp_path).sql(
+        "SELECT step, status, value, attrs->>'error' FROM metrics "
+        "WHERE metric = 'spoiler' ORDER BY step"
+    )
+    assert rows.fetchall() == [
+        (step, "failed", None, "RuntimeError: boom") for step in (0, 4, 8, 12)
+    ]
+    assert steps_of(tmp_path) == [0, 4, 8, 12]
+
+
+def test_the_one_line_of_the_readme_works_on_any_module(tmp_path):
+    fit(Tracker(tmp_path, schedules.at([5])), steps=5)
+    found = open_store(tmp_path).sql("SELECT DISTINCT metric FROM metrics ORDER BY 1").fetchall()
+    assert [metric for (metric,) in found] == ["llc", "loss", "lr", "weight_norm"]
+    store = open_store(tmp_path)
+    assert [s for (s,) in store.sql("SELECT step FROM snapshots ORDER BY 1").fetchall()] == [0, 5]
+    assert store.run("Net").config["num_parameters"] > 0
+
+
+def test_accumulated_batches_are_one_step(tmp_path):
+    tracker = Tracker(tmp_path, schedules.every(1), metrics=[Loss()])
+    fit(tracker, steps=5, accumulate_grad_batches=2)
+    assert steps_of(tmp_path) == [0, 1, 2, 3, 4, 5]
+    seen = open_store(tmp_path).sql(
+        "SELECT samples_seen FROM metrics WHERE metric='loss' ORDER BY 1"
+    )
+    assert [n for (n,) in seen.fetchall()] == [32 * step for step in range(6)]
+
+
+class TwoOptimizers(Net):
+    def __init__(self):
+        super().__init__()
+        self.automatic_optimization = False
+
+    def training_step(self, batch, batch_idx):
+        for optimizer in self.optimizers():
+            optimizer.zero_grad()
+            self.manual_backward(super().training_step(batch, batch_idx))
+            optimizer.step()
+
+    def configure_optimizers(self):
+        return [torch.optim.SGD(m.parameters(), lr=0.1) for m in (self.body, self.head)]
+
+
+def test_two_manual_optimizers_cross_the_schedule(tmp_path):
+    tracker = Tracker(tmp_path, schedules.at([3, 6]), metrics=[WeightNorm(), Loss()])
+    fit(tracker, steps=8, module=TwoOptimizers())
+    assert steps_of(tmp_path, "weight_norm") == [0, 4, 6, 8]
+    errors = open_store(tmp_path).sql("SELECT attrs->>'error' FROM metrics WHERE metric = 'loss'")
+    assert all("manual optimization" in error for (error,) in errors.fetchall())
+
+
+def test_what_is_not_training_is_not_observed(tmp_path):
+    tracker = Tracker(tmp_path / "a", metrics=[Loss()])
+    fit(tracker, fast_dev_run=True)
+    trainer = Trainer(
+        logger=False, callbacks=[tracker], accelerator="cpu", enable_progress_bar=False
+    )
+    loader = DataLoader(TensorDataset(X, Y), batch_size=16)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore")
+        trainer.validate(Net(), loader, verbose=False)
+        trainer.test(Net(), loader, verbose=False)
+    assert not (tmp_path / "a").exists()
+
+
+def test_validation_within_training_adds_no_rows(tmp_path):
+    tracker = Tracker(tmp_path, schedules.every(4), metrics=[Loss()])
+    loader = DataLoader(TensorDataset(X, Y), batch_size=16)
+    trainer = Trainer(
+        max_steps=8,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=2,
+        callbacks=[tracker],
+    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore")
+        trainer.fit(Net(), loader, loader)
+    assert steps_of(tmp_path) == [0, 4, 8]
+
+
+def test_the_default_checkpoint_callback_stays(tmp_path):
+    tracker = Tracker(tmp_path / "runs", metrics=[Loss()])
+    trainer, _ = fit(tracker, steps=2, enable_checkpointing=True, default_root_dir=tmp_path)
+    assert len(trainer.checkpoint_callbacks) == 1
+
+
+def test_a_resumed_training_has_one_trajectory(tmp_path):
+    store, checkpoints = tmp_path / "runs", tmp_path / "ckpt"
+
+    def tracker():
+        return Tracker(store, schedules.every(2), metrics=[Loss()])
+
+    def save():
+        return ModelCheckpoint(checkpoints, every_n_train_steps=10, save_top_k=-1)
+
+    fit(tracker(), steps=15, callbacks=[save()], enable_checkpointing=True)
+    (checkpoint,) = checkpoints.glob("*step=10.ckpt")
+    fit(tracker(), steps=20, callbacks=[save()], enable_checkpointing=True, ckpt_path=checkpoint)
+
+    assert steps_of(store) == [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20]
+    assert steps_of(store, view="metrics_all") == [
+        *(0, 2, 4, 6, 8, 10, 12, 14, 15),
+        *(12, 14, 16, 18, 20),
+    ]
+    opened = open_store(store)
+    assert len(opened.runs()) == 1
+    assert opened.sql("SELECT step FROM events WHERE kind = 'resume'").fetchall() == [(10,)]
+    seen = opened.sql("SELECT step, samples_seen FROM metrics WHERE metric = 'loss'").fetchall()
+    assert all(samples == 16 * step for step, samples in seen)
+
+
+def test_the_rows_are_on_disk_when_a_checkpoint_is(tmp_path):
+    class Crash(ModelCheckpoint):
+        """Looks, from inside the save, at what another process would find."""
+
+        def _save_checkpoint(self, trainer, filepath):
+            super()._save_checkpoint(trainer, filepath)
+            seen.append((trainer.global_step, max(steps_of(tmp_path / "runs"))))
+
+    seen: list[tuple[int, int]] = []
+    fit(
+        Tracker(tmp_path / "runs", schedules.every(1), metrics=[Loss()]),
+        steps=6,
+        callbacks=[Crash(tmp_path, every_n_train_steps=2, save_top_k=-1)],
+        enable_checkpointing=True,
+    )
+    assert [pair for pair in seen if pair[0] != pair[1]] == []
+    assert len(seen) >= 3
+
+
+def test_a_run_that_the_store_does_not_hold_starts_a_child(tmp_path):
+    checkpoint = tmp_path / "a.ckpt"
+    first = Tracker(tmp_path / "one", metrics=[Loss()])
+    trainer, _ = fit(first, steps=4)
+    trainer.save_checkpoint(checkpoint)
+    second = Tracker(tmp_path / "two", metrics=[Loss()])
+    fit(second, steps=6, ckpt_path=checkpoint)
+    info = open_store(tmp_path / "two").run()
+    assert (info.parent_run_id, info.parent_step) == (first.run_id, 4)
+    assert min(steps_of(tmp_path / "two")) == 4
+
+
+def test_a_training_that_breaks_off_keeps_its_rows(tmp_path):
+    class Breaks(Net):
+        def on_train_batch_end(self, outputs, batch, batch_idx):
+            if self.global_step == 5:
+                raise ZeroDivisionError("the user's own")
+
+    with pytest.raises(ZeroDivisionError):
+        fit(Tracker(tmp_path, schedules.every(1), metrics=[Loss()]), module=Breaks())
+    assert steps_of(tmp_path) == [0, 1, 2, 3, 4, 5]
+    events = open_store(tmp_path).sql("SELECT kind, message FROM events ORDER BY ts_utc").fetchall()
+    assert events[0] == ("interrupted", "ZeroDivisionError: the user's own")
+
+
+def test_a_stream_is_measured_on_its_first_batch(tmp_path):
+    class Stream(IterableDataset):
+        def __iter__(self):
+            yield from zip(X, Y, strict=True)
+
+    tracker = Tracker(tmp_path, schedules.every(2), metrics=[Loss()])
+    fit(tracker, steps=4, loader=DataLoader(Stream(), batch_size=16))
+    assert steps_of(tmp_path) == [0, 2, 4]
+
+
+def test_numbers_go_to_the_loggers_unless_told_not_to(tmp_path):
+    for use in (True, False):
+        logger = CSVLogger(tmp_path / str(use))
+        tracker = Tracker(tmp_path / "runs", schedules.every(2), metrics=[Loss()], use_loggers=use)
+        fit(tracker, steps=4, logger=logger, log_every_n_steps=1)
+        text = (tmp_path / str(use) / "lightning_logs" / "version_0" / "metrics.csv").read_text()
+        assert ("devtrack/loss" in text) is use, text
+
+
+def test_the_cap_on_overhead_postpones_observations(tmp_path):
+    class Slow:
+        name = "slow"
+
+        def compute(self, subject):
+            torch.linalg.svd(torch.ones(300, 300))
+            yield Row("slow", 1.0)
+
+    for store, cap in (("free", None), ("capped", 1e-6)):
+        fit(Tracker(tmp_path / store, schedules.every(1), metrics=[Slow()], max_overhead=cap))
+    assert steps_of(tmp_path / "free", "slow") == list(range(13))
+    assert steps_of(tmp_path / "capped", "slow") == [0, 12]
+
+
+def test_the_cost_is_told(tmp_path):
+    tracker = Tracker(tmp_path, schedules.every(4), metrics=[Loss()])
+    fit(tracker)
+    ((message,),) = (
+        open_store(tmp_path).sql("SELECT message FROM events WHERE kind = 'cost'").fetchall()
+    )
+    assert message.startswith("4 observations, ")
+
+
+def test_an_error_of_ours_is_a_warning_and_training_goes_on(tmp_path, monkeypatch):
+    def broken(*args, **kwargs):
+        raise OSError("disk on fire")
+
+    monkeypatch.setattr("devtrack.observer.evaluate", broken)
+    tracker = Tracker(tmp_path, schedules.every(1), metrics=[Loss()])
+    with pytest.warns(TrackerWarning, match="disk on fire.*Training continues.*doctor") as caught:
+        trainer, _ = fit(tracker)
+    assert trainer.global_step == 12
+    assert len([w for w in caught if w.category is TrackerWarning]) == 1
+
+
+def test_a_store_that_cannot_be_is_said_before_training(tmp_path):
+    file = tmp_path / "runs"
+    file.write_text("not a store")
+    with pytest.raises(StoreError):
+        fit(Tracker(file, metrics=[Loss()]))
+
+
+@pytest.mark.parametrize(
+    ("metrics", "message"),
+    [
+        ([Loss(), Loss()], r"same name \['loss'\]: names must be unique.*Pass name="),
+        ([lambda m, b: 1.0], "must be objects with a name and compute.*Function"),
+    ],
+)
+def test_bad_metrics_are_refused_at_the_door(metrics, message):
+    with pytest.raises(ConfigError, match=message):
+        Tracker("never-made", metrics=metrics)
+
+
+def test_lightning_cli_can_configure_it(tmp_path):
+    cli = pytest.importorskip("lightning.pytorch.cli")
+    config = tmp_path / "config.yaml"
+    config.write_text(f"""
+trainer:
+  max_steps: 4
+  accelerator: cpu
+  logger: false
+  enable_checkpointing: false
+  enable_progress_bar: false
+  enable_model_summary: false
+  callbacks:
+    - class_path: devtrack.Tracker
+      init_args:
+        store: {tmp_path / "runs"}
+        schedule:
+          class_path: devtrack.schedules.Every
+          init_args: {{n: 2}}
+        metrics:
+          - class_path: devtrack.Loss
+          - class_path: devtrack.LLC
+            init_args: {{num_draws: 5, num_burnin_steps: 2, num_chains: 2}}
+""")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore")
+        parsed = cli.LightningCLI(Net, run=False, args=["--config", str(config)])
+        parsed.trainer.fit(parsed.model, DataLoader(TensorDataset(X, Y), batch_size=16))
+    assert steps_of(tmp_path / "runs", "llc") == [0, 2, 4]
