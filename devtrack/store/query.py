@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -11,6 +12,18 @@ import duckdb
 from devtrack.errors import QueryError
 from devtrack.store.layout import VIEWS
 
+_FAULTS_OF_QUERY = (
+    duckdb.ParserException,
+    duckdb.SyntaxException,
+    duckdb.CatalogException,
+    duckdb.BinderException,
+    duckdb.ConversionException,
+    duckdb.OutOfRangeException,
+    duckdb.ConstraintException,
+    duckdb.TypeMismatchException,
+    duckdb.NotImplementedException,
+    duckdb.PermissionException,
+)
 _POSITION = re.compile(r"\s*LINE \d+:.*", re.DOTALL)
 
 
@@ -28,6 +41,8 @@ def run_query(
         duckdb.Error: As DuckDB has it.
     """
     relation = connection.sql(query, params=params)
+    if relation is None and not connection.extract_statements(query):
+        raise duckdb.ParserException("the query says nothing")
     if relation is None:
         return connection.sql("SELECT 0 AS rows WHERE false")
     if duckdb.__version__.startswith("1."):
@@ -36,11 +51,20 @@ def run_query(
     return relation.materialize()
 
 
-def is_fault_of_query(error: duckdb.Error) -> bool:
-    """Say whether the SQL is to blame rather than a file."""
-    return not isinstance(
-        error, duckdb.IOException | duckdb.InternalException | duckdb.OutOfMemoryException
-    ) and ".parquet" not in str(error)
+def may_be_damage(error: duckdb.Error, store: Path) -> bool:
+    """Say whether a file of the store may be to blame rather than the SQL.
+
+    DuckDB has no error class for a damaged Parquet file: it may be an IO error, invalid input, an
+    internal error, or a bare ``duckdb.Error`` from the footer's parser that names no file.
+    """
+    if isinstance(error, duckdb.IOException):
+        return str(store) in str(error)  # else it is a file that the query itself names
+    return ".parquet" in str(error) or not isinstance(error, _FAULTS_OF_QUERY)
+
+
+def is_vanished_file(error: duckdb.Error) -> bool:
+    """Say whether a segment was compacted away between listing and opening."""
+    return isinstance(error, duckdb.IOException) and "No such file" in str(error)
 
 
 def query_error(query: str, error: duckdb.Error) -> QueryError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -18,12 +17,12 @@ from devtrack.store.analyses import write_analysis
 from devtrack.store.attempts import claim_attempt, join_attempt, next_seq
 from devtrack.store.check import Finding, check_store
 from devtrack.store.compaction import Compaction, compact_run
+from devtrack.store.creation import check_version, create_store, missing_store
 from devtrack.store.export import check_export, export_query
-from devtrack.store.files import make_dirs, write_atomically
 from devtrack.store.flusher import FlushPolicy
-from devtrack.store.layout import FORMAT_VERSION, STORE_FILE
+from devtrack.store.layout import STORE_FILE
 from devtrack.store.quarantine import quarantine_damage
-from devtrack.store.query import is_fault_of_query, query_error, run_query
+from devtrack.store.query import is_vanished_file, may_be_damage, query_error, run_query
 from devtrack.store.records import Author
 from devtrack.store.runs import find_run, list_runs, write_run
 from devtrack.store.segments import writer_connection
@@ -62,9 +61,9 @@ def open_store(path: str | os.PathLike[str] = "runs", *, create: bool = False) -
     root = Path(path).expanduser().absolute()
     if not (root / STORE_FILE).is_file():
         if not create:
-            raise StoreError(_no_store(root))
-        _create(root)
-    _check_version(root)
+            raise StoreError(missing_store(root))
+        create_store(root)
+    check_version(root)
     return Store(root)
 
 
@@ -274,10 +273,8 @@ class Store:
     # -------------------------------------------------------------------- within
 
     def close(self) -> None:
-        """Let go of the memory; the store opens again by itself when it is used."""
+        """Let go of the memory, except of results in use; the store opens again when it is used."""
         with self._opening:
-            if self._connection is not None:
-                self._connection.close()
             self._connection = None
 
     def __enter__(self) -> Self:
@@ -292,12 +289,16 @@ class Store:
             try:
                 return read(self._cursor())
             except duckdb.Error as caught:
-                if is_fault_of_query(caught):
-                    raise query_error(query, caught) from caught
                 error = caught
-            # a file was compacted away between listing and opening, or it is damaged
-            quarantine_damage(self.path)
+            if not may_be_damage(error, self.path):
+                raise query_error(query, error) from error
+            self.close()  # an internal error leaves a DuckDB unusable
+            if is_vanished_file(error):
+                continue
+            found = quarantine_damage(self.path)
             self._renew_files()
+            if not found and not isinstance(error, duckdb.IOException):
+                raise query_error(query, error) from error
         raise StoreError(
             f"{self.path}: the query failed {_MAX_RETRIES} times "
             f"({' '.join(str(error).split())}); every segment by itself can be read. "
@@ -338,61 +339,4 @@ class Store:
             f"{self.path}: cannot be written ({' '.join(str(error).split())}); a writer needs a "
             "folder it may write with room on the disk. Change its permissions, free space, or "
             "choose another store."
-        )
-
-
-def _no_store(root: Path) -> str:
-    if not root.exists():
-        seen = "does not exist"
-    elif not root.is_dir():
-        seen = "is a file"
-    else:
-        seen = f"has no {STORE_FILE}"
-    near = [parent for parent in (root.parent, root / "runs") if (parent / STORE_FILE).is_file()]
-    following = (
-        f"Did you mean {near[0]}?" if near else "Pass the folder that Tracker(...) was given."
-    )
-    return f"{root}: {seen}; a store is a folder with {STORE_FILE}. {following}"
-
-
-def _create(root: Path) -> None:
-    try:
-        if root.exists() and not _is_free(root):
-            kind = "a folder with other files in it" if root.is_dir() else "a file"
-            raise StoreError(
-                f"{root}: is {kind}; a new store needs an empty or missing folder. "
-                f"Choose another one, such as {root / 'runs' if root.is_dir() else 'runs'}."
-            )
-        make_dirs(root)
-        content = json.dumps({"format": "devtrack", "format_version": FORMAT_VERSION}) + "\n"
-        write_atomically(root / STORE_FILE, content.encode())
-    except OSError as error:
-        raise StoreError(
-            f"{root}: cannot be created ({error}); a store needs a writable place. "
-            "Choose another folder."
-        ) from error
-
-
-def _is_free(root: Path) -> bool:
-    """Say whether a store may be made here; one that another process is just making is free."""
-    if not root.is_dir():
-        return False
-    others = [path.name for path in root.iterdir() if not path.name.startswith(STORE_FILE)]
-    return not others or (root / STORE_FILE).is_file()
-
-
-def _check_version(root: Path) -> None:
-    path = root / STORE_FILE
-    try:
-        content = json.loads(path.read_text("utf-8"))
-        version = int(content["format_version"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(
-            f"{path}: cannot be read ({error}); it holds the store's format version. "
-            f'Restore it: {{"format": "devtrack", "format_version": {FORMAT_VERSION}}}.'
-        ) from error
-    if version > FORMAT_VERSION:
-        raise StoreError(
-            f"{root}: format_version {version}; this devtrack reads up to {FORMAT_VERSION}. "
-            "Upgrade: pip install -U devtrack."
         )

@@ -1,0 +1,167 @@
+"""What happens when the store cannot be written. The errors are real."""
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from devtrack.errors import StoreError
+from devtrack.rows import Clock, Row, RunInfo
+from devtrack.store import FlushPolicy, Store, Writer, backlog
+
+Info = Callable[..., RunInfo]
+
+
+def _break(writer: Writer) -> Path:
+    """Put a file where the segments' folder belongs."""
+    path = writer.run_dir / "segments"
+    path.write_text("in the way")
+    return path
+
+
+def _values(store: Store) -> list[float]:
+    return [value for (value,) in store.sql("SELECT value FROM metrics ORDER BY seq").fetchall()]
+
+
+def test_an_io_error_is_tried_again_and_nothing_is_lost(
+    store: Store, info: Info, caplog: pytest.LogCaptureFixture
+) -> None:
+    writer = store.writer(info(), policy=FlushPolicy(interval_s=0.01))
+    obstacle = _break(writer)
+    for step in range(5):
+        writer.append(Clock(step), [Row("a", float(step))])
+        time.sleep(0.05)
+    with pytest.raises(StoreError, match=r"could not be written for 0\.3 s .*kept and tried again"):
+        writer.flush(timeout_s=0.3)
+    assert [r.levelname for r in caplog.records] == ["WARNING"]
+    assert "Training goes on" in caplog.text
+    obstacle.unlink()
+    writer.flush()
+    assert _values(store) == [0, 1, 2, 3, 4]
+    assert "can be written again; no row was lost" in caplog.text
+    writer.close()
+
+
+def test_it_recovers_by_itself(store: Store, info: Info) -> None:
+    writer = store.writer(info(), policy=FlushPolicy(interval_s=0.01))
+    obstacle = _break(writer)
+    writer.append(Clock(0), [Row("a", 1.0)])
+    time.sleep(0.1)
+    obstacle.unlink()
+    deadline = time.monotonic() + 10
+    while _values(store) != [1.0]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    writer.close()
+
+
+@pytest.mark.parametrize("kind", [OSError, duckdb.IOException, RuntimeError])
+def test_any_error_of_a_write_is_survived(
+    store: Store, info: Info, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
+    real, failures = backlog.write_segment, iter(range(3))
+
+    def flaky(*args: object, **kwargs: object) -> None:
+        if next(failures, None) is not None:
+            raise kind("No space left on device")
+        real(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(backlog, "write_segment", flaky)
+    with store.writer(info()) as writer:
+        for step in range(10):
+            writer.append(Clock(step), [Row("a", float(step))])
+        writer.flush()
+    assert _values(store) == list(range(10))
+
+
+def test_too_many_rows_spill_and_come_home(
+    store: Store, info: Info, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    policy = FlushPolicy(
+        interval_s=0.01, max_pending_rows=10, wake_rows=10, spill_root=str(tmp_path)
+    )
+    writer = store.writer(info(), policy=policy)
+    obstacle = _break(writer)
+    spill = tmp_path / "devtrack-spill-r1"
+    deadline = time.monotonic() + 10
+    step = 0
+    while not list(spill.glob("r1/segments/metrics/*.parquet")):
+        writer.append(Clock(step), [Row("a", float(step))])
+        step += 1
+        time.sleep(0.01)
+        assert time.monotonic() < deadline
+    time.sleep(0.1)
+    assert f"went to {spill}" in caplog.text
+    assert writer._flusher.waiting_rows <= 20
+    with pytest.raises(StoreError):
+        writer.flush(timeout_s=0.1)  # spilled is not committed
+    obstacle.unlink()
+    writer.close()
+    assert _values(store) == list(range(step))
+    assert not list(spill.rglob("*.parquet"))
+
+
+def test_what_close_cannot_write_waits_in_the_spill_folder(
+    store: Store, info: Info, tmp_path: Path
+) -> None:
+    writer = store.writer(info(), policy=FlushPolicy(spill_root=str(tmp_path)))
+    obstacle = _break(writer)
+    writer.append(Clock(0), [Row("a", 1.0)])
+    with pytest.raises(StoreError, match=r"they are in .*devtrack-spill-r1.*adopt"):
+        writer.close(timeout_s=0.2)
+    obstacle.unlink()
+    assert _values(store) == []
+    assert store.adopt(tmp_path / "devtrack-spill-r1") == 1
+    assert _values(store) == [1.0]
+    with pytest.raises(StoreError, match="holds no spilled segments"):
+        store.adopt(tmp_path / "devtrack-spill-r1")
+
+
+def test_without_any_disk_rows_stay_in_memory(
+    store: Store, info: Info, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    nowhere = tmp_path / "file"
+    nowhere.write_text("in the way")
+    policy = FlushPolicy(interval_s=0.01, max_pending_rows=3, wake_rows=3, spill_root=str(nowhere))
+    writer = store.writer(info(), policy=policy)
+    obstacle = _break(writer)
+    for step in range(20):
+        writer.append(Clock(step), [Row("a", float(step))])
+        time.sleep(0.01)
+    obstacle.unlink()
+    writer.close()
+    assert _values(store) == list(range(20))
+    assert caplog.text.count("cannot be written either") == 1
+
+
+def test_append_does_not_wait_for_a_disk_that_hangs(
+    store: Store, info: Info, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.ERROR)
+    real = backlog.write_segment
+
+    def hang(*args: object, **kwargs: object) -> None:
+        time.sleep(0.3)
+        real(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(backlog, "write_segment", hang)
+    with store.writer(info(), policy=FlushPolicy(interval_s=0.001)) as writer:
+        start = time.perf_counter()
+        for step in range(100):
+            writer.append(Clock(step), [Row("a", float(step))])
+        assert time.perf_counter() - start < 0.3  # a hundred writes would take 30 s
+    assert _values(store) == list(range(100))
+
+
+def test_the_writer_compacts_by_itself(store: Store, info: Info) -> None:
+    writer = store.writer(info(), policy=FlushPolicy(compact_after=5, grace_s=0.0))
+    for step in range(23):
+        writer.append(Clock(step), [Row("a", float(step))])
+        writer.flush()
+    time.sleep(0.1)
+    assert len(list((writer.run_dir / "segments" / "metrics").glob("*.parquet"))) < 10
+    assert _values(store) == list(range(23))
+    writer.close()
