@@ -425,6 +425,8 @@ trainer:
 """)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore")
-        parsed = cli.LightningCLI(Net, run=False, args=["--config", str(config)])
+        parsed = cli.LightningCLI(
+            Net, run=False, save_config_callback=None, args=["--config", str(config)]
+        )
         parsed.trainer.fit(parsed.model, DataLoader(TensorDataset(X, Y), batch_size=16))
     assert steps_of(tmp_path / "runs", "llc") == [0, 2, 4]
