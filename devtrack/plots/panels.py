@@ -120,7 +120,8 @@ def _range(curve: Curve) -> float:
 
 def _title(family: str, members: Sequence[Curve]) -> str:
     if family.startswith("probe/"):
-        title = f"linear probe: {_plain(family.removeprefix('probe/'))} (fraction correct)"
+        name = _plain(family.removeprefix("probe/"))
+        title = f"linear probe: {name} (selectivity = accuracy − control)"
     elif family in _TITLES:
         title = _TITLES[family]
     else:
