@@ -36,7 +36,7 @@ class SamplerSettings:
 
     method: Method = "sgld"
     n_beta: float | None = None
-    localization: float = 5.0
+    localization: float = 100.0
     lr: float = 1e-3
     num_chains: int = 4
     num_draws: int = 200

@@ -1,0 +1,62 @@
+"""The LLC on problems with a known answer. The bench of the same name prints them all."""
+
+from dataclasses import replace
+
+import pytest
+
+from devtrack.errors import DataError
+from devtrack.rows import Status
+from experiments.bench import gates
+
+QUICK = [gate for gate in gates.gates() if gate.affordable]
+SLOW = [gate for gate in gates.gates() if not gate.affordable]
+BAD = [how for how in gates.BAD_SETTINGS if how != "no data"]
+
+
+def _name(gate):
+    return gate.name
+
+
+@pytest.mark.parametrize("gate", QUICK, ids=_name)
+def test_quick_gate_holds(gate):
+    row = gates.estimate(gate)
+    assert gate.holds(row), (row.value, row.se, gate.truth)
+    assert row.status is Status.OK, row.attrs["reasons"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gate", SLOW, ids=_name)
+def test_slow_gate_holds(gate):
+    row = gates.estimate(gate)
+    assert gate.holds(row), (row.value, row.se, gate.truth)
+    assert row.status is Status.OK, row.attrs["reasons"]
+
+
+@pytest.mark.parametrize("how", BAD)
+def test_bad_settings_never_pass_as_ok(how):
+    bad = gates.spoil(gates.deep_linear([5, 3, 5], 3, num_draws=600), how)
+    row = gates.estimate(bad)
+    assert row.status is not Status.OK
+    assert row.attrs["reasons"]
+
+
+def test_no_data_is_an_error():
+    with pytest.raises(DataError, match="no data"):
+        gates.estimate(gates.spoil(gates.quadratic(2), "no data"))
+
+
+def test_the_local_value_is_found_where_the_global_one_differs():
+    gate = gates.at_zero_and_identity()
+    row = gates.estimate(gate)
+    assert abs(row.value - 2.0) < 0.1
+    assert abs(row.value - 1.5) > 0.3
+
+
+def test_rmsprop_finds_the_quadratic_too():
+    # eps well above the gradients (~0.03 here) keeps the preconditioner from following the chain:
+    # where it does, large weights are moved less, linger, and raise the estimate.
+    gate = gates.quadratic(10)
+    lr = 3 * gate.settings.lr  # the preconditioner settles near 1 / eps
+    settings = replace(gate.settings, method="rmsprop_sgld", lr=lr, rmsprop_eps=3.0)
+    row = gates.estimate(gate, settings=replace(settings, num_burnin_steps=1000))
+    assert row.value == pytest.approx(gate.truth, rel=0.03)

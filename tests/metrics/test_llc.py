@@ -1,0 +1,156 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from devtrack.errors import ConfigError, DataError
+from devtrack.evaluate import evaluate
+from devtrack.metrics.llc import LLC
+from devtrack.metrics.metric import Metric, Subject
+from devtrack.rows import ChainTrace, Row, Status
+
+QUICK = {"num_draws": 60, "num_burnin_steps": 20}
+
+
+def _model():
+    torch.manual_seed(0)
+    return nn.Linear(5, 1).eval()
+
+
+def _subject(*, batches=None, seed=0):
+    """A linear regression at its exact solution: regular, so λ = 6/2 without localisation."""
+    model = _model()
+    torch.manual_seed(1)
+    x = torch.randn(256, 5)
+    with torch.no_grad():
+        y = model(x)
+    made = [(x[i : i + 64], y[i : i + 64]) for i in range(0, 256, 64)]
+    chosen = made if batches is None else batches
+    return Subject(model, 0, chosen, _loss, torch.Generator().manual_seed(seed))
+
+
+def _loss(model, batch):
+    return 0.5 * (model(batch[0]) - batch[1]).square().mean()
+
+
+def _records(metric, subject=None):
+    row, trace = metric.compute(subject or _subject())
+    assert isinstance(row, Row) and isinstance(trace, ChainTrace)
+    return row, trace
+
+
+def test_it_is_a_metric():
+    assert isinstance(LLC(), Metric)
+    assert LLC().name == "llc"
+
+
+def test_a_regular_model_has_half_its_parameters():
+    settings = {"n_beta": 1e4, "localization": 1.0, "lr": 1e-5}
+    row, _ = _records(LLC(**settings, num_chains=16, num_draws=800))
+    # Whitened inputs would give 3; lr · nβ = 0.1 adds 3 %, the sample's curvature a little.
+    assert row.value == pytest.approx(3.0, abs=0.1 + 3 * row.se)
+    assert row.status is Status.OK, row.attrs["reasons"]
+
+
+def test_the_trace_holds_burn_in_and_gives_the_value_without_it():
+    metric = LLC(**QUICK)
+    row, trace = _records(metric)
+    assert trace.loss.shape == trace.baseline.shape == (4, 80)
+    assert trace.num_burnin_steps == 20
+    paired = (trace.loss - trace.baseline)[:, 20:]
+    assert row.value == pytest.approx(row.attrs["n_beta"] * paired.mean())
+    means = row.attrs["n_beta"] * paired.mean(axis=1)
+    np.testing.assert_allclose(row.attrs["chain_values"], means)
+
+
+def test_attrs_say_how_it_was_measured_and_are_json():
+    row, _ = _records(LLC(**QUICK))
+    wanted = {
+        *("rhat", "ess", "mcse", "gamma_ratio", "n_beta", "localization", "lr", "num_chains"),
+        *("num_draws", "num_burnin_steps", "method", "engine", "reasons", "chain_values"),
+    }
+    assert wanted <= set(row.attrs)
+    assert row.attrs["n_beta"] == pytest.approx(64 / np.log(64))
+    assert json.loads(json.dumps(row.attrs, allow_nan=False)) == row.attrs
+
+
+def test_pairing_removes_the_noise_of_the_batches():
+    # Same chains, the baseline once per batch, once on average: the second is many times noisier.
+    torch.manual_seed(2)
+    noisy = [(torch.randn(16, 5), 3 * torch.randn(16, 1)) for _ in range(8)]
+    _, trace = _records(LLC(**QUICK, n_beta=30.0, localization=100.0), _subject(batches=noisy))
+    paired = (trace.loss - trace.baseline)[:, 20:]
+    unpaired = (trace.loss - trace.baseline.mean())[:, 20:]
+    assert paired.std() < unpaired.std() / 4
+
+
+def test_failed_chains_make_a_failed_row_without_a_number():
+    row, trace = _records(LLC(lr=1e6, num_draws=200))
+    assert row.status is Status.FAILED
+    assert np.isnan(row.value) and np.isnan(row.se)
+    assert "4 of 4 chains non-finite" in row.attrs["error"]
+    assert row.attrs["chain_values"] == [None] * 4
+    assert np.isnan(trace.loss[:, -1]).all()
+    json.dumps(row.attrs, allow_nan=False)
+
+
+def test_own_data_and_own_loss_replace_the_runs():
+    torch.manual_seed(3)
+    own = [(torch.randn(8, 5), torch.zeros(8, 1))]
+    metric = LLC(**QUICK, data=own, loss=lambda m, b: m(b[0]).abs().mean() + 7)
+    row, _ = _records(metric, _subject(batches=[]))
+    assert row.attrs["samples_per_batch"] == 8
+    assert row.attrs["init_loss"] > 7
+
+
+def test_no_data_is_an_error():
+    with pytest.raises(DataError, match="no data"):
+        list(LLC().compute(_subject(batches=[])))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"num_chains": 1}, "num_chains=1: R-hat needs at least 2 chains. Use num_chains=4"),
+        ({"lr": -1.0}, "lr=-1.0: must be a finite number above 0"),
+        ({"diagnostics": "some"}, "diagnostics='some': must be 'on' or 'off'"),
+    ],
+    ids=str,
+)
+def test_a_wrong_setting_is_refused_at_the_door(wrong, message):
+    with pytest.raises(ConfigError) as caught:
+        LLC(**wrong)
+    assert message in str(caught.value)
+
+
+def test_one_chain_works_without_diagnostics():
+    row, _ = _records(LLC(**QUICK, num_chains=1, diagnostics="off"))
+    assert np.isfinite(row.value)
+    assert row.attrs["rhat"] is None or np.isfinite(row.attrs["rhat"])
+
+
+def test_reference_engine_gives_the_same_row():
+    row, _ = _records(LLC(**QUICK))
+    reference, _ = _records(LLC(**QUICK, engine="reference"))
+    assert reference.attrs["engine"] == "reference"
+    assert reference.value == pytest.approx(row.value, rel=1e-3)
+
+
+def test_it_runs_under_evaluate():
+    model = _model()
+    subject = _subject()
+    tensors = {name: value.clone() for name, value in model.state_dict().items()}
+    evaluation = evaluate(
+        [LLC(**QUICK), LLC(**QUICK, name="llc_broken", loss=lambda m, b: b[0].sum())],
+        model=model,
+        tensors=tensors,
+        step=3,
+        batches=subject.batches,
+        loss=_loss,
+    )
+    rows = {r.metric: r for r in evaluation.records if isinstance(r, Row)}
+    assert rows["llc"].status is not Status.FAILED
+    assert rows["llc_broken"].status is Status.FAILED
+    assert "does not depend on the model's weights" in rows["llc_broken"].attrs["error"]

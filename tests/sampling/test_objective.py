@@ -1,0 +1,171 @@
+import pytest
+import torch
+from torch import nn
+
+from devtrack.errors import DataError, MetricError
+from devtrack.sampling.objective import Objective
+
+
+def _mlp(dtype=torch.float64):
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).to(dtype)
+
+
+def _batches(num=3, size=5, dtype=torch.float64):
+    torch.manual_seed(1)
+    return [
+        (torch.randn(size, 3, dtype=dtype), torch.randn(size, 2, dtype=dtype)) for _ in range(num)
+    ]
+
+
+def _loss(model, batch):
+    return (model(batch[0]) - batch[1]).square().mean(-1)  # (batch,)
+
+
+def _naive(model, weights, batch):
+    """Loss and flat gradient through the module itself, the slow and obvious way."""
+    nn.utils.vector_to_parameters(weights, model.parameters())
+    model.zero_grad()
+    value = _loss(model, batch).mean()
+    value.backward()
+    return value.detach(), torch.cat([p.grad.reshape(-1) for p in model.parameters()])
+
+
+def _points(objective, num_chains=4):
+    generator = torch.Generator().manual_seed(2)
+    shape = (num_chains, objective.num_parameters)
+    noise = torch.randn(shape, generator=generator, dtype=torch.float64)
+    return objective.center + 0.3 * noise
+
+
+def test_one_point_agrees_with_plain_autograd():
+    model, batches = _mlp(), _batches()
+    objective = Objective(model, _loss, batches)
+    point = _points(objective)[0]
+    gradient = torch.empty_like(point)
+    value = objective.gradient(point, 1, out=gradient)
+    expected, expected_gradient = _naive(_mlp(), point, batches[1])
+    torch.testing.assert_close(value, expected)
+    torch.testing.assert_close(gradient, expected_gradient)
+    torch.testing.assert_close(objective.loss(point, 1), expected)
+
+
+def test_all_points_at_once_agree_with_one_at_a_time():
+    objective = Objective(_mlp(), _loss, _batches())
+    points = _points(objective)
+    looked_at = torch.tensor([2, 0, 1, 2])
+    gradients = torch.empty_like(points)
+    values = objective.gradients(points, looked_at, out=gradients)
+    for chain, batch in enumerate(looked_at.tolist()):
+        alone = torch.empty_like(points[0])
+        value = objective.gradient(points[chain], batch, out=alone)
+        torch.testing.assert_close(values[chain], value)
+        torch.testing.assert_close(gradients[chain], alone)
+    torch.testing.assert_close(
+        objective.losses(points, 1), torch.stack([objective.loss(p, 1) for p in points])
+    )
+
+
+def test_the_model_is_left_alone():
+    model = _mlp()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    objective = Objective(model, _loss, _batches())
+    points = _points(objective)
+    objective.gradients(points, torch.zeros(4, dtype=torch.int64), out=torch.empty_like(points))
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_frozen_parameters_stay_and_are_not_counted():
+    model = _mlp()
+    model[0].requires_grad_(False)
+    objective = Objective(model, _loss, _batches())
+    assert objective.num_parameters == 4 * 2 + 2
+    assert [slot.name for slot in objective.slots] == ["model.2.weight", "model.2.bias"]
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(3, 3, bias=False).double()
+        self.second = nn.Linear(3, 3, bias=False).double()
+        self.second.weight = self.first.weight
+
+    def forward(self, x):
+        return self.second(self.first(x))
+
+
+def test_tied_weights_count_once_and_move_together():
+    torch.manual_seed(0)
+    model = Tied()
+    x = torch.randn(4, 3, dtype=torch.float64)
+    objective = Objective(model, lambda m, batch: m(batch).square().sum(), [x])
+    assert objective.num_parameters == 9
+    point = torch.randn(2, 9, dtype=torch.float64)
+    gradients = torch.empty_like(point)
+    values = objective.gradients(point, torch.zeros(2, dtype=torch.int64), out=gradients)
+    matrix = point[0].view(3, 3).requires_grad_()
+    expected = (x @ matrix.T @ matrix.T).square().sum()
+    (expected_gradient,) = torch.autograd.grad(expected, matrix)
+    torch.testing.assert_close(values[0], expected.detach())
+    torch.testing.assert_close(gradients[0], expected_gradient.reshape(-1))
+
+
+class Counting(nn.Module):
+    """Writes into a buffer at every call, and its output depends on it."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(2, dtype=torch.float64))
+        self.register_buffer("calls", torch.zeros((), dtype=torch.float64))
+
+    def forward(self, x):
+        self.calls += 1
+        return x * self.weight * self.calls
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_buffers_that_a_forward_writes_are_put_back(at_once):
+    model = Counting()
+    objective = Objective(model, lambda m, x: m(x).sum(), [torch.ones(2, dtype=torch.float64)])
+    zero = torch.zeros(1, dtype=torch.int64)
+    for _ in range(3):
+        if at_once:
+            points = objective.center.repeat(1, 1)
+            value = objective.gradients(points, zero, out=torch.empty_like(points))[0]
+        else:
+            value = objective.loss(objective.center, 0)
+        assert value == 2.0
+    assert model.calls == 0
+
+
+def test_half_precision_models_are_sampled_in_single_precision():
+    model = _mlp(torch.bfloat16)
+    objective = Objective(model, _loss, _batches(dtype=torch.bfloat16))
+    assert objective.center.dtype == torch.float32
+    points = objective.center.repeat(2, 1)
+    gradients = torch.empty_like(points)
+    values = objective.gradients(points, torch.tensor([0, 1]), out=gradients)
+    assert values.dtype == torch.float32
+    assert torch.isfinite(gradients).all()
+
+
+def test_no_batch_is_refused():
+    with pytest.raises(DataError, match=r"0 batches.*at least 1.*data="):
+        Objective(_mlp(), _loss, [])
+
+
+def test_nothing_to_sample_is_refused():
+    model = _mlp().requires_grad_(False)
+    with pytest.raises(
+        MetricError, match=r"no parameter that requires grad.*requires_grad_\(True\)"
+    ):
+        Objective(model, _loss, _batches())
+
+
+def test_a_loss_that_ignores_the_weights_is_refused():
+    objective = Objective(_mlp(), lambda m, b: b[0].sum(), _batches())
+    point = objective.center
+    with pytest.raises(MetricError, match="does not depend on the model's weights"):
+        objective.gradient(point, 0, out=torch.empty_like(point))

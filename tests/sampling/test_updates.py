@@ -1,0 +1,48 @@
+import torch
+
+from devtrack.sampling.settings import SamplerSettings
+from devtrack.sampling.updates import build_update
+
+SETTINGS = {"n_beta": 7.0, "localization": 3.0, "lr": 0.01}
+
+
+def _arrays(seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    shape = (2, 5)
+    return [torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(4)]
+
+
+def test_sgld_takes_the_step_of_its_formula():
+    weights, center, gradient, noise = _arrays()
+    expected = weights - 0.005 * (7 * gradient + 3 * (weights - center)) + 0.1 * noise
+    update = build_update(SamplerSettings(**SETTINGS), n_beta=7.0)
+    update.apply(weights, center, gradient.clone(), noise)
+    torch.testing.assert_close(weights, expected)
+
+
+def test_rmsprop_takes_the_steps_of_its_formula():
+    # Naive twin, one element at a time, from the formula in the docstring.
+    weights, center, _, _ = _arrays()
+    settings = SamplerSettings(method="rmsprop_sgld", **SETTINGS)
+    update = build_update(settings, n_beta=7.0)
+    twin = weights.clone()
+    moment = torch.ones_like(weights)
+    for step in range(1, 4):
+        _, _, gradient, noise = _arrays(seed=step)
+        for index in torch.cartesian_prod(torch.arange(2), torch.arange(5)):
+            i = tuple(index.tolist())
+            moment[i] = 0.99 * moment[i] + 0.01 * gradient[i] ** 2
+            scale = 1 / ((moment[i] / (1 - 0.99**step)) ** 0.5 + 0.1)
+            drift = 7 * gradient[i] + 3 * (twin[i] - center[i])
+            twin[i] += -0.005 * scale * drift + (0.01 * scale) ** 0.5 * noise[i]
+        update.apply(weights, center, gradient.clone(), noise)
+    torch.testing.assert_close(weights, twin)
+
+
+def test_localization_zero_ignores_the_center():
+    weights, center, gradient, noise = _arrays()
+    update = build_update(SamplerSettings(n_beta=7.0, localization=0.0, lr=0.01), n_beta=7.0)
+    other = weights.clone()
+    update.apply(weights, center, gradient.clone(), noise)
+    update.apply(other, center + 100, gradient.clone(), noise)
+    torch.testing.assert_close(weights, other)

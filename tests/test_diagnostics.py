@@ -1,0 +1,172 @@
+import numpy as np
+import pytest
+from arviz_stats.base.array import array_stats
+from scipy.signal import lfilter
+
+from devtrack import diagnostics
+from devtrack.diagnostics import diagnose
+from devtrack.errors import ConfigError
+from devtrack.rows import Status
+
+
+def _gamma_draws(value=10.0, *, chains=4, draws=500, seed=0):
+    return np.random.default_rng(seed).gamma(value, size=(chains, draws))
+
+
+def _slow_gamma_draws(num_squares=20, *, chains=4, draws=500, memory=0.9, seed=0):
+    """Return ½ Σ x_i² of AR(1) processes: Gamma(num_squares / 2, 1) with autocorrelation."""
+    rng = np.random.default_rng(seed)
+    shocks = rng.normal(size=(chains, num_squares, draws + 200)) * np.sqrt(1 - memory**2)
+    x = lfilter([1], [1, -memory], shocks, axis=-1)[..., 200:]
+    return 0.5 * np.square(x).sum(1)
+
+
+def _diagnose(signal, full_signal=None, *, num_parameters=100):
+    full = signal if full_signal is None else full_signal
+    return diagnose(signal, full, num_parameters=num_parameters)
+
+
+def test_gamma_draws_are_ok_and_their_mean_is_the_value():
+    found = _diagnose(_gamma_draws())
+    assert found.status is Status.OK, found.reasons
+    assert found.value == pytest.approx(10.0, abs=4 * found.se)
+    assert found.se == pytest.approx(np.sqrt(10 / 2000), rel=0.1)  # independent draws
+    assert found.gamma_ratio == pytest.approx(1.0, abs=0.1)
+    assert found.rhat == pytest.approx(1.0, abs=0.01)
+
+
+def test_numbers_are_those_of_arviz():
+    signal = _slow_gamma_draws()
+    found = _diagnose(signal)
+    assert found.rhat == pytest.approx(array_stats.rhat(signal, chain_axis=0, draw_axis=1))
+    ess = array_stats.ess(signal, chain_axis=0, draw_axis=1, method="mean")
+    assert found.ess == pytest.approx(ess)
+    mcse = array_stats.mcse(signal, chain_axis=0, draw_axis=1, method="mean")
+    assert found.mcse == pytest.approx(mcse)
+
+
+@pytest.mark.parametrize("memory", [0.0, 0.9, 0.97])
+def test_the_interval_covers_the_truth_as_often_as_it_says(memory):
+    # 300 estimates: binomial sd 1.3 % around 95 %; the error's own noise costs 1 to 2 %.
+    hits = []
+    for seed in range(300):
+        signal = _slow_gamma_draws(memory=memory, draws=300, seed=seed)
+        found = _diagnose(signal)
+        hits.append(abs(found.value - 10.0) < 1.96 * found.se)
+    assert 0.90 <= np.mean(hits) <= 0.98
+
+
+@pytest.mark.parametrize("memory", [0.0, 0.9])
+def test_good_chains_are_rarely_doubted(memory):
+    doubts = [
+        _diagnose(_slow_gamma_draws(memory=memory, draws=300, seed=seed)).reasons
+        for seed in range(200)
+    ]
+    assert np.mean([bool(reasons) for reasons in doubts]) <= 0.05
+
+
+def test_a_tiny_spread_is_not_taken_for_a_constant():
+    # arviz-stats answers "all draws independent" below a spread of 1e-15.
+    signal = _slow_gamma_draws()
+    found, tiny = _diagnose(signal), _diagnose(1e-17 * signal)
+    assert tiny.ess == pytest.approx(found.ess)
+
+
+def test_a_non_finite_chain_is_left_out_and_named():
+    signal = _gamma_draws()
+    signal[1, 300:] = np.nan
+    signal[3, 0] = np.inf
+    found = _diagnose(signal)
+    assert found.value == pytest.approx(signal[[0, 2]].mean())
+    assert found.status is Status.SUSPECT
+    assert found.reasons[0].startswith("2 of 4 chains non-finite: lr")
+    assert np.isnan(found.chain_values[1]) and np.isnan(found.chain_values[3])
+
+
+def test_a_chain_that_ends_outside_the_numbers_is_left_out():
+    signal = _gamma_draws()
+    full = signal.copy()
+    full[0, -1] = np.nan
+    found = _diagnose(signal, full)
+    assert found.value == pytest.approx(signal[1:].mean())
+    assert np.isfinite(found.gamma_ratio)
+
+
+def test_a_diverged_chain_is_left_out_and_named():
+    signal = _gamma_draws()
+    signal[2] *= 1e6
+    found = _diagnose(signal)
+    assert found.value == pytest.approx(signal[[0, 1, 3]].mean())
+    assert found.status is Status.SUSPECT
+    assert found.reasons[0].startswith("1 of 4 chains diverged")
+
+
+def test_no_chain_left_is_failed_without_a_number():
+    found = _diagnose(np.full((4, 50), np.nan))
+    assert found.status is Status.FAILED
+    assert np.isnan(found.value) and np.isnan(found.se)
+    assert "4 of 4 chains non-finite" in found.reasons[0]
+
+
+def _reason(found):
+    assert found.status is Status.SUSPECT
+    return " | ".join(found.reasons)
+
+
+def test_chains_in_different_places_are_doubted_and_their_error_is_wide():
+    signal = _gamma_draws() + np.array([0.0, 5.0, 10.0, 15.0])[:, None]
+    found = _diagnose(signal)
+    assert "R-hat" in _reason(found)
+    assert found.se > 1.0  # the spread of the means is 6.5, over four chains 3.2
+
+
+def test_slow_chains_are_doubted():
+    found = _diagnose(_slow_gamma_draws(memory=0.999))
+    assert "effective draws" in _reason(found)
+
+
+def test_a_rising_loss_is_doubted():
+    signal = _gamma_draws() * np.linspace(0.5, 1.5, 500)
+    assert "still drifting after burn-in" in _reason(_diagnose(signal))
+
+
+def test_draws_below_the_center_are_doubted():
+    found = _diagnose(_gamma_draws() - 12.0)
+    assert found.value < 0
+    assert "not a minimum" in _reason(found)
+    assert np.isnan(found.gamma_ratio)
+
+
+def test_a_value_beyond_half_the_parameters_is_doubted():
+    found = _diagnose(_gamma_draws(), num_parameters=12)
+    assert "exceeds its bound parameters / 2 = 6" in _reason(found)
+
+
+def test_too_much_and_too_little_spread_are_doubted():
+    wide = 10 + 10 * np.random.default_rng(0).normal(size=(4, 500))  # Var/mean 10
+    assert "Gamma ratio 10" in _reason(_diagnose(wide))
+    narrow = 10 + 0.1 * np.random.default_rng(0).normal(size=(4, 500))  # Var/mean 0.001
+    assert "Gamma ratio 0.00" in _reason(_diagnose(narrow))
+
+
+def test_constant_chains_are_doubted_without_a_warning():
+    found = _diagnose(np.zeros((4, 50)))
+    assert "the loss never changed" in _reason(found)
+
+
+def test_one_chain_is_refused_unless_checks_are_off():
+    signal = _gamma_draws(chains=1)
+    with pytest.raises(ConfigError) as caught:
+        _diagnose(signal)
+    assert str(caught.value) == (
+        'num_chains=1: R-hat needs at least 2 chains. Use num_chains=4, or diagnostics="off".'
+    )
+    found = diagnose(signal, signal, num_parameters=100, checks="off")
+    assert found.status is Status.OK
+    assert found.value == pytest.approx(signal.mean())
+
+
+def test_gamma_ratio_has_the_standard_error_it_claims():
+    ratios = [diagnostics.gamma_ratio(_gamma_draws(4.0, draws=100, seed=s)) for s in range(400)]
+    claimed = diagnostics.gamma_ratio_se(4.0, 400)
+    assert np.std(ratios) == pytest.approx(claimed, rel=0.12)  # sd of 400: 3.5 %, and O(1/n) terms
