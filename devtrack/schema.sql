@@ -19,6 +19,8 @@
 --   * A run that was resumed from a checkpoint is rewound: rows that an earlier attempt wrote
 --     after that checkpoint leave every view but metrics_all.
 --   * Rows come in no order: say ORDER BY step.
+--   * Training merges small files now and then. A query that is still opening files half a second
+--     later may say 'No such file': run it again (devtrack's own Store.sql does so by itself).
 --   * A column may be added in a later version; none is ever changed or removed.
 
 -- ============================================================================ tables

@@ -111,7 +111,7 @@ def _views_file(store: Path) -> Iterator[Finding]:
 
 def _spilled(store: Path) -> Iterator[Finding]:
     for run_dir in _run_dirs(store):
-        folder = spill_dir(Path(tempfile.gettempdir()), run_dir.name)
+        folder = spill_dir(Path(tempfile.gettempdir()), run_dir)
         count = len(spilled_segments(folder))
         if count:
             yield Finding(

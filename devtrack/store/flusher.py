@@ -74,7 +74,7 @@ class Flusher:
         self, run_dir: Path, *, author: Author, first_seq: int, policy: FlushPolicy
     ) -> None:
         root = Path(policy.spill_root or tempfile.gettempdir())
-        self.spill_dir = spill_dir(root, author.run_id)
+        self.spill_dir = spill_dir(root, run_dir)
         self.last_error: Exception | None = None
         self._author = author
         self._policy = policy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -9,9 +10,15 @@ from devtrack.store.files import make_dirs, publish, remove_quietly, temporary_n
 from devtrack.store.layout import SEGMENTS_DIR, is_run_id, parse_segment_name
 
 
-def spill_dir(root: Path, run_id: str) -> Path:
-    """Return the folder for a run's rows while its store cannot be written."""
-    return root / f"devtrack-spill-{run_id}"
+def spill_dir(root: Path, run_dir: Path) -> Path:
+    """Return the folder for a run's rows while its store cannot be written.
+
+    Args:
+        root: Usually the system's temporary directory, which all stores share.
+        run_dir: The run's folder, absolute: another store may hold a run of the same id.
+    """
+    place = hashlib.sha256(str(run_dir).encode()).hexdigest()[:8]
+    return root / f"devtrack-spill-{run_dir.name}-{place}"
 
 
 def move_in(source: Path, target: Path) -> None:

@@ -36,7 +36,7 @@ from devtrack.store.views import (
 from devtrack.store.writer import Writer
 
 _T = TypeVar("_T")
-_MAX_RETRIES = 3
+_MAX_RETRIES = 20  # each may meet another compaction; damage needs two
 
 
 def open_store(path: str | os.PathLike[str] = "runs", *, create: bool = False) -> Store:
@@ -263,7 +263,7 @@ class Store:
         if not spill.spilled_segments(source):
             raise StoreError(
                 f"{source}: holds no spilled segments; a spill folder is called "
-                "devtrack-spill-<run id>. Pass the one that the warning named."
+                "devtrack-spill-<run id>-<store>. Pass the one that the warning named."
             )
         try:
             return spill.adopt(self.path, source)
@@ -292,9 +292,9 @@ class Store:
                 error = caught
             if not may_be_damage(error, self.path):
                 raise query_error(query, error) from error
-            self.close()  # an internal error leaves a DuckDB unusable
             if is_vanished_file(error):
                 continue
+            self.close()  # an internal error leaves a DuckDB unusable
             found = quarantine_damage(self.path)
             self._renew_files()
             if not found and not isinstance(error, duckdb.IOException):

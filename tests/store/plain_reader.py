@@ -25,7 +25,7 @@ def main() -> None:
     seen: dict[int, int] = {}
     connection, tries = None, 0
     while not ended.is_set():
-        time.sleep(0.005)
+        time.sleep(0.02)
         try:
             if connection is None:
                 connection = duckdb.connect(sys.argv[1], read_only=True)

@@ -7,6 +7,7 @@ from devtrack.rows import Clock, Row, RunInfo, SnapshotRecord
 from devtrack.store import Store, check
 from devtrack.store.compaction import compact_writer
 from devtrack.store.segments import writer_connection
+from devtrack.store.spill import spill_dir
 
 Info = Callable[..., RunInfo]
 
@@ -58,7 +59,7 @@ def _quarantine(store: Store, run_dir: Path) -> None:
 
 def _spill(store: Store, run_dir: Path) -> None:
     source = min((run_dir / "segments" / "metrics").iterdir())
-    target = store.path.parent / "devtrack-spill-r1" / source.relative_to(store.path)
+    target = spill_dir(store.path.parent, run_dir) / source.relative_to(store.path)
     target.parent.mkdir(parents=True)
     target.write_bytes(source.read_bytes())
 

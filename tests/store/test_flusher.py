@@ -11,6 +11,7 @@ import pytest
 from devtrack.errors import StoreError
 from devtrack.rows import Clock, Row, RunInfo
 from devtrack.store import FlushPolicy, Store, Writer, backlog
+from devtrack.store.spill import spill_dir
 
 Info = Callable[..., RunInfo]
 
@@ -85,7 +86,7 @@ def test_too_many_rows_spill_and_come_home(
     )
     writer = store.writer(info(), policy=policy)
     obstacle = _break(writer)
-    spill = tmp_path / "devtrack-spill-r1"
+    spill = spill_dir(tmp_path, writer.run_dir)
     deadline = time.monotonic() + 10
     step = 0
     while not list(spill.glob("r1/segments/metrics/*.parquet")):
@@ -114,10 +115,10 @@ def test_what_close_cannot_write_waits_in_the_spill_folder(
         writer.close(timeout_s=0.2)
     obstacle.unlink()
     assert _values(store) == []
-    assert store.adopt(tmp_path / "devtrack-spill-r1") == 1
+    assert store.adopt(spill_dir(tmp_path, writer.run_dir)) == 1
     assert _values(store) == [1.0]
     with pytest.raises(StoreError, match="holds no spilled segments"):
-        store.adopt(tmp_path / "devtrack-spill-r1")
+        store.adopt(spill_dir(tmp_path, writer.run_dir))
 
 
 def test_without_any_disk_rows_stay_in_memory(

@@ -41,7 +41,7 @@ def test_no_returned_flush_is_lost_and_nothing_is_partial(store: Store) -> None:
             nursery.stdin.write("go\n")
             nursery.stdin.flush()
             pid = _read_until_first_ack(nursery.stdout, acked)
-            time.sleep(random.Random(kill).uniform(0.0, 0.25))
+            time.sleep(random.Random(kill).uniform(0.0, 0.2))
             os.kill(pid, signal.SIGKILL)
         nursery.stdin.close()
         for line in nursery.stdout:
