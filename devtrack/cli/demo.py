@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from devtrack.cli import options
-from devtrack.cli.findings import COLUMNS, require_picture, transition_lines
-from devtrack.cli.output import emit, hint, nothing, say
+from devtrack.cli.findings import require_picture, write_transitions
+from devtrack.cli.output import hint, nothing, say
 
 
 def demo(
@@ -33,7 +33,7 @@ def demo(
     with _progress_bar() as progress:
         result = run_demo(store, seed=seed, out=out, progress=progress)
     say(result.cost)
-    emit(COLUMNS, transition_lines(result.transitions))
+    write_transitions(result.transitions)
     hint(
         f"timeline: {result.picture}\n"
         f"store:    {result.store}\n"

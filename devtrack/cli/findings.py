@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from io import BytesIO
 from pathlib import Path
@@ -19,17 +20,7 @@ if TYPE_CHECKING:
 
     from devtrack.changepoints import Move, Transition
 
-COLUMNS = (
-    "T",
-    "kind",
-    "what moved",
-    "change ± se",
-    "from",
-    "mid [interval]",
-    "to",
-    "evidence",
-    "event",
-)
+COLUMNS = ("T", "kind", "what moved", "change ± se", "from", "mid [interval]", "to", "evidence")
 
 
 class Axis(StrEnum):
@@ -55,8 +46,9 @@ def transitions(
 ) -> None:
     """Find when the structure of a run changed.
 
-    The result is kept in the store. The table has a line per transition and per series that took
-    part in it; from, mid and to are optimizer steps. --json and --csv print the view 'transitions'.
+    The result replaces the run's previous analysis in the store. The table has a line per
+    transition and per series that took part in it; from, mid and to are optimizer steps. --json
+    and --csv print the view 'transitions'.
     """
     require_one_format(as_json=as_json, as_csv=as_csv)
     from devtrack.store import open_store
@@ -71,7 +63,7 @@ def transitions(
         relation = opened.sql(query)
         emit(relation.columns, relation.fetchall(), as_json=as_json, as_csv=as_csv)
     else:
-        emit(COLUMNS, transition_lines(found))
+        write_transitions(found)
     if not found:
         raise nothing(
             f"no transition in run {info.name!r} at alpha {alpha:g}. "
@@ -80,17 +72,26 @@ def transitions(
     hint(f'See also: devtrack sql "{query}"')
 
 
-def transition_lines(found: list[Transition]) -> list[tuple[str | None, ...]]:
-    """Return the lines of the table: one per transition, one per series that moved in it.
-
-    A transition of a single series has one line.
-    """
-    lines: list[tuple[str | None, ...]] = []
-    for index, one in enumerate(found):
-        trailing = (
-            f"{number_text(one.evidence)} {one.evidence_method}",
-            one.event or "",
+def write_transitions(found: Sequence[Transition]) -> None:
+    """Write transitions as a table, and what its columns mean to stderr."""
+    columns = (*COLUMNS, "event") if any(one.event for one in found) else COLUMNS
+    lines = [line[: len(columns)] for line in transition_lines(found)]
+    emit(columns, lines, rigid=frozenset(columns) - {"what moved"})
+    if found:
+        hint(
+            f"from, mid, to: optimizer steps, mid with its {found[0].interval_level:.0%} interval; "
+            f"evidence: {found[0].evidence_method}; false-alarm rate per run: {found[0].alpha:g}"
         )
+
+
+def transition_lines(found: Sequence[Transition]) -> list[tuple[str, ...]]:
+    """Return the table's lines: one per transition, one per series that moved in it.
+
+    A transition of a single series has one line. The last cell is the recipe's event, if any.
+    """
+    lines: list[tuple[str, ...]] = []
+    for index, one in enumerate(found):
+        trailing = (number_text(one.evidence), one.event or "")
         if len(one.moves) > 1:
             what = f"{len(one.moves)} series together"
             lines.append((str(index), one.kind, what, "", *_dates(one), *trailing))
@@ -100,13 +101,17 @@ def transition_lines(found: list[Transition]) -> list[tuple[str | None, ...]]:
                 (
                     str(index) if alone else "",
                     one.kind if alone else "",
-                    ("" if alone else "  ") + f"{move.metric}@{move.site}",
+                    ("" if alone else "  ") + _name(move),
                     f"{move.direction} {measured_text(move.effect, move.effect_se)}",
                     *_dates(move),
                     *(trailing if alone else ("", "")),
                 )
             )
     return lines
+
+
+def _name(move: Move) -> str:
+    return move.metric if move.site == "model" else f"{move.metric}@{move.site}"
 
 
 def _dates(one: Transition | Move) -> tuple[str, str, str]:

@@ -16,6 +16,7 @@ import typer
 
 EXIT_ERROR, EXIT_NOTHING = 1, 3
 _MOST_ON_TERMINAL = 200
+_ROOMY = 100  # letters across a terminal
 
 
 def say(message: str) -> None:
@@ -47,6 +48,7 @@ def emit(
     as_json: bool = False,
     as_csv: bool = False,
     json_columns: frozenset[str] = frozenset(),
+    rigid: frozenset[str] = frozenset(),
 ) -> int:
     """Write rows to stdout as a table, JSON or CSV, and return how many there were.
 
@@ -58,13 +60,14 @@ def emit(
         as_json: Write a JSON array of objects; a number that JSON lacks (NaN) becomes null.
         as_csv: Write CSV with a header; null is an empty field.
         json_columns: Columns that hold JSON text, to be nested in the JSON output.
+        rigid: Text columns that are not folded on a narrow terminal; numbers never are.
     """
     if as_json:
         return _write_json(columns, rows, json_columns)
     if as_csv:
         return _write_csv(columns, rows)
     if sys.stdout.isatty():
-        return _write_terminal(columns, rows)
+        return _write_terminal(columns, rows, rigid)
     return _write_plain(columns, rows)
 
 
@@ -132,8 +135,9 @@ def _write_plain(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:
     return len(rows)
 
 
-def _write_terminal(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:
-    from rich import box
+def _write_terminal(
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], rigid: frozenset[str]
+) -> int:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -142,15 +146,20 @@ def _write_terminal(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> in
     shown = list(islice(rows, _MOST_ON_TERMINAL))
     if not shown:
         return 0
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    console = Console()
+    gap = 2 if console.width >= _ROOMY else 1
+    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold underline")
     for name, column in zip(columns, zip(*shown, strict=True), strict=True):
         numeric = _numeric(column)
         table.add_column(
-            Text(name), justify="right" if numeric else "left", no_wrap=numeric, overflow="fold"
+            Text(name),
+            justify="right" if numeric else "left",
+            no_wrap=numeric or name in rigid,
+            overflow="fold",
         )
     for row in shown:
         table.add_row(*(Text(text(cell)) for cell in row))
-    Console().print(table)
+    console.print(table)
     more = sum(1 for _ in rows)
     if more:
         say(f"{more} more rows; --csv or --json prints all, LIMIT asks for fewer")

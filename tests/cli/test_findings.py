@@ -30,22 +30,24 @@ def transition(*moves, **changes):
 
 def test_a_transition_of_one_series_has_one_line():
     (line,) = transition_lines([transition(move("llc"), event="lr_change")])
-    assert dict(zip(COLUMNS, line, strict=True)) == {
+    assert dict(zip((*COLUMNS, "event"), line, strict=True)) == {
         "T": "0",
         "kind": "step",
-        "what moved": "llc@model",
+        "what moved": "llc",
         "change ± se": "down -59.7 ± 1.8",
         "from": "150",
         "mid [interval]": "302 [280, 331]",
         "to": "610",
-        "evidence": "41.24 log odds",
+        "evidence": "41.24",
         "event": "lr_change",
     }
 
 
 def test_a_transition_of_several_series_has_a_line_for_each_and_one_for_all():
-    lines = transition_lines([transition(move("llc"), move("loss", midpoint_low=np.nan))])
-    assert [line[2] for line in lines] == ["2 series together", "  llc@model", "  loss@model"]
+    lines = transition_lines(
+        [transition(move("llc"), move("loss", site="head", midpoint_low=np.nan))]
+    )
+    assert [line[2] for line in lines] == ["2 series together", "  llc", "  loss@head"]
     assert [line[0] for line in lines] == ["0", "", ""]
     assert lines[2][5] == "302"
 
@@ -53,9 +55,10 @@ def test_a_transition_of_several_series_has_a_line_for_each_and_one_for_all():
 def test_transitions_prints_what_moved_and_keeps_it(devtrack, store):
     code, out, err = devtrack("transitions", "--store", store, "--run", "grokking")
     assert code == 0
-    assert "llc@model" in out
-    assert "loss@model" in out
+    assert {"llc", "loss"} <= set(out.split())
     assert "embed" not in out, "the weight norm stood still"
+    assert "event" not in out, "there was none"
+    assert "false-alarm rate per run: 0.05" in err
     midpoints = open_store(store).sql("SELECT DISTINCT midpoint FROM transitions").fetchall()
     assert [200 < midpoint < 500 for (midpoint,) in midpoints] == [True]  # planted at 10^2.5
     assert f"FROM transitions WHERE run_id = '{GROKKING}'" in err
