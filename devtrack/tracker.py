@@ -151,7 +151,8 @@ class Tracker(Callback):
         """Keep what was seen of a training that broke off."""
         if self._observer is not None:
             event = Event("interrupted", f"{type(exception).__name__}: {exception}")
-            self._observer.record(self._clock(trainer), [event])
+            observer, clock = self._observer, self._clock(trainer)
+            self._guarded(lambda: observer.record(clock, [event]))
         self._close(trainer)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -219,7 +220,7 @@ class Tracker(Callback):
         self._samples_seen += _count_samples(batch) * trainer.world_size
         rates = [g["lr"] for o in trainer.optimizers for g in o.param_groups]
         if events := self._rates.update([float(rate) for rate in rates]):
-            observer.record(self._clock(trainer), events)
+            self._guarded(lambda: observer.record(self._clock(trainer), events))
         assert self._cursor is not None
         self._due = self._cursor.due(trainer.global_step) or self._due
         if self._due and observer.affordable():
