@@ -14,6 +14,7 @@ from devtrack.errors import ConfigError
 from devtrack.metrics.metric import LossFunction, Subject
 from devtrack.rows import ChainTrace, Row, Status
 from devtrack.sampling.chains import Chains, Engine, sample
+from devtrack.sampling.minibatches import split_batches
 from devtrack.sampling.settings import Method, SamplerSettings
 
 
@@ -36,6 +37,8 @@ class LLC:
         num_steps_bw_draws: Steps from one draw to the next.
         rmsprop_decay, rmsprop_eps: Decay of the second moments, and what is added to their root.
         data: Own data to sample on; the run's fixed batches if None.
+        batch_size: Cut the batches into parts of this many samples; None takes them as they are. A
+            step costs as much as its batch is large, and pairing keeps small batches quiet.
         loss: Own loss, a function of (model, batch); the training objective if None.
         engine: ``auto``: all chains at once, one after another for models that vmap refuses;
             ``reference``: devinterp's optimizer.
@@ -60,6 +63,7 @@ class LLC:
     rmsprop_decay: float = 0.99
     rmsprop_eps: float = 0.1
     data: Any = None
+    batch_size: int | None = None
     loss: LossFunction | None = None
     engine: Engine = "auto"
     diagnostics: Literal["on", "off"] = "on"
@@ -68,6 +72,11 @@ class LLC:
         if self.diagnostics not in ("on", "off"):
             raise ConfigError(
                 f"diagnostics={self.diagnostics!r}: must be 'on' or 'off'. Use diagnostics='on'."
+            )
+        if self.batch_size is not None and self.batch_size < 1:
+            raise ConfigError(
+                f"batch_size={self.batch_size}: must be at least 1, or None for the batches as they"
+                " are. Use batch_size=64."
             )
         if self.diagnostics == "on":
             require_chains(self.num_chains)
@@ -93,13 +102,16 @@ class LLC:
         """Yield one ``Row`` with the estimate and one ``ChainTrace`` with the chains behind it.
 
         Raises:
-            DataError: If there is no batch to sample on.
+            DataError: If there is no batch to sample on, or none of ``batch_size`` samples.
             MetricError: If the loss does not depend on weights that require grad.
         """
+        batches = subject.batches_of(self.data)
+        if self.batch_size is not None:
+            batches = split_batches(batches, self.batch_size)
         chains = sample(
             subject.model,
             self.loss or subject.loss,
-            subject.batches_of(self.data),
+            batches,
             settings=self.settings,
             generator=subject.generator,
             engine=self.engine,

@@ -232,6 +232,8 @@ def _obstacle_to_vmap(objective: Objective, at_center: Floats) -> str:
     """Try two chains at w* under vmap; return what went wrong, or nothing."""
     if objective.num_batches > 1 and not objective.can_mix_batches:
         return "batches differ in shape"
+    if not np.allclose(float(objective.loss(objective.center, 0)), at_center[0], equal_nan=True):
+        return "the loss draws random numbers"
     weights = objective.center.repeat(2, 1)
     looked_at = [0, objective.num_batches - 1]
     batches = torch.tensor(looked_at, device=weights.device)

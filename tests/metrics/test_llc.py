@@ -105,6 +105,19 @@ def test_own_data_and_own_loss_replace_the_runs():
     assert row.attrs["init_loss"] > 7
 
 
+def test_batch_size_cuts_the_batches():
+    row, trace = _records(LLC(**QUICK, batch_size=30))  # 4 batches of 64: two parts of 30 each
+    assert row.attrs["samples_per_batch"] == 30
+    assert row.attrs["num_batches"] == 8
+    assert row.attrs["n_beta"] == pytest.approx(30 / np.log(30))
+    assert trace.loss.shape == (4, 80)
+
+
+def test_less_data_than_a_batch_is_an_error():
+    with pytest.raises(DataError, match=r"batch_size=65: .* at most 64 .* Use batch_size=64"):
+        list(LLC(batch_size=65).compute(_subject()))
+
+
 def test_no_data_is_an_error():
     with pytest.raises(DataError, match="no data"):
         list(LLC().compute(_subject(batches=[])))
@@ -115,6 +128,7 @@ def test_no_data_is_an_error():
     [
         ({"num_chains": 1}, "num_chains=1: R-hat needs at least 2 chains. Use num_chains=4"),
         ({"lr": -1.0}, "lr=-1.0: must be a finite number above 0"),
+        ({"batch_size": 0}, "batch_size=0: must be at least 1"),
         ({"diagnostics": "some"}, "diagnostics='some': must be 'on' or 'off'"),
     ],
     ids=str,

@@ -136,6 +136,22 @@ def test_no_trace_is_left(engine):
     assert torch.get_default_dtype() is torch.float32
 
 
+@pytest.mark.parametrize("engine", ["auto", "sequential", "reference"])
+def test_a_loss_that_draws_random_numbers_is_repeatable_and_leaves_no_trace(engine):
+    def dropping(model, batch):
+        logits = nn.functional.dropout(model(batch["x"]), 0.1, training=True)
+        return nn.functional.cross_entropy(logits, batch["y"])
+
+    model, batches = _problem()
+    before = torch.random.get_rng_state()
+    first = _sample(engine, model=model, batches=batches, loss=dropping)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.rand(3)
+    again = _sample(engine, model=model, batches=batches, loss=dropping)
+    np.testing.assert_array_equal(again.loss, first.loss)
+    assert engine != "auto" or "draws random numbers" in first.note
+
+
 def test_inference_mode_outside_does_not_matter():
     model, batches = _problem()
     with torch.inference_mode():

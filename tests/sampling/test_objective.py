@@ -112,6 +112,17 @@ def test_tied_weights_count_once_and_move_together():
     torch.testing.assert_close(gradients[0], expected_gradient.reshape(-1))
 
 
+def test_a_parameter_that_the_loss_does_not_use_has_gradient_zero():
+    model = nn.ModuleList([nn.Linear(3, 1), nn.Linear(3, 1)]).double()
+    x = torch.ones(4, 3, dtype=torch.float64)
+    objective = Objective(model, lambda m, batch: m[1](batch).sum(), [x])
+    stale = torch.full((2, 8), 9.0, dtype=torch.float64)
+    points = objective.center.repeat(2, 1)
+    objective.gradients(points, torch.zeros(2, dtype=torch.int64), out=stale)
+    assert (stale[:, :4] == 0).all()
+    assert (stale[:, 4:] == 4).all()
+
+
 class Counting(nn.Module):
     """Writes into a buffer at every call, and its output depends on it."""
 

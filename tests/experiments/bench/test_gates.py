@@ -10,7 +10,7 @@ from experiments.bench import gates
 
 QUICK = [gate for gate in gates.gates() if gate.affordable]
 SLOW = [gate for gate in gates.gates() if not gate.affordable]
-BAD = [how for how in gates.BAD_SETTINGS if how != "no data"]
+BAD = [how for how in gates.BAD_SETTINGS if how != "too little data"]
 
 
 def _name(gate):
@@ -40,9 +40,9 @@ def test_bad_settings_never_pass_as_ok(how):
     assert row.attrs["reasons"]
 
 
-def test_no_data_is_an_error():
-    with pytest.raises(DataError, match="no data"):
-        gates.estimate(gates.spoil(gates.quadratic(2), "no data"))
+def test_less_data_than_a_batch_is_an_error():
+    with pytest.raises(DataError, match="at most 64 samples"):
+        gates.estimate(gates.spoil(gates.deep_linear([5, 3, 5], 3), "too little data"))
 
 
 def test_the_local_value_is_found_where_the_global_one_differs():
