@@ -74,7 +74,7 @@ class RecipeEvent(NamedTuple):
 
     Args:
         step: Optimizer steps completed when it happened.
-        kind: Short name, e.g. ``"lr_change"``, ``"warmup_end"``, ``"evalset_change"``, ``"resume"``.
+        kind: ``"lr_change"``, ``"warmup_end"``, ``"evalset_change"``, ``"resume"``, …
     """
 
     step: float

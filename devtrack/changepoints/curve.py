@@ -1,0 +1,142 @@
+"""A series made ready for the fit: sorted, one point per step, noise profile known, spikes cut."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import median_filter, uniform_filter1d
+
+from devtrack.changepoints.axis import Axis
+from devtrack.changepoints.noise import profile
+from devtrack.changepoints.series import Series
+from devtrack.changepoints.trend import rough_trend
+
+Array = npt.NDArray[np.floating]
+
+MIN_POINTS = 10  # fewer cannot tell a sigmoid (3 numbers) from a trend (3) and noise (2)
+MAX_POINTS = 400  # more are averaged in bins: the narrowest change is still several bins wide
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """A cleaned series on its run's axis.
+
+    Args:
+        metric: Name of the quantity.
+        site: Where it was taken.
+        index: Number of the snapshot in the run's own grid.
+        step: Optimizer steps completed, ascending, no repeats.
+        u: Position on the axis.
+        y: Values with spikes cut, centred, in units of ``scale``.
+        h: Relative noise: y has standard deviation (unknown factor) * h.
+        scale: Unit of ``y`` in the units of the metric.
+        se_known: Whether ``h`` are reported standard errors (the factor is then near 1).
+
+    Shapes:
+        index, step, u, y, h: (point,).
+    """
+
+    metric: str
+    site: str
+    index: npt.NDArray[np.int64]
+    step: Array
+    u: Array
+    y: Array
+    h: Array
+    scale: float
+    se_known: bool
+    is_witness: bool
+
+
+def make_curve(series: Series, axis: Axis, grid: Array) -> Curve | None:
+    """Clean one series; None when too little is left to judge it.
+
+    Args:
+        series: The series as measured.
+        axis: The run's axis.
+        grid: All steps of the run's snapshots, ascending.
+    """
+    step, y, se = _tidy(series)
+    if step.size < MIN_POINTS or np.ptp(y) <= 1e-12 * np.max(np.abs(y)):
+        return None
+    step, y, se = _bin(step, y, se)
+    u = axis.fraction(step)
+    se_known = bool(np.mean(se > 0) >= 0.5)
+    h = _reported(se) if se_known else np.ones_like(y)
+    rest = y - rough_trend(step, u, y, h)
+    cut = cut_spikes(rest, h)
+    y = y + (cut - rest)
+    h = profile(u, cut, h, se_known=se_known)
+    spread = float(np.median(np.abs(y - np.median(y)))) or float(np.std(y))
+    scale = float(np.median(h)) if se_known else spread
+    index = np.searchsorted(grid, step).astype(np.int64)
+    y, h = (y - np.mean(y)) / scale, h / (scale if se_known else 1.0)
+    is_witness = se_known or roughness(y) > 2.2
+    return Curve(series.metric, series.site, index, step, u, y, h, scale, se_known, is_witness)
+
+
+def roughness(y: Array) -> float:
+    """Return the ratio of the squared spreads of second and first differences.
+
+    White noise has 3, AR(1) noise of correlation phi 3 - phi, a random walk 2, a smooth curve 0.
+    Only a series whose noise can be seen has told how large a change must be to be real.
+    """
+    first, second = np.diff(y), np.diff(y, n=2)
+    spread = [float(np.median(np.abs(d - np.median(d)))) for d in (first, second)]
+    return (spread[1] / spread[0]) ** 2 if spread[0] > 0 else 0.0
+
+
+def _tidy(series: Series) -> tuple[Array, Array, Array]:
+    """Drop what is not finite, average repeated steps, sort."""
+    keep = np.isfinite(series.value)
+    steps, inverse, count = np.unique(series.step[keep], return_inverse=True, return_counts=True)
+    value = np.bincount(inverse, series.value[keep], steps.size) / np.maximum(count, 1)
+    variance = np.bincount(inverse, series.se[keep] ** 2, steps.size) / np.maximum(count, 1) ** 2
+    return steps.astype(np.float64), value, np.sqrt(variance)
+
+
+def _bin(step: Array, y: Array, se: Array) -> tuple[Array, Array, Array]:
+    """Average neighbours until at most ``MAX_POINTS`` are left."""
+    size = -(-step.size // MAX_POINTS)
+    if size == 1:
+        return step, y, se
+    label = np.arange(step.size) // size
+    count = np.bincount(label)
+    means = [np.bincount(label, a) / count for a in (step, y, se)]
+    return means[0], means[1], means[2] / np.sqrt(count)
+
+
+def _reported(se: Array) -> Array:
+    """Standard errors averaged over neighbours, without zeros and extremes.
+
+    A standard error is itself an estimate, and one that hangs on the value: a binomial accuracy
+    that is right by luck reports 0, which would give that point all the weight.
+    """
+    middle = float(np.median(se[se > 0]))
+    variance = uniform_filter1d(np.where(se > 0, se, 0.0) ** 2, size=5, mode="nearest")
+    return np.clip(np.sqrt(variance), 0.2 * middle, 10 * middle)
+
+
+def cut_spikes(y: Array, h: Array, *, window: int = 7, limit: float = 4.0) -> Array:
+    """Pull points that stand alone back to the median of their neighbours (Hampel filter).
+
+    A level change survives a running median, a spike of up to three snapshots does not: so spikes
+    and heavy tails lose their pull on the fit, transitions do not.
+
+    Args:
+        y: Values, shape (point,).
+        h: Relative noise, shape (point,).
+        window: Points under the running median.
+        limit: How many robust standard deviations are left to stand.
+    """
+    middle = median_filter(y, size=min(window, y.size), mode="nearest")
+    deviation = (y - middle) / h
+    sigma = 1.4826 * float(np.median(np.abs(deviation)))
+    if sigma == 0.0:
+        return y
+    # a moving curve leaves its running median at the ends of the window; its own slope is allowed
+    slope = np.abs(median_filter(np.gradient(y), size=min(window, y.size), mode="nearest"))
+    bound = limit * sigma * h + 2.0 * slope
+    return np.where(np.abs(y - middle) > bound, middle, y)
