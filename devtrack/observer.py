@@ -18,7 +18,7 @@ from devtrack.errors import DevtrackError
 from devtrack.evaluate import evaluate, private_copy
 from devtrack.isolation import isolated
 from devtrack.metrics.metric import LossFunction, Metric
-from devtrack.rows import Clock, Event, Record, SnapshotRecord
+from devtrack.rows import Clock, Event, Record, Row, SnapshotRecord
 from devtrack.store import Writer
 
 _MAX_PENDING_SNAPSHOTS = 2  # copies of the weights that may wait for the disk
@@ -33,6 +33,7 @@ class Cost(NamedTuple):
         wall_s: Seconds since the observer was made.
         overhead_frac: ``elapsed_s / (wall_s - elapsed_s)``: by how much training was prolonged.
         by_metric_s: Seconds per metric.
+        by_status: Rows per status.
     """
 
     observations: int
@@ -40,6 +41,14 @@ class Cost(NamedTuple):
     wall_s: float
     overhead_frac: float
     by_metric_s: dict[str, float]
+    by_status: dict[str, int]
+
+    def __str__(self) -> str:
+        rows = ", ".join(f"{count} {status}" for status, count in self.by_status.items())
+        return (
+            f"{self.observations} observations in {self.elapsed_s:.1f} s "
+            f"({100 * self.overhead_frac:.1f} % on top of training), rows: {rows or 'none'}"
+        )
 
 
 class Observer:
@@ -86,6 +95,7 @@ class Observer:
         self._elapsed_s = 0.0
         self._observations = 0
         self._by_metric_s: Counter[str] = Counter()
+        self._by_status: Counter[str] = Counter()
         self._chosen: dict[int, Any] = {}
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="devtrack-snapshots")
         self._pending: deque[Future[None]] = deque()
@@ -119,6 +129,7 @@ class Observer:
         records = [*evaluation.records, *extra]
         self._writer.append(clock, records)
         self._by_metric_s.update(evaluation.elapsed_s)
+        self._by_status.update(str(r.status) for r in records if isinstance(r, Row))
         self._observations += 1
         self.last_step = clock.step
         self._elapsed_s += self._clock() - start
@@ -154,6 +165,7 @@ class Observer:
             wall_s,
             self._elapsed_s / training_s,
             dict(self._by_metric_s),
+            dict(self._by_status),
         )
 
     def close(self, clock: Clock) -> Cost:
@@ -161,7 +173,7 @@ class Observer:
         start = self._clock()
         self._disk.shutdown(wait=True)
         cost = self.cost()
-        self._writer.append(clock, [_cost_event(cost)])
+        self._writer.append(clock, [Event("cost", str(cost), cost._asdict())])
         self._writer.close()
         self._elapsed_s += self._clock() - start
         return self.cost()
@@ -178,11 +190,3 @@ class Observer:
         except DevtrackError as error:
             record = Event("snapshot_failed", str(error))
         self._writer.append(clock, [record])
-
-
-def _cost_event(cost: Cost) -> Event:
-    message = (
-        f"{cost.observations} observations, {cost.elapsed_s:.1f} s, "
-        f"{100 * cost.overhead_frac:.1f} % on top of training"
-    )
-    return Event("cost", message, cost._asdict())

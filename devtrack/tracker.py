@@ -15,10 +15,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils import _pytree as pytree
-from torch.utils.data import DataLoader, IterableDataset
 
-from devtrack.batches import fixed_batches, num_rows
-from devtrack.errors import ConfigError, DataError, UnknownRunError
+from devtrack import trainer_facts as facts
+from devtrack.batches import fixed_batches
+from devtrack.errors import ConfigError, UnknownRunError
 from devtrack.isolation import isolated
 from devtrack.metrics.llc import LLC
 from devtrack.metrics.loss import Loss
@@ -104,17 +104,18 @@ class Tracker(Callback):
         self._resumed: dict[str, Any] | None = None
         self._rates = LearningRateWatch()
         self._failed = False
+        self._failing: set[str] = set()
 
     # Lightning calls these in this order; global_step is 1 after the first optimizer step.
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse what cannot be observed, before anything has started."""
-        if stage == "fit" and not _is_dry_run(trainer):
+        if stage == "fit" and not facts.is_dry_run(trainer):
             _require_replicated(trainer.strategy)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the run and observe the weights that training starts from."""
-        if trainer.is_global_zero and not _is_dry_run(trainer):
+        if trainer.is_global_zero and not facts.is_dry_run(trainer):
             self._open(trainer, pl_module)
 
     def on_train_batch_start(
@@ -180,7 +181,8 @@ class Tracker(Callback):
         self.run_id = info.run_id
         writer = store.writer(info, keep_through_step=None if self._starts_anew else step)
         self._rates, self._failed, self._due = LearningRateWatch(), False, False
-        self._cursor = Cursor(self.schedule, total=_planned_steps(trainer), start=step)
+        self._failing.clear()
+        self._cursor = Cursor(self.schedule, total=facts.planned_steps(trainer), start=step)
         self._observer = self._guarded(
             lambda: Observer(
                 writer,
@@ -217,9 +219,8 @@ class Tracker(Callback):
     def _after_batch(
         self, observer: Observer, trainer: Trainer, pl_module: LightningModule, batch: Any
     ) -> None:
-        self._samples_seen += _count_samples(batch) * trainer.world_size
-        rates = [g["lr"] for o in trainer.optimizers for g in o.param_groups]
-        if events := self._rates.update([float(rate) for rate in rates]):
+        self._samples_seen += facts.samples_in(batch) * trainer.world_size
+        if events := self._rates.update(facts.learning_rates(trainer)):
             self._guarded(lambda: observer.record(self._clock(trainer), events))
         assert self._cursor is not None
         self._due = self._cursor.due(trainer.global_step) or self._due
@@ -228,10 +229,25 @@ class Tracker(Callback):
             self._observe(observer, trainer, pl_module)
 
     def _observe(self, observer: Observer, trainer: Trainer, pl_module: LightningModule) -> None:
-        clock, rates = self._clock(trainer), _learning_rates(trainer)
-        records = self._guarded(lambda: observer.observe(pl_module, clock, rates))
+        clock, rates = self._clock(trainer), facts.rate_rows(trainer)
+        records = self._guarded(lambda: observer.observe(pl_module, clock, rates)) or []
+        self._warn_of_failures(records, clock.step)
         if self.use_loggers and records:
-            self._guarded(lambda: _forward(records, trainer))
+            self._guarded(lambda: facts.forward(records, trainer))
+
+    def _warn_of_failures(self, records: Iterable[Record], step: int) -> None:
+        """Say at the first failure of a metric what its rows will say, while it can be mended."""
+        for row in records:
+            if not isinstance(row, Row) or row.status is not Status.FAILED:
+                continue
+            if row.metric not in self._failing:
+                self._failing.add(row.metric)
+                warnings.warn(
+                    f"metric {row.metric!r} failed at step {step}: {row.attrs.get('error')} "
+                    f"Training continues; its rows get the status 'failed'.",
+                    TrackerWarning,
+                    stacklevel=2,
+                )
 
     def _close(self, trainer: Trainer) -> None:
         observer, self._observer = self._observer, None
@@ -240,11 +256,7 @@ class Tracker(Callback):
             return
         cost = self._guarded(lambda: observer.close(self._clock(trainer)))
         if cost is not None:
-            rank_zero_info(
-                f"devtrack: {cost.observations} observations in {cost.elapsed_s:.1f} s "
-                f"({100 * cost.overhead_frac:.1f} % on top of training) -> "
-                f"{self.store / str(self.run_id)}"
-            )
+            rank_zero_info(f"devtrack: {cost} -> {self.store / str(self.run_id)}")
 
     def _guarded(self, action: Any) -> Any:
         """Run ``action``; if it fails, say so once and let training go on."""
@@ -267,7 +279,7 @@ class Tracker(Callback):
     def _choose_batches(self, trainer: Trainer) -> list[Any] | None:
         """Return the fixed batches on the device; None if they can only be caught in passing."""
         data = trainer.train_dataloader if self.data is None else self.data
-        if self.data is None and _is_stream(data):
+        if self.data is None and facts.is_stream(data):
             return None
         with isolated(seed=self.seed):
             batches = fixed_batches(data, num_samples=self.num_samples, seed=self.seed)
@@ -304,12 +316,7 @@ class Tracker(Callback):
             "seed": self.seed,
             "snapshots": self.snapshots,
             "max_overhead": self.max_overhead,
-            "module": f"{type(pl_module).__module__}.{type(pl_module).__qualname__}",
-            "num_parameters": sum(p.numel() for p in pl_module.parameters()),
-            "planned_steps": _planned_steps(trainer),
-            "precision": str(trainer.precision),
-            "accumulate_grad_batches": trainer.accumulate_grad_batches,
-            "world_size": trainer.world_size,
+            **facts.of_training(trainer, pl_module),
         }
 
 
@@ -334,40 +341,3 @@ def _require_replicated(strategy: Strategy) -> None:
             f"strategy {type(strategy).__name__}: devtrack reads whole weights, so each process "
             f"must hold them. Use a single device or strategy='ddp'."
         )
-
-
-def _is_dry_run(trainer: Trainer) -> bool:
-    return bool(getattr(trainer, "fast_dev_run", False))  # set dynamically by Lightning
-
-
-def _is_stream(loader: Any) -> bool:
-    return not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset)
-
-
-def _planned_steps(trainer: Trainer) -> int | None:
-    total = trainer.estimated_stepping_batches
-    return int(total) if total != float("inf") and total > 0 else None
-
-
-def _count_samples(batch: Any) -> int:
-    try:
-        return num_rows(batch)
-    except DataError:
-        return 0
-
-
-def _learning_rates(trainer: Trainer) -> list[Row]:
-    rates = [g["lr"] for o in trainer.optimizers for g in o.param_groups]
-    if len(rates) == 1:
-        return [Row("lr", float(rates[0]), site="optimizer")]
-    return [Row("lr", float(rate), site=f"optimizer.{i}") for i, rate in enumerate(rates)]
-
-
-def _forward(records: Iterable[Record], trainer: Trainer) -> None:
-    scalars = {
-        f"devtrack/{r.metric}" + ("" if r.site == "model" else f"/{r.site}"): r.value
-        for r in records
-        if isinstance(r, Row) and r.status is not Status.FAILED
-    }
-    for logger in trainer.loggers:
-        logger.log_metrics(scalars, step=trainer.global_step)

@@ -27,6 +27,7 @@ LAYERS = [
     "metrics",
     "evaluate",
     "observer",
+    "trainer_facts",
     "tracker",
     "changepoints",
     "transitions",

@@ -152,9 +152,11 @@ def test_training_is_bitwise_the_same_with_and_without(tmp_path, num_workers):
         np.random.seed(1)
         loader = DataLoader(Noisy(), batch_size=16, shuffle=True, num_workers=num_workers)
         tracker = Tracker(tmp_path, schedules.every(1), metrics=all_metrics()) if tracked else None
-        _, module = fit(
-            tracker, steps=6, module=Recorder(), loader=loader, accumulate_grad_batches=2
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", TrackerWarning)
+            _, module = fit(
+                tracker, steps=6, module=Recorder(), loader=loader, accumulate_grad_batches=2
+            )
         traces.append(module.trace)
     assert len(traces[0]) == 12
     for step, (without, with_tracker) in enumerate(zip(*traces, strict=True)):
@@ -165,8 +167,10 @@ def test_training_is_bitwise_the_same_with_and_without(tmp_path, num_workers):
     }
 
 
-def test_a_failing_metric_is_a_row_at_every_step(tmp_path):
-    fit(Tracker(tmp_path, schedules.every(4), metrics=[Spoiler(), Loss()]))
+def test_a_failing_metric_is_a_row_at_every_step_and_one_warning(tmp_path):
+    with pytest.warns(TrackerWarning, match="metric 'spoiler' failed at step 0.*boom") as caught:
+        fit(Tracker(tmp_path, schedules.every(4), metrics=[Spoiler(), Loss()]))
+    assert len([w for w in caught if w.category is TrackerWarning]) == 1
     rows = open_store(tmp_path).sql(
         "SELECT step, status, value, attrs->>'error' FROM metrics "
         "WHERE metric = 'spoiler' ORDER BY step"
@@ -213,7 +217,8 @@ class TwoOptimizers(Net):
 
 def test_two_manual_optimizers_cross_the_schedule(tmp_path):
     tracker = Tracker(tmp_path, schedules.at([3, 6]), metrics=[WeightNorm(), Loss()])
-    fit(tracker, steps=8, module=TwoOptimizers())
+    with pytest.warns(TrackerWarning, match="'loss' failed .* manual optimization.*Pass loss="):
+        fit(tracker, steps=8, module=TwoOptimizers())
     assert steps_of(tmp_path, "weight_norm") == [0, 4, 6, 8]
     errors = open_store(tmp_path).sql("SELECT attrs->>'error' FROM metrics WHERE metric = 'loss'")
     assert all("manual optimization" in error for (error,) in errors.fetchall())
@@ -366,7 +371,8 @@ def test_the_cost_is_told(tmp_path):
     ((message,),) = (
         open_store(tmp_path).sql("SELECT message FROM events WHERE kind = 'cost'").fetchall()
     )
-    assert message.startswith("4 observations, ")
+    assert message.startswith("4 observations in ")
+    assert message.endswith("rows: 8 ok")
 
 
 def test_an_error_of_ours_is_a_warning_and_training_goes_on(tmp_path, monkeypatch):

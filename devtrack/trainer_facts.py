@@ -1,0 +1,80 @@
+"""What can be read off a Trainer, and the one thing that is handed to it: numbers for its loggers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+from torch.utils.data import DataLoader, IterableDataset
+
+from devtrack.batches import num_rows
+from devtrack.errors import DataError
+from devtrack.rows import Record, Row, Status
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
+
+def is_dry_run(trainer: Trainer) -> bool:
+    """Say whether the Trainer only tries the code (``fast_dev_run``)."""
+    return bool(getattr(trainer, "fast_dev_run", False))  # set dynamically by Lightning
+
+
+def is_stream(loader: Any) -> bool:
+    """Say whether samples cannot be chosen by index from what the training iterates over."""
+    return not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset)
+
+
+def planned_steps(trainer: Trainer) -> int | None:
+    """Return how many optimizer steps are planned; None without a limit."""
+    total = trainer.estimated_stepping_batches
+    return int(total) if total != float("inf") and total > 0 else None
+
+
+def samples_in(batch: Any) -> int:
+    """Return the number of samples in a batch; 0 if it does not tell."""
+    try:
+        return num_rows(batch)
+    except DataError:
+        return 0
+
+
+def learning_rates(trainer: Trainer) -> list[float]:
+    """Return the learning rate of every parameter group of every optimizer."""
+    return [float(g["lr"]) for optimizer in trainer.optimizers for g in optimizer.param_groups]
+
+
+def rate_rows(trainer: Trainer) -> list[Row]:
+    """Return the learning rates as rows of the metric ``lr``."""
+    rates = learning_rates(trainer)
+    if len(rates) == 1:
+        return [Row("lr", rates[0], site="optimizer")]
+    return [Row("lr", rate, site=f"optimizer.{i}") for i, rate in enumerate(rates)]
+
+
+def of_training(trainer: Trainer, module: nn.Module) -> dict[str, Any]:
+    """Return what of the training belongs into a run's configuration, as JSON can hold it."""
+    return {
+        "module": f"{type(module).__module__}.{type(module).__qualname__}",
+        "num_parameters": sum(p.numel() for p in module.parameters()),
+        "planned_steps": planned_steps(trainer),
+        "precision": str(trainer.precision),
+        "accumulate_grad_batches": trainer.accumulate_grad_batches,
+        "world_size": trainer.world_size,
+    }
+
+
+def forward(records: Iterable[Record], trainer: Trainer) -> None:
+    """Log the numbers as ``devtrack/<metric>`` or ``devtrack/<metric>/<site>``; no failed ones.
+
+    Through the loggers themselves, not ``pl_module.log``: that would enter the training's own
+    bookkeeping.
+    """
+    scalars = {
+        f"devtrack/{r.metric}" + ("" if r.site == "model" else f"/{r.site}"): r.value
+        for r in records
+        if isinstance(r, Row) and r.status is not Status.FAILED
+    }
+    for logger in trainer.loggers:
+        logger.log_metrics(scalars, step=trainer.global_step)
