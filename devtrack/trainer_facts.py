@@ -1,4 +1,4 @@
-"""What can be read off a Trainer, and the one thing that is handed to it: numbers for its loggers."""
+"""What can be read off a Trainer, and the one thing handed to it: numbers for its loggers."""
 
 from __future__ import annotations
 
