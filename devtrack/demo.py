@@ -114,22 +114,20 @@ def upper_half(batch: Batch) -> torch.Tensor:
     return (batch[1] > P // 2).long()
 
 
-def demo_metrics(train: Batch, test: Batch) -> list[Metric]:
+def demo_metrics(test: Batch) -> list[Metric]:
     """Return what the demonstration measures.
 
     The LLC is sampled on small batches, which are cheaper by the step than the full batch and, the
     baseline being paired, hardly noisier; its settings were chosen on an early, a middle and a late
     snapshot (science: largest step size that agrees with half of it) and stay for the whole run.
     """
-    pairs, sums = train
-    batches = list(zip(pairs.split(64), sums.split(64), strict=True))[:-1]  # the last one is short
     return [
         Loss(name="train_loss"),
         Loss(name="test_loss", data=test),
         Function("train_accuracy", correct),
         Function("test_accuracy", correct, data=test),
         LLC(
-            data=batches,
+            batch_size=64,
             n_beta=100.0,
             localization=100.0,
             lr=1e-3,
@@ -161,7 +159,7 @@ def run_demo(
         store,
         log_spaced(80),
         name="demo",
-        metrics=demo_metrics(train, test),
+        metrics=demo_metrics(test),
         use_loggers=False,
         seed=seed,
     )
