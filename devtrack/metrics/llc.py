@@ -13,7 +13,8 @@ from devtrack.diagnostics import Diagnosis, diagnose, require_chains
 from devtrack.errors import ConfigError
 from devtrack.metrics.metric import LossFunction, Subject
 from devtrack.rows import ChainTrace, Row, Status
-from devtrack.sampling.chains import Chains, Engine, sample
+from devtrack.sampling.chains import Chains, sample
+from devtrack.sampling.engines import Engine
 from devtrack.sampling.minibatches import split_batches
 from devtrack.sampling.settings import Method, SamplerSettings
 

@@ -4,27 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
-from devtrack.errors import ConfigError
 from devtrack.isolation import isolated
+from devtrack.sampling.engines import Engine, build_groups, choose_engine, require_engine
 from devtrack.sampling.objective import LossFunction, Objective
 from devtrack.sampling.settings import SamplerSettings
-from devtrack.sampling.updates import build_update
-from devtrack.sampling.walkers import (
-    Indices,
-    SequentialWalker,
-    VectorizedWalkers,
-    Walkers,
-    quiet_vmap,
-)
+from devtrack.sampling.walkers import Indices, Walkers
 
-Engine = Literal["auto", "vectorized", "sequential", "reference"]
 Floats = npt.NDArray[np.floating]
 
 NUM_LOOKS = 25
@@ -32,9 +24,6 @@ NUM_LOOKS = 25
 
 LOOK_BUDGET = 0.2
 """Share of the sampling cost that these evaluations may add; a forward is a third of a step."""
-
-VMAP_TOLERANCE = 1e-3
-"""Relative difference between the losses with and without vmap above which vmap is not trusted."""
 
 
 class Chains(NamedTuple):
@@ -98,18 +87,14 @@ def sample(
         MetricError: If the loss does not depend on weights that require grad.
         ConfigError: If ``engine`` is unknown, or vectorized is asked for and impossible.
     """
-    if engine not in ("auto", "vectorized", "sequential", "reference"):
-        raise ConfigError(
-            f"engine={engine!r}: must be 'auto', 'vectorized', 'sequential' or 'reference'. "
-            "Use engine='auto'."
-        )
+    require_engine(engine)
     seeds = _draw_seeds(generator, settings.num_chains + 2)
     with isolated(seed=seeds[0]), torch.inference_mode(False), torch.enable_grad():
         objective = Objective(model, loss, batches)
         n_beta = settings.n_beta_for(objective.samples_per_batch)
         at_center = _losses_at_center(objective)  # (batch,)
-        chosen, note = _choose_engine(engine, objective, at_center)
-        groups = _build_groups(chosen, objective, settings, n_beta=n_beta, seeds=seeds[2:])
+        chosen, note = choose_engine(engine, objective, at_center)
+        groups = build_groups(chosen, objective, settings, n_beta=n_beta, seeds=seeds[2:])
         order = _batch_order(settings, num_batches=len(batches), seed=seeds[1])
         full_batches = _num_full_batches(settings, num_batches=len(batches))
         met = _walk(groups, order, settings=settings, full_batches=full_batches)
@@ -211,65 +196,3 @@ def _losses_at_center(objective: Objective) -> Floats:
     batches = range(objective.num_batches)
     losses = torch.stack([objective.loss(objective.center, batch) for batch in batches])
     return losses.double().cpu().numpy()
-
-
-def _choose_engine(engine: Engine, objective: Objective, at_center: Floats) -> tuple[str, str]:
-    """Return the engine to run and a note on why it is not the one asked for."""
-    if engine in ("sequential", "reference"):
-        return engine, ""
-    obstacle = _obstacle_to_vmap(objective, at_center)
-    if not obstacle:
-        return "vectorized", ""
-    if engine == "vectorized":
-        raise ConfigError(
-            f"engine='vectorized': this model cannot run under torch.func.vmap ({obstacle}). "
-            "Use engine='auto', which runs such chains one after another."
-        )
-    return "sequential", f"chains ran one after another: {obstacle}"
-
-
-def _obstacle_to_vmap(objective: Objective, at_center: Floats) -> str:
-    """Try two chains at w* under vmap; return what went wrong, or nothing."""
-    if objective.num_batches > 1 and not objective.can_mix_batches:
-        return "batches differ in shape"
-    if not np.allclose(float(objective.loss(objective.center, 0)), at_center[0], equal_nan=True):
-        return "the loss draws random numbers"
-    weights = objective.center.repeat(2, 1)
-    looked_at = [0, objective.num_batches - 1]
-    batches = torch.tensor(looked_at, device=weights.device)
-    try:
-        with quiet_vmap():
-            losses = objective.gradients(weights, batches, out=torch.empty_like(weights))
-    except Exception as error:  # noqa: BLE001 - whatever vmap cannot do, the plain path has done
-        return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
-    expected = at_center[looked_at]
-    if not np.allclose(losses.cpu(), expected, rtol=VMAP_TOLERANCE, equal_nan=True):
-        return f"the loss under vmap was {losses.tolist()} instead of {expected.tolist()}"
-    return ""
-
-
-def _build_groups(
-    engine: str,
-    objective: Objective,
-    settings: SamplerSettings,
-    *,
-    n_beta: float,
-    seeds: Sequence[int],
-) -> list[Walkers]:
-    device = objective.center.device
-    generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
-    if engine == "vectorized":
-        update = build_update(settings, n_beta=n_beta)
-        return [VectorizedWalkers(objective, update, generators=generators)]
-    if engine == "sequential":
-        updates = [build_update(settings, n_beta=n_beta) for _ in generators]
-        return [
-            SequentialWalker(objective, update, generators=[generator])
-            for update, generator in zip(updates, generators, strict=True)
-        ]
-    from devtrack.sampling.reference import ReferenceWalker  # imports devinterp and its xarray
-
-    return [
-        ReferenceWalker(objective, settings, n_beta=n_beta, generator=generator)
-        for generator in generators
-    ]

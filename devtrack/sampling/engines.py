@@ -1,0 +1,115 @@
+"""Which engine runs the chains: all at once where vmap allows it, else one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from devtrack.errors import ConfigError
+from devtrack.sampling.objective import Objective
+from devtrack.sampling.settings import SamplerSettings
+from devtrack.sampling.updates import build_update
+from devtrack.sampling.walkers import SequentialWalker, VectorizedWalkers, Walkers, quiet_vmap
+
+Engine = Literal["auto", "vectorized", "sequential", "reference"]
+Floats = npt.NDArray[np.floating]
+
+VMAP_TOLERANCE = 1e-3
+"""Relative difference between the losses with and without vmap above which vmap is not trusted."""
+
+
+def require_engine(engine: str) -> None:
+    """Refuse an unknown engine.
+
+    Raises:
+        ConfigError: If ``engine`` is none of ``Engine``.
+    """
+    if engine not in ("auto", "vectorized", "sequential", "reference"):
+        raise ConfigError(
+            f"engine={engine!r}: must be 'auto', 'vectorized', 'sequential' or 'reference'. "
+            "Use engine='auto'."
+        )
+
+
+def choose_engine(engine: Engine, objective: Objective, at_center: Floats) -> tuple[str, str]:
+    """Return the engine to run and a note on why it is not the one asked for.
+
+    Args:
+        engine: What was asked for.
+        objective: The loss.
+        at_center: L(w*) of every batch, without vmap, (batch,).
+
+    Raises:
+        ConfigError: If vectorized was asked for and the model cannot run so.
+    """
+    if engine in ("sequential", "reference"):
+        return engine, ""
+    obstacle = _obstacle_to_vmap(objective, at_center)
+    if not obstacle:
+        return "vectorized", ""
+    if engine == "vectorized":
+        raise ConfigError(
+            f"engine='vectorized': this model cannot run under torch.func.vmap ({obstacle}). "
+            "Use engine='auto', which runs such chains one after another."
+        )
+    return "sequential", f"chains ran one after another: {obstacle}"
+
+
+def build_groups(
+    engine: str,
+    objective: Objective,
+    settings: SamplerSettings,
+    *,
+    n_beta: float,
+    seeds: Sequence[int],
+) -> list[Walkers]:
+    """Return the chains in groups of equal size, at w*.
+
+    Args:
+        engine: From ``choose_engine``.
+        objective: The loss.
+        settings: The sampler's settings.
+        n_beta: Inverse temperature nβ.
+        seeds: One per chain.
+    """
+    device = objective.center.device
+    generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+    if engine == "vectorized":
+        update = build_update(settings, n_beta=n_beta)
+        return [VectorizedWalkers(objective, update, generators=generators)]
+    if engine == "sequential":
+        updates = [build_update(settings, n_beta=n_beta) for _ in generators]
+        return [
+            SequentialWalker(objective, update, generators=[generator])
+            for update, generator in zip(updates, generators, strict=True)
+        ]
+    from devtrack.sampling.reference import ReferenceWalker  # imports devinterp and its xarray
+
+    return [
+        ReferenceWalker(objective, settings, n_beta=n_beta, generator=generator)
+        for generator in generators
+    ]
+
+
+def _obstacle_to_vmap(objective: Objective, at_center: Floats) -> str:
+    """Try two chains at w* under vmap; return what went wrong, or nothing."""
+    if objective.num_batches > 1 and not objective.can_mix_batches:
+        return "batches differ in shape"
+    if not np.allclose(float(objective.loss(objective.center, 0)), at_center[0], equal_nan=True):
+        return "the loss draws random numbers"
+    weights = objective.center.repeat(2, 1)
+    looked_at = [0, objective.num_batches - 1]
+    batches = torch.tensor(looked_at, device=weights.device)
+    try:
+        with quiet_vmap():
+            losses = objective.gradients(weights, batches, out=torch.empty_like(weights))
+    except Exception as error:  # noqa: BLE001 - whatever vmap cannot do, the plain path has done
+        return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
+    expected = at_center[looked_at]
+    if not np.allclose(losses.cpu(), expected, rtol=VMAP_TOLERANCE, equal_nan=True):
+        return f"the loss under vmap was {losses.tolist()} instead of {expected.tolist()}"
+    return ""
