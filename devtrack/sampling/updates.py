@@ -63,8 +63,8 @@ class RmspropSgld:
     about the landscape). It starts at 1 and is bias-corrected, V̂_t = V_t / (1 − decay^t), so that
     the first steps are small; devinterp starts at 0 without correction.
 
-    Where √V̂ is not small against eps, G follows the chain: large weights are moved less, linger, and
-    raise the estimate (quadratic, eps 0.1 against gradients of 0.03: +9 %; SGLD +1 %).
+    Where √V̂ is not small against eps, G follows the chain: large weights are moved less, linger,
+    and raise the estimate (quadratic, eps 0.1 against gradients of 0.03: +9 %; SGLD +1 %).
 
     Source:
         Hitchcock and Hoogland 2025 (arXiv:2507.21449), after Li et al. 2016 (arXiv:1512.07666).
