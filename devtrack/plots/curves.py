@@ -5,7 +5,7 @@ The drawing functions know these tuples only, so that they can be tried on plain
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -38,8 +38,9 @@ class Curve(NamedTuple):
 class Band(NamedTuple):
     """One transition as it is drawn, all in steps.
 
-    ``moved`` names its (metric, site) pairs. One with an ``event`` coincides with a change of the
-    recipe: it is shown, but it does not divide stages.
+    ``moved`` maps (metric, site) of each series that took part to the (onset, end) of its own
+    change. A transition with an ``event`` coincides with a change of the recipe: it is shown, but
+    it does not divide stages.
     """
 
     onset: float
@@ -49,7 +50,7 @@ class Band(NamedTuple):
     midpoint_high: float
     interval_level: float
     alpha: float
-    moved: frozenset[tuple[str, str]]
+    moved: Mapping[tuple[str, str], tuple[float, float]]
     event: str | None = None
 
 
@@ -128,7 +129,7 @@ def read_bands(store: Store, run_id: str) -> list[Band]:
     """Read the transitions of the run's latest analysis; none if it was never analysed."""
     rows = store.sql(
         "SELECT transition, onset, midpoint, end_step, midpoint_low, midpoint_high, "
-        "interval_level, alpha, metric, site, event FROM transitions "
+        "interval_level, alpha, metric, site, metric_onset, metric_end, event FROM transitions "
         "WHERE run_id = ? ORDER BY transition",
         [run_id],
     ).fetchall()
@@ -136,8 +137,12 @@ def read_bands(store: Store, run_id: str) -> list[Band]:
     for _, group in groupby(rows, key=lambda row: row[0]):
         lines = list(group)
         numbers = [np.nan if number is None else float(number) for number in lines[0][1:8]]
-        moved = frozenset((line[8], line[9]) for line in lines)
-        bands.append(Band(*numbers, moved=moved, event=lines[0][10]))
+        whole = (numbers[0], numbers[2])
+        moved = {
+            (metric, site): whole if onset is None or end is None else (onset, end)
+            for *_, metric, site, onset, end, _ in lines
+        }
+        bands.append(Band(*numbers, moved=moved, event=lines[0][-1]))
     return bands
 
 
@@ -152,7 +157,7 @@ def as_bands(transitions: Iterable[Any]) -> list[Band]:
             one.midpoint_high,
             one.interval_level,
             one.alpha,
-            frozenset((move.metric, move.site) for move in one.moves),
+            {(move.metric, move.site): (move.onset, move.end) for move in one.moves},
             one.event,
         )
         for one in transitions

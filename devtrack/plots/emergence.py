@@ -10,12 +10,13 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from devtrack.errors import ConfigError
-from devtrack.plots.bands import draw_strip, shade, stages
+from devtrack.plots.bands import shade, stages
 from devtrack.plots.curves import Band, Curve, Mark, as_bands, read_bands, read_curves, read_marks
 from devtrack.plots.page import Page, label_room_in
 from devtrack.plots.palette import TEXT_PT
 from devtrack.plots.panels import arrange, draw_panel
 from devtrack.plots.step_axis import require_axis, scale_steps
+from devtrack.plots.strip import draw_strip
 from devtrack.plots.words import caption
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ def timeline(
         store: The store that holds the run.
         run: Run id or name; the newest run if None.
         axis: ``"log"`` (log10(step + 1), so that step 0 is shown) or ``"linear"``.
-        metrics: Names or globs of the metrics to draw; all if None.
+        metrics: Names or globs of the metrics to draw; if None all, except a learning rate that
+            never changes.
         sites: Names or globs of the sites to draw; all if None.
         transitions: ``changepoints.Transition`` objects to mark; those of the run's latest analysis
             in the store if None, an empty sequence for none.
@@ -54,6 +56,8 @@ def timeline(
     require_axis(axis)
     info = store.run(run)
     curves = read_curves(store, info.run_id, metrics=metrics, sites=sites)
+    if metrics is None:
+        curves = [curve for curve in curves if not _is_constant_recipe(curve)] or curves
     return draw_timeline(
         curves,
         bands=read_bands(store, info.run_id) if transitions is None else as_bands(transitions),
@@ -86,7 +90,7 @@ def draw_timeline(
     require_axis(axis)
     if not curves:
         raise ConfigError("curves=[]: a timeline needs at least one curve. Pass the run's metrics.")
-    panels = arrange(curves, moved=frozenset().union(*(band.moved for band in bands)))
+    panels = arrange(curves, moved={key for band in bands for key in band.moved})
     page = Page(
         len(panels),
         title=title,
@@ -116,3 +120,7 @@ def draw_timeline(
             if lowest:
                 ax.set_xlabel("optimizer step", fontsize=TEXT_PT)
     return page.figure
+
+
+def _is_constant_recipe(curve: Curve) -> bool:
+    return curve.metric.split("/")[0] == "lr" and bool((curve.value == curve.value[0]).all())

@@ -77,7 +77,7 @@ def _limits(ax: Axes, curves: Sequence[Curve]) -> tuple[float, float]:
         return to_axis(np.column_stack([np.ones_like(values), values]))[:, 1]
 
     low, high = scaled(np.array([core.min(), core.max()]))
-    span = (high - low) or abs(high) * 0.1 or 1.0
+    span = (high - low) or abs(high) or 1.0  # a constant gets an axis of its own size
     around = scaled(fringe)
     around = around[(around >= low - _REACH * span) & (around <= high + _REACH * span)]
     if around.size:

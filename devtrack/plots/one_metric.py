@@ -6,12 +6,13 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from devtrack.errors import ConfigError
-from devtrack.plots.bands import draw_strip, shade, stages
+from devtrack.plots.bands import shade, stages
 from devtrack.plots.curves import as_bands, read_bands, read_curves, read_marks
 from devtrack.plots.page import Page, label_room_in
 from devtrack.plots.palette import TEXT_PT
 from devtrack.plots.panels import MAX_LINES, arrange, draw_panel
 from devtrack.plots.step_axis import require_axis, scale_steps
+from devtrack.plots.strip import draw_strip
 from devtrack.plots.words import caption
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def metric(
     curves = read_curves(store, info.run_id, metrics=[metric], sites=sites)
     bands = read_bands(store, info.run_id) if transitions is None else as_bands(transitions)
     marks = read_marks(store, info.run_id)
-    panels = arrange(curves, moved=frozenset().union(*(band.moved for band in bands)))
+    panels = arrange(curves, moved={key for band in bands for key in band.moved})
     if len(panels) > 1:
         raise ConfigError(
             f"metric={metric!r}: {len(curves)} lines do not fit on one axis, which shows up to "

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 INK = "#222222"
 FAINT = "#6e6e6e"
 STAGE_SHADE = ("#ffffff", "#e8eef5")
-BAND = "#e69f00"
-RECIPE_BAND = "#777777"
+BAND = ("#fcefd4", "#f2cf88")  # weak, strong: Okabe and Ito's orange on white
+RECIPE_BAND = ("#ececec", "#c9c9c9")
 WIDTH_IN = 7.2
 TEXT_PT = 10.5
 SMALL_PT = 9.5

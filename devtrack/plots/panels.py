@@ -8,7 +8,7 @@ is as many as can be told apart and labelled.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -30,6 +30,7 @@ _TITLES = {
     "llc": r"local learning coefficient $\hat{\lambda}$ (lower: simpler, more degenerate)",
     "rllc": r"refined local learning coefficient $\hat{\lambda}$, by part of the network",
     "weight_norm": "weight norm",
+    "lr": "learning rate",
     "accuracy": "accuracy (fraction correct)",
 }
 
@@ -64,7 +65,7 @@ def family_of(metric: str) -> str:
     return re.split(r"[/.]", metric)[0]
 
 
-def arrange(curves: Sequence[Curve], *, moved: frozenset[tuple[str, str]]) -> list[Panel]:
+def arrange(curves: Sequence[Curve], *, moved: Collection[tuple[str, str]]) -> list[Panel]:
     """Spread curves over panels: losses first, then accuracy, LLC, probes and the rest by name.
 
     Args:
@@ -93,7 +94,7 @@ def arrange(curves: Sequence[Curve], *, moved: frozenset[tuple[str, str]]) -> li
 def _order(family: str) -> tuple[int, str]:
     if family in _FIRST:
         return _FIRST.index(family), family
-    return len(_FIRST) + (not family.startswith("probe/")), family
+    return len(_FIRST) + (not family.startswith("probe/")) + (family == "lr"), family
 
 
 def _natural(*names: str) -> list[str]:
@@ -101,7 +102,7 @@ def _natural(*names: str) -> list[str]:
     return [re.sub(r"\d+", lambda digits: digits[0].zfill(9), name) for name in names]
 
 
-def _most_moving(members: list[Curve], moved: frozenset[tuple[str, str]]) -> list[Curve]:
+def _most_moving(members: list[Curve], moved: Collection[tuple[str, str]]) -> list[Curve]:
     if len(members) <= MAX_LINES_PER_FAMILY:
         return members
     ranked = sorted(
@@ -121,7 +122,7 @@ def _range(curve: Curve) -> float:
 def _title(family: str, members: Sequence[Curve]) -> str:
     if family.startswith("probe/"):
         name = _plain(family.removeprefix("probe/"))
-        title = f"linear probe: {name} (selectivity = accuracy − control)"
+        title = f"linear probe: {name}"
     elif family in _TITLES:
         title = _TITLES[family]
     else:
@@ -130,6 +131,8 @@ def _title(family: str, members: Sequence[Curve]) -> str:
     sites = {curve.site for curve in members}
     if len(sites) == 1 and sites != {"model"}:
         title += f" at {_plain(next(iter(sites)))}"
+    if family.startswith("probe/"):
+        title += " (selectivity = accuracy − control)"
     return title
 
 

@@ -39,7 +39,7 @@ def dated_text(band: Band) -> str:
     """Write a midpoint with its interval, in whole steps.
 
     Example:
-        >>> dated_text(Band(60, 120.4, 300, 105.2, 140, 0.95, 0.05, frozenset()))
+        >>> dated_text(Band(60, 120.4, 300, 105.2, 140, 0.95, 0.05, {}))
         '120 [105, 140]'
     """
     if np.isfinite(band.midpoint_low) and np.isfinite(band.midpoint_high):
@@ -60,8 +60,8 @@ def caption(curves: Sequence[Curve], bands: Sequence[Band], marks: Sequence[Mark
         parts.append("×: the measurement failed.")
     if bands:
         parts.append(
-            "Orange band: a transition T from onset to end, darker where a line of that panel "
-            f"takes part; black line: its midpoint, with its {bands[0].interval_level:.0%} "
+            "Orange band: a transition T from onset to end, darker where lines of that panel "
+            f"change in it; black line: its midpoint, with its {bands[0].interval_level:.0%} "
             "interval on top."
         )
         parts.append(

@@ -30,7 +30,7 @@ def band(midpoint, *, moved=(("llc", "model"),)):
         midpoint * 1.1,
         0.95,
         0.05,
-        frozenset(moved),
+        {one: (midpoint * 0.8, midpoint * 1.2) for one in moved},
     )
 
 
@@ -116,11 +116,24 @@ def test_bands_midpoints_and_intervals_stand_where_the_transition_is():
     assert "T0" in texts(figure)
 
 
-def test_the_band_is_darker_where_the_panel_s_lines_moved():
+def test_the_band_is_darker_where_lines_of_the_panel_changed():
     figure = draw_timeline([curve("llc"), curve("loss")], bands=[band(20)])
-    (moved,) = drawn(axes(figure, "llc"), "band:0")
-    (still,) = drawn(axes(figure, "loss"), "band:0")
-    assert moved.get_alpha() > still.get_alpha()
+    assert extent(axes(figure, "llc"), "moved:0") == pytest.approx((16, 24))
+    assert not drawn(axes(figure, "loss"), "moved:0")
+    (whole,), (moved,) = (drawn(axes(figure, "llc"), f"{kind}:0") for kind in ("band", "moved"))
+    assert sum(moved.get_facecolor()[:3]) < sum(whole.get_facecolor()[:3])
+    assert moved.get_zorder() > whole.get_zorder()
+    assert moved.get_facecolor()[3] == whole.get_facecolor()[3] == 1, "opaque: bands may overlap"
+
+
+def test_transitions_close_together_share_a_name_and_part_their_intervals():
+    close = [band(20), band(21), band(22), band(120)]
+    figure = draw_timeline([curve("llc")], bands=close)
+    strip = axes(figure, "strip")
+    assert {text.get_text() for text in strip.texts if text.get_text()[0] == "T"} == {"T0–T2", "T3"}
+    heights = [drawn(strip, f"interval:{index}")[0].get_ydata()[0] for index in range(4)]
+    assert len(set(heights[:3])) == 3
+    assert heights[3] == heights[0]
 
 
 def test_an_unknown_interval_is_left_out():

@@ -29,6 +29,7 @@ def store(tmp_path_factory):
         records = [
             Row("llc", 10.0 + index, 0.5, status=status),
             Row("loss", 4.0 - 0.1 * index),
+            Row("lr", 0.003, site="optimizer"),
             *(Row("norm", index + k, site=f"layer.{k}") for k in range(8)),
         ]
         writer.append(Clock(step), records)
@@ -71,18 +72,29 @@ def test_transitions_may_be_given_or_come_from_the_store(store):
     row = {
         **{"transition": 0, "onset": 6.0, "midpoint": 20.0, "end_step": 50.0, "alpha": 0.01},
         **{"interval_level": 0.9, "metric": "llc", "site": "model"},
+        **{"metric_onset": 8.0, "metric_end": 40.0},
     }
     store.write_transitions("a-1", [row])
     stored = plots.timeline(store, "alpha")
     (band,) = drawn(axes(stored, "llc"), "band:0")
     assert (band.get_x(), band.get_x() + band.get_width()) == pytest.approx((6, 50))
+    (moved,) = drawn(axes(stored, "llc"), "moved:0")
+    assert (moved.get_x(), moved.get_x() + moved.get_width()) == pytest.approx((8, 40))
     assert "level 0.01" in " ".join(" ".join(text.get_text() for text in stored.texts).split())
     assert not drawn(axes(plots.timeline(store, "alpha", transitions=[]), "llc"), "band:0")
 
 
+def test_a_learning_rate_that_never_changes_is_drawn_when_asked_for(store):
+    assert "lr" not in [ax.get_label() for ax in plots.timeline(store).axes]
+    figure = plots.timeline(store, metrics=["lr"])
+    low, high = axes(figure, "lr").get_ylim()
+    assert low < 0.003 < high
+    assert high - low > 1e-4, "ticks of a constant must not resolve rounding errors"
+
+
 def test_globs_choose_metrics_and_sites(store):
     figure = plots.timeline(store, metrics=["l*"])
-    assert [ax.get_label() for ax in figure.axes] == ["strip", "loss", "llc"]
+    assert [ax.get_label() for ax in figure.axes] == ["strip", "loss", "llc", "lr"]
     figure = plots.timeline(store, sites=["layer.[12]"])
     assert len(axes(figure, "norm").containers) == 2
 
@@ -131,7 +143,7 @@ def test_chains_of_another_step_name_the_steps_that_have_some(store):
 def test_bad_references_are_refused(store):
     with pytest.raises(UnknownRunError):
         plots.timeline(store, "beta")
-    with pytest.raises(ConfigError, match=r"metrics='lcl'.*It has llc, loss, norm\. Use one"):
+    with pytest.raises(ConfigError, match=r"metrics='lcl'.*It has llc, loss, lr, norm\. Use one"):
         plots.timeline(store, metrics=["lcl"])
     with pytest.raises(ConfigError, match=r"axis='cubic'"):
         plots.metric(store, metric="llc", axis="cubic")
