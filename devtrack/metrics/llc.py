@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from devtrack.diagnostics import Diagnosis, diagnose, require_chains
+from devtrack.diagnostics import Diagnosis, Path, diagnose, require_chains
 from devtrack.errors import ConfigError
 from devtrack.metrics.metric import LossFunction, Subject
 from devtrack.rows import ChainTrace, Row, Status
@@ -28,7 +28,7 @@ class LLC:
 
     Args:
         name: Name of the rows.
-        method: ``rmsprop_sgld`` or ``sgld``.
+        method: ``sgld``, ``lm_sgld`` (takes several times larger lr), or ``rmsprop_sgld``.
         n_beta: Inverse temperature nβ; None for n / log n with n the samples of a batch.
         localization: Strength γ of the pull towards w*.
         lr: Step size ε.
@@ -127,7 +127,11 @@ class LLC:
         signal = chains.n_beta * (chains.loss - chains.baseline)[:, drawn]
         full_signal = chains.n_beta * (chains.full_loss - chains.full_baseline)
         found = diagnose(
-            signal, full_signal, num_parameters=chains.num_parameters, checks=self.diagnostics
+            signal,
+            full_signal,
+            num_parameters=chains.num_parameters,
+            path=self._path(chains),
+            checks=self.diagnostics,
         )
         return Row(
             self.name,
@@ -135,6 +139,23 @@ class LLC:
             se=found.se,
             status=found.status,
             attrs=self._attrs(chains, found),
+        )
+
+    def _path(self, chains: Chains) -> Path:
+        """Return what the chains' looks say beyond the loss.
+
+        A step of size ε heats a quadratic by (ε/8) nβ² E‖∇L_m‖² in units of λ̂: Σ nβh · ε(nβh+γ)/8
+        over its curvatures h, of which LM-SGLD keeps only what the choice of batch adds.
+        """
+        heat = self.lr / 8 * chains.n_beta**2
+        of_batches = heat * chains.gradient_noise
+        in_all = heat * _mean_of_finite(chains.squared_gradient)
+        step_bias = {"sgld": in_all, "lm_sgld": of_batches, "rmsprop_sgld": math.nan}[self.method]
+        away = _mean_of_finite(chains.squared_distance)
+        return Path(
+            slope=chains.n_beta * chains.first_order,
+            step_bias=step_bias,
+            pull=self.localization * away / chains.num_parameters,
         )
 
     def _attrs(self, chains: Chains, found: Diagnosis) -> dict[str, Any]:
@@ -155,6 +176,9 @@ class LLC:
             "num_steps_bw_draws": self.num_steps_bw_draws,
             "init_loss": chains.full_baseline,
             "mean_squared_distance": _mean_of_finite(chains.squared_distance),
+            "slope": chains.n_beta * _mean_of_finite(chains.first_order),
+            "step_bias": self._path(chains).step_bias,
+            "pull": self._path(chains).pull,
             "num_parameters": chains.num_parameters,
             "num_batches": chains.num_batches,
             "samples_per_batch": chains.samples_per_batch,

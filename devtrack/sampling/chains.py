@@ -15,7 +15,7 @@ from devtrack.isolation import isolated
 from devtrack.sampling.engines import Engine, build_groups, choose_engine, require_engine
 from devtrack.sampling.objective import LossFunction, Objective
 from devtrack.sampling.settings import SamplerSettings
-from devtrack.sampling.walkers import Indices, Walkers
+from devtrack.sampling.walkers import Indices, Look, Walkers
 
 Floats = npt.NDArray[np.floating]
 
@@ -33,10 +33,11 @@ class Chains(NamedTuple):
         loss, baseline: (chain, num_burnin_steps + draw); L(w_t) and L(w*) on the same batch.
         full_loss: (chain, look); the mean over the first ``full_batches`` batches at evenly spaced
             steps after burn-in; with one batch in all, ``loss`` at every draw.
-        squared_distance: (chain, look); ‖w − w*‖² at evenly spaced steps after burn-in.
+        squared_distance, first_order, squared_gradient: (chain, look); see ``Look``.
 
     Attributes:
         full_baseline: L(w*) on the same batches as ``full_loss``.
+        gradient_noise: E‖∇L_m(w*) − ∇L(w*)‖², what the choice of batch adds to a squared gradient.
         n_beta: Inverse temperature nβ that was used.
         samples_per_batch, num_batches, num_parameters: Sizes of the problem.
         engine: What ran.
@@ -48,6 +49,9 @@ class Chains(NamedTuple):
     full_loss: Floats
     full_baseline: float
     squared_distance: Floats
+    first_order: Floats
+    squared_gradient: Floats
+    gradient_noise: float
     n_beta: float
     samples_per_batch: int
     num_batches: int
@@ -85,19 +89,22 @@ def sample(
     Raises:
         DataError: If there is no batch, or n / log n is undefined for its size.
         MetricError: If the loss does not depend on weights that require grad.
-        ConfigError: If ``engine`` is unknown, or vectorized is asked for and impossible.
+        ConfigError: If ``engine`` is unknown or does not know the method, or vectorized is asked
+            for and impossible.
     """
-    require_engine(engine)
+    require_engine(engine, settings.method)
     seeds = _draw_seeds(generator, settings.num_chains + 2)
     with isolated(seed=seeds[0]), torch.inference_mode(False), torch.enable_grad():
         objective = Objective(model, loss, batches)
         n_beta = settings.n_beta_for(objective.samples_per_batch)
         at_center = _losses_at_center(objective)  # (batch,)
+        gradient, gradient_noise = _gradient_at_center(objective, settings)
         chosen, note = choose_engine(engine, objective, at_center)
         groups = build_groups(chosen, objective, settings, n_beta=n_beta, seeds=seeds[2:])
         order = _batch_order(settings, num_batches=len(batches), seed=seeds[1])
         full_batches = _num_full_batches(settings, num_batches=len(batches))
-        met = _walk(groups, order, settings=settings, full_batches=full_batches)
+        looks = _look_steps(settings)
+        met = _walk(groups, order, looks=looks, full_batches=full_batches, gradient=gradient)
     drawn = _drawn_steps(settings)
     drawn_loss = met.loss[:, drawn]
     return Chains(
@@ -106,6 +113,9 @@ def sample(
         full_loss=met.full_loss if full_batches > 1 else drawn_loss[:, settings.num_burnin_steps :],
         full_baseline=float(at_center[:full_batches].mean()),
         squared_distance=met.squared_distance,
+        first_order=met.first_order,
+        squared_gradient=met.squared_gradient,
+        gradient_noise=gradient_noise,
         n_beta=n_beta,
         samples_per_batch=objective.samples_per_batch,
         num_batches=objective.num_batches,
@@ -117,41 +127,51 @@ def sample(
 
 
 class _Met(NamedTuple):
-    """Shapes: loss (chain, step); full_loss, squared_distance (chain, look)."""
+    """Shapes: loss (chain, step); the others (chain, look)."""
 
     loss: Floats
     full_loss: Floats
     squared_distance: Floats
+    first_order: Floats
+    squared_gradient: Floats
 
 
 def _walk(
     groups: Sequence[Walkers],
     order: Indices,
     *,
-    settings: SamplerSettings,
+    looks: list[int],
     full_batches: int,
+    gradient: torch.Tensor,
 ) -> _Met:
-    looks = _look_steps(settings)
     rows = np.array_split(order, len(groups))  # groups are of equal size: one, or one chain each
     met = [
-        _walk_group(group, own, looks=looks, full_batches=full_batches)
+        _walk_group(group, own, looks=looks, full_batches=full_batches, gradient=gradient)
         for group, own in zip(groups, rows, strict=True)
     ]
     return _Met(*(np.concatenate(parts) for parts in zip(*met, strict=True)))
 
 
-def _walk_group(group: Walkers, order: Indices, *, looks: list[int], full_batches: int) -> _Met:
+def _walk_group(
+    group: Walkers,
+    order: Indices,
+    *,
+    looks: list[int],
+    full_batches: int,
+    gradient: torch.Tensor,
+) -> _Met:
     loss = np.full(order.shape, np.nan)
     full_loss = np.full((len(order), len(looks)), np.nan)
-    distance = np.full((len(order), len(looks)), np.nan)
+    seen = Look(*np.full((3, len(order), len(looks)), np.nan))
     for look, (start, stop) in enumerate(pairwise([0, *looks])):
         loss[:, start:stop] = group.advance(order[:, start:stop])
-        distance[:, look] = group.squared_distances()
-        if not np.isfinite(distance[:, look]).any():
+        for kept, now in zip(seen, group.look(gradient), strict=True):
+            kept[:, look] = now
+        if not np.isfinite(seen.squared_distance[:, look]).any():
             break  # no chain left to follow: the rest stays NaN
         if full_batches > 1:
             full_loss[:, look] = group.full_losses(full_batches)
-    return _Met(loss, full_loss, distance)
+    return _Met(loss, full_loss, *seen)
 
 
 def _look_steps(settings: SamplerSettings) -> list[int]:
@@ -190,9 +210,28 @@ def _draw_seeds(generator: torch.Generator, count: int) -> list[int]:
     return seeds.tolist()
 
 
+def _gradient_at_center(
+    objective: Objective, settings: SamplerSettings
+) -> tuple[torch.Tensor, float]:
+    """Return ∇L(w*), (parameter,), and the squared noise that one batch adds to it.
+
+    The mean is over as many batches as cost a tenth of the sampling, all of them if they do.
+    """
+    num_steps = settings.num_burnin_steps + settings.num_draws * settings.num_steps_bw_draws
+    count = min(objective.num_batches, max(2, num_steps * settings.num_chains // 10))
+    total, one = torch.zeros_like(objective.center), torch.empty_like(objective.center)
+    squares = 0.0
+    for batch in range(count):
+        objective.gradient(objective.center, batch, out=one)
+        total += one
+        squares += float(one.square().sum())
+    mean = total / count
+    noise = (squares / count - float(mean.square().sum())) * count / max(count - 1, 1)
+    return mean, max(noise, 0.0)
+
+
 def _losses_at_center(objective: Objective) -> Floats:
-    """Return L(w*) of every batch, (batch,), and let an unusable loss raise before any chain."""
-    objective.gradient(objective.center, 0, out=torch.empty_like(objective.center))
+    """Return L(w*) of every batch, (batch,)."""
     batches = range(objective.num_batches)
     losses = torch.stack([objective.loss(objective.center, batch) for batch in batches])
     return losses.double().cpu().numpy()

@@ -22,12 +22,17 @@ VMAP_TOLERANCE = 1e-3
 """Relative difference between the losses with and without vmap above which vmap is not trusted."""
 
 
-def require_engine(engine: str) -> None:
-    """Refuse an unknown engine.
+def require_engine(engine: str, method: str) -> None:
+    """Refuse an unknown engine, and the reference for what devinterp does not have.
 
     Raises:
-        ConfigError: If ``engine`` is none of ``Engine``.
+        ConfigError: If ``engine`` is none of ``Engine``, or does not know ``method``.
     """
+    if engine == "reference" and method == "lm_sgld":
+        raise ConfigError(
+            "engine='reference': devinterp knows 'sgld' and 'rmsprop_sgld', not method='lm_sgld'. "
+            "Use engine='auto', or method='sgld'."
+        )
     if engine not in ("auto", "vectorized", "sequential", "reference"):
         raise ConfigError(
             f"engine={engine!r}: must be 'auto', 'vectorized', 'sequential' or 'reference'. "

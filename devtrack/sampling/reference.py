@@ -18,7 +18,7 @@ from devinterp.optim.prior import GaussianPrior
 
 from devtrack.sampling.objective import Objective
 from devtrack.sampling.settings import SamplerSettings
-from devtrack.sampling.walkers import Indices, Losses
+from devtrack.sampling.walkers import Indices, Look, Losses
 
 
 class BiasCorrectedRmsprop(Preconditioner):
@@ -69,6 +69,7 @@ class ReferenceWalker:
         self._objective = objective
         self._generator = generator
         self._weights = torch.nn.Parameter(objective.center.clone())
+        self._squared_gradient = float("nan")
         self._optimizer = _build_optimizer(self._weights, settings, n_beta=n_beta)
 
     def advance(self, batches: Indices) -> Losses:
@@ -78,6 +79,7 @@ class ReferenceWalker:
         for step, batch in enumerate(batches[0]):
             loss = self._objective.gradient(self._weights.data, int(batch), out=gradient)
             losses[0, step] = float(loss)
+            self._squared_gradient = float(gradient.square().sum())
             self._weights.grad = gradient
             with _default_dtype(self._weights.dtype):
                 self._optimizer.step(noise_generator=self._generator)
@@ -88,10 +90,11 @@ class ReferenceWalker:
         losses = [float(self._objective.loss(self._weights.data, b)) for b in range(num_batches)]
         return np.mean(losses, keepdims=True)
 
-    def squared_distances(self) -> Losses:
-        """Return ‖w − w*‖² of the chain."""
-        distance = (self._weights.data - self._objective.center).square().sum()
-        return np.array([float(distance)])
+    def look(self, gradient_at_center: torch.Tensor) -> Look:
+        """Return where the chain stands (see ``Walkers``)."""
+        away = self._weights.data - self._objective.center
+        seen = (float(away.square().sum()), float(away @ gradient_at_center))
+        return Look(*(np.array([value]) for value in (*seen, self._squared_gradient)))
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Literal
 
 from devtrack.errors import ConfigError, DataError
 
-Method = Literal["sgld", "rmsprop_sgld"]
+Method = Literal["sgld", "lm_sgld", "rmsprop_sgld"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,8 @@ class SamplerSettings:
     one set of them and stores it with every point.
 
     Args:
-        method: Update rule: plain Langevin steps, or preconditioned by RMSProp.
+        method: Update rule: plain Langevin steps, the same with the noise of two successive steps
+            averaged (exact on quadratics), or preconditioned by RMSProp.
         n_beta: Inverse temperature nβ; None for n / log n with n the samples of a batch.
         localization: Strength γ of the pull towards w*.
         lr: Step size ε.
@@ -46,9 +47,10 @@ class SamplerSettings:
     rmsprop_eps: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.method not in ("sgld", "rmsprop_sgld"):
+        if self.method not in ("sgld", "lm_sgld", "rmsprop_sgld"):
             raise ConfigError(
-                f"method={self.method!r}: must be 'sgld' or 'rmsprop_sgld'. Use method='sgld'."
+                f"method={self.method!r}: must be 'sgld', 'lm_sgld' or 'rmsprop_sgld'. "
+                "Use method='sgld'."
             )
         if self.n_beta is not None:
             _require("n_beta", self.n_beta, self.n_beta >= 0, "at least 0", "n_beta=30")

@@ -56,6 +56,40 @@ class Sgld:
         weights.add_(noise, alpha=math.sqrt(self._settings.lr))
 
 
+class LmSgld:
+    """SGLD with the noise of two successive steps averaged: √ε (R_t + R_{t+1}) / 2.
+
+    On a quadratic its stationary law is exact at every stable step size, where SGLD's estimate is
+    high by the factor 1 / (1 − εh/4) at curvature h; elsewhere its error is of second order in ε.
+    So it takes several times larger steps at the same error. Noise in the gradient itself heats it
+    as it heats SGLD.
+
+    Source:
+        Leimkuhler and Matthews 2013 (arXiv:1203.5428), the overdamped limit of BAOAB.
+    """
+
+    def __init__(self, settings: SamplerSettings, *, n_beta: float) -> None:
+        self._settings = settings
+        self._n_beta = n_beta
+        self._last_noise: torch.Tensor | None = None
+
+    def apply(
+        self,
+        weights: torch.Tensor,
+        center: torch.Tensor,
+        gradient: torch.Tensor,
+        noise: torch.Tensor,
+    ) -> None:
+        """Move ``weights`` by one step."""
+        if self._last_noise is None:
+            self._last_noise = torch.zeros_like(noise)  # the chain starts at w*, without a past
+        drift = _drift_(gradient, weights, center, self._n_beta, self._settings.localization)
+        weights.add_(drift, alpha=-0.5 * self._settings.lr)
+        half = 0.5 * math.sqrt(self._settings.lr)
+        weights.add_(self._last_noise, alpha=half).add_(noise, alpha=half)
+        self._last_noise.copy_(noise)
+
+
 class RmspropSgld:
     """SGLD whose step is scaled per parameter by G = 1 / (√V̂ + eps).
 
@@ -98,8 +132,8 @@ class RmspropSgld:
 
 def build_update(settings: SamplerSettings, *, n_beta: float) -> Update:
     """Return a fresh update of the method that ``settings`` names."""
-    rule = Sgld if settings.method == "sgld" else RmspropSgld
-    return rule(settings, n_beta=n_beta)
+    rules = {"sgld": Sgld, "lm_sgld": LmSgld, "rmsprop_sgld": RmspropSgld}
+    return rules[settings.method](settings, n_beta=n_beta)
 
 
 def _drift_(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,23 @@ from devtrack.sampling.updates import Update
 
 Indices = npt.NDArray[np.integer]
 Losses = npt.NDArray[np.floating]
+
+
+class Look(NamedTuple):
+    """What is seen of every chain of a group between two steps.
+
+    Shapes:
+        All (chain,).
+
+    Attributes:
+        squared_distance: ‖w − w*‖².
+        first_order: ∇L(w*)·(w − w*), by how much the loss would have changed if it were linear.
+        squared_gradient: ‖∇L_m‖² of the last step's batch, where the chain stood before it.
+    """
+
+    squared_distance: Losses
+    first_order: Losses
+    squared_gradient: Losses
 
 
 class Walkers(Protocol):
@@ -38,11 +55,11 @@ class Walkers(Protocol):
         """
         ...
 
-    def squared_distances(self) -> Losses:
-        """Return ‖w − w*‖² of every chain.
+    def look(self, gradient_at_center: torch.Tensor) -> Look:
+        """Return where the chains stand; ``advance`` must have been called before.
 
         Shapes:
-            Returns: (chain,).
+            gradient_at_center: (parameter,).
         """
         ...
 
@@ -69,6 +86,7 @@ class VectorizedWalkers:
         self._weights = objective.center.repeat(len(self._generators), 1)  # (chain, parameter)
         self._gradient = torch.empty_like(self._weights)
         self._noise = torch.empty_like(self._weights)
+        self._squared_gradient = torch.full_like(self._weights[:, 0], torch.nan)
 
     def advance(self, batches: Indices) -> Losses:
         """Take one step per column (see ``Walkers``)."""
@@ -77,6 +95,8 @@ class VectorizedWalkers:
         with quiet_vmap():
             for step in range(order.shape[1]):
                 met.append(self._evaluate(order[:, step]))
+                if step + 1 == order.shape[1]:
+                    self._squared_gradient = self._gradient.square().sum(1)
                 for row, generator in zip(self._noise, self._generators, strict=True):
                     row.normal_(generator=generator)
                 self._update.apply(self._weights, self._center, self._gradient, self._noise)
@@ -88,9 +108,12 @@ class VectorizedWalkers:
             losses = [self._losses(batch) for batch in range(num_batches)]
         return torch.stack(losses).double().mean(0).cpu().numpy()
 
-    def squared_distances(self) -> Losses:
-        """Return ‖w − w*‖² of every chain."""
-        return (self._weights - self._center).square_().sum(1).double().cpu().numpy()
+    def look(self, gradient_at_center: torch.Tensor) -> Look:
+        """Return where the chains stand (see ``Walkers``)."""
+        away = self._weights - self._center
+        first_order = away @ gradient_at_center
+        seen = (away.square_().sum(1), first_order, self._squared_gradient)
+        return Look(*(values.double().cpu().numpy() for values in seen))
 
     def _evaluate(self, batch: torch.Tensor) -> torch.Tensor:
         return self._objective.gradients(self._weights, batch, out=self._gradient)

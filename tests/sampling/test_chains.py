@@ -64,7 +64,8 @@ def test_all_engines_take_the_same_path(method, localization):
         np.testing.assert_allclose(other.loss, default.loss, rtol=1e-9)
         np.testing.assert_array_equal(other.baseline, default.baseline)
         np.testing.assert_allclose(other.full_loss, default.full_loss, rtol=1e-9)
-        np.testing.assert_allclose(other.squared_distance, default.squared_distance, rtol=1e-9)
+        for what in ("squared_distance", "squared_gradient", "first_order"):
+            np.testing.assert_allclose(getattr(other, what), getattr(default, what), rtol=1e-7)
 
 
 def test_single_precision_takes_the_same_path_within_rounding():
@@ -221,3 +222,25 @@ def test_errors_of_the_loss_come_through():
 
     with pytest.raises(KeyError, match="labels"):
         _sample(loss=broken)
+
+
+def test_lm_sgld_takes_the_same_path_in_both_engines_and_is_unknown_to_devinterp():
+    default = _sample("auto", method="lm_sgld")
+    np.testing.assert_allclose(_sample("sequential", method="lm_sgld").loss, default.loss)
+    with pytest.raises(ConfigError, match=r"not method='lm_sgld'. Use engine='auto'"):
+        _sample("reference", method="lm_sgld")
+
+
+def test_the_slope_is_that_of_the_mean_loss_at_the_center():
+    # L_k = c_k w over three batches: the slope is the mean c, its noise the variance of c.
+    class Line(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(torch.zeros(1, dtype=torch.float64))
+
+    batches = [torch.full((2,), c, dtype=torch.float64) for c in (1.0, 2.0, 6.0)]
+    chains = _sample(model=Line(), batches=batches, loss=lambda m, c: (c * m.w).mean())
+    assert chains.gradient_noise == pytest.approx(7.0)
+    assert chains.full_batches == 2  # of mean slope 3/2, where that of all three is 3
+    np.testing.assert_allclose(chains.first_order, 2 * chains.full_loss)
+    np.testing.assert_allclose(chains.squared_distance, (chains.first_order / 3) ** 2)

@@ -3,8 +3,7 @@ import pytest
 from arviz_stats.base.array import array_stats
 from scipy.signal import lfilter
 
-from devtrack import diagnostics
-from devtrack.diagnostics import diagnose
+from devtrack.diagnostics import Path, diagnose, statistics
 from devtrack.errors import ConfigError
 from devtrack.rows import Status
 
@@ -167,6 +166,46 @@ def test_one_chain_is_refused_unless_checks_are_off():
 
 
 def test_gamma_ratio_has_the_standard_error_it_claims():
-    ratios = [diagnostics.gamma_ratio(_gamma_draws(4.0, draws=100, seed=s)) for s in range(400)]
-    claimed = diagnostics.gamma_ratio_se(4.0, 400)
+    ratios = [statistics.gamma_ratio(_gamma_draws(4.0, draws=100, seed=s)) for s in range(400)]
+    claimed = statistics.gamma_ratio_se(4.0, 400)
     assert np.std(ratios) == pytest.approx(claimed, rel=0.12)  # sd of 400: 3.5 %, and O(1/n) terms
+
+
+def _on_path(*, slope=0.0, step_bias=0.0, pull=0.1, value=10.0):
+    signal = _gamma_draws(value)
+    slopes = slope + np.random.default_rng(1).normal(size=(4, 25)) * 0.1
+    path = Path(slopes, step_bias, pull)
+    return diagnose(signal, signal, num_parameters=100, path=path)
+
+
+def test_a_path_without_fault_is_not_doubted():
+    found = _on_path()
+    assert found.status is Status.OK, found.reasons
+
+
+def test_a_slope_at_the_center_is_doubted_even_where_the_value_is_positive():
+    found = _on_path(slope=-1.0)  # a tenth of the value, its own error a hundredth
+    assert found.value > 0
+    assert "the slope at w* lowers λ̂ by about 1: w* is not a minimum" in _reason(found)
+
+
+def test_a_slope_within_its_own_noise_is_not_doubted():
+    signal = _gamma_draws()
+    slopes = np.random.default_rng(0).normal(-1.0, 10.0, size=(4, 25))
+    found = diagnose(signal, signal, num_parameters=100, path=Path(slopes, 0.0, 0.1))
+    assert found.status is Status.OK, found.reasons
+
+
+def test_a_step_that_heats_is_doubted():
+    assert "the step size adds about 5 to λ̂: lr too large" in _reason(_on_path(step_bias=5.0))
+
+
+def test_chains_that_are_driven_away_are_doubted():
+    assert "4.0 times farther from w* than the pull" in _reason(_on_path(pull=4.0))
+
+
+def test_what_is_unknown_of_the_path_is_not_held_against_it():
+    signal = _gamma_draws()
+    unknown = Path(np.full((4, 25), np.nan), np.nan, np.nan)
+    found = diagnose(signal, signal, num_parameters=100, path=unknown)
+    assert found.status is Status.OK, found.reasons

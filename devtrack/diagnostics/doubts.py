@@ -1,0 +1,137 @@
+"""What speaks against an estimate from finite chains: one small function per check.
+
+Every reason names the finding, its usual cause, and the setting to change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from devtrack.diagnostics import bands
+from devtrack.diagnostics.statistics import (
+    Floats,
+    drift,
+    effective_draws,
+    gamma_ratio_se,
+    is_constant,
+)
+
+
+class Evidence(NamedTuple):
+    """All that the checks look at; see ``Diagnosis`` and ``Path`` for the words.
+
+    Shapes:
+        signal: (chain, draw). full_signal, slope: (chain, look). Failed chains are left out.
+    """
+
+    signal: Floats
+    full_signal: Floats
+    value: float
+    se: float
+    rhat: float
+    ess: float
+    gamma_ratio: float
+    slope: Floats
+    step_bias: float
+    pull: float
+    num_parameters: int
+
+
+def doubts(seen: Evidence) -> list[str]:
+    """Return the reasons to doubt an estimate; none if it is good."""
+    if is_constant(seen.signal):
+        return ["the loss never changed: it does not depend on the sampled weights, or lr is 0"]
+    checks = (_mixing, _spread, _drifting, _minimum, _slope, _step, _pulled, _bound)
+    return [reason for check in checks for reason in check(seen)]
+
+
+def _mixing(seen: Evidence) -> Iterator[str]:
+    if not seen.rhat <= bands.RHAT_MAX:
+        yield (
+            f"R-hat {seen.rhat:.2f} > {bands.RHAT_MAX:g}: chains disagree; raise num_burnin_steps "
+            "and num_draws, or localization"
+        )
+    if not seen.ess >= bands.ESS_MIN:
+        yield (
+            f"{seen.ess:.0f} effective draws < {bands.ESS_MIN:g}: chains move too slowly; raise "
+            "num_draws or lr"
+        )
+
+
+def _spread(seen: Evidence) -> Iterator[str]:
+    ratio = seen.gamma_ratio
+    if np.isnan(ratio):
+        return  # a negative mean: its own reason is given
+    margin = bands.GAMMA_SIGMAS * gamma_ratio_se(seen.value, min(seen.ess, seen.full_signal.size))
+    if ratio > bands.GAMMA_MAX + margin:
+        yield (
+            f"Gamma ratio {ratio:.2f} > {bands.GAMMA_MAX:g}: lr too large for the curvature, or "
+            "chains left the neighbourhood of w*; lower lr, or raise localization"
+        )
+    if ratio < bands.GAMMA_MIN - margin:
+        yield (
+            f"Gamma ratio {ratio:.2f} < {bands.GAMMA_MIN:g}: chains have not mixed, or localization"
+            " dominates; raise num_draws or lr, or lower localization"
+        )
+
+
+def _drifting(seen: Evidence) -> Iterator[str]:
+    moved, moved_se = drift(seen.signal)
+    if abs(moved) > max(bands.DRIFT_SIGMAS * moved_se, bands.DRIFT_SHARE * abs(seen.value)):
+        yield (
+            f"still drifting after burn-in ({moved:+.2g} from first to last third): raise "
+            "num_burnin_steps, or localization if the loss keeps rising"
+        )
+
+
+def _minimum(seen: Evidence) -> Iterator[str]:
+    below = float((seen.full_signal < 0).mean())
+    if seen.value < 0 or below > bands.BELOW_SHARE:
+        yield (
+            f"{below:.0%} of draws lie below L(w*), λ̂ = {seen.value:.3g}: w* is not a minimum "
+            "of the sampling loss; train longer, sample on the training data, or raise localization"
+        )
+
+
+def _slope(seen: Evidence) -> Iterator[str]:
+    """Doubt a point on a slope: the chains slide down, and λ̂ lacks what they gain.
+
+    Where nβ ∇L(w*) ≠ 0, the chains' mean moves by −nβ (nβH + γ)⁻¹ ∇L(w*), and L falls by
+    first order in that. A curvature that makes up for it hides the fall from ``_minimum``.
+    """
+    if not np.isfinite(seen.slope).all():
+        return
+    taken = -float(seen.slope.mean())
+    enough = seen.slope.shape[1] >= 4 and not is_constant(seen.slope)
+    ess = effective_draws(seen.slope) if enough else float("nan")
+    taken_se = float(seen.slope.std()) / np.sqrt(ess) if ess > 0 else np.inf
+    if taken > max(bands.SLOPE_SIGMAS * taken_se, bands.SLOPE_SHARE * abs(seen.value)):
+        yield (
+            f"the slope at w* lowers λ̂ by about {taken:.2g}: w* is not a minimum of the sampling "
+            "loss; train longer, sample on the training data, or raise localization"
+        )
+
+
+def _step(seen: Evidence) -> Iterator[str]:
+    if seen.step_bias > bands.STEP_BIAS_SHARE * abs(seen.value):
+        yield (
+            f"the step size adds about {seen.step_bias:.2g} to λ̂: lr too large, or batches too "
+            "noisy; lower lr, or raise batch_size"
+        )
+
+
+def _pulled(seen: Evidence) -> Iterator[str]:
+    if seen.pull > bands.PULL_MAX:
+        yield (
+            f"chains lie {seen.pull:.1f} times farther from w* than the pull alone allows: the "
+            "loss drives them away; raise localization, or lower n_beta"
+        )
+
+
+def _bound(seen: Evidence) -> Iterator[str]:
+    most = seen.num_parameters / 2
+    if seen.value - bands.BOUND_SIGMAS * seen.se > most:
+        yield f"λ̂ exceeds its bound parameters / 2 = {most:g}: lr too large; lower it"

@@ -1,0 +1,35 @@
+"""Chains that hold no estimate at all."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from devtrack.diagnostics.bands import DIVERGED_FACTOR
+from devtrack.diagnostics.statistics import Floats
+
+
+def failed_chains(
+    chain_values: Floats, num_parameters: int
+) -> tuple[list[str], npt.NDArray[np.bool_]]:
+    """Return what is wrong with chains that do not count, and which do, (chain,).
+
+    Shapes:
+        chain_values: (chain,); λ̂ of every chain, NaN for a non-finite one.
+    """
+    num_chains = len(chain_values)
+    finite = np.isfinite(chain_values)
+    with np.errstate(invalid="ignore"):
+        diverged = finite & (chain_values > DIVERGED_FACTOR * num_parameters / 2)
+    reasons = []
+    if not finite.all():
+        reasons.append(
+            f"{(~finite).sum()} of {num_chains} chains non-finite: lr, n_beta or localization too "
+            "large, or NaN in the data; lower lr first"
+        )
+    if diverged.any():
+        reasons.append(
+            f"{diverged.sum()} of {num_chains} chains diverged (mean beyond {DIVERGED_FACTOR:g} × "
+            "parameters / 2): lr too large, or localization too small; lower lr first"
+        )
+    return reasons, finite & ~diverged
