@@ -163,7 +163,7 @@ def run_demo(
         use_loggers=False,
         seed=seed,
     )
-    with _quiet_lightning(), torch.random.fork_rng(devices=[]):
+    with _quiet_lightning(), _one_thread(), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         trainer = Trainer(
             max_steps=MAX_STEPS,
@@ -226,6 +226,17 @@ def _cost(store: Store, run_id: str) -> tuple[str, float]:
     )
     ((message, seconds),) = store.sql(query, [run_id]).fetchall()
     return message, seconds
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread: on matrices this small a second one costs more than it brings."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

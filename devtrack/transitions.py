@@ -101,13 +101,12 @@ def find_transitions(
     series = load_series(store, run_id, metrics=metrics, sites=sites)
     found = detect(series, alpha=alpha, axis=axis, events=load_events(store, run_id))
     if save:
-        through = max((int(s.step.max()) for s in series if s.step.size), default=None)
         rows = [
             _row(run_id, number, transition, move)
             for number, transition in enumerate(found)
             for move in transition.moves
         ]
-        store.write_transitions(run_id, rows, through_step=through)
+        store.write_transitions(run_id, rows)
     return found
 
 

@@ -6,13 +6,27 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from devtrack.changepoints.assemble import assemble
-from devtrack.changepoints.believe import believe
-from devtrack.changepoints.describe import describe
+from devtrack.changepoints.axis import Axis, choose_axis
+from devtrack.changepoints.chance import Chance, chance
+from devtrack.changepoints.clusters import (
+    Cluster,
+    add_company,
+    find_weak,
+    join,
+    merge,
+    strength,
+    told_parts,
+)
+from devtrack.changepoints.curve import MIN_POINTS, make_curve
+from devtrack.changepoints.dating import date
+from devtrack.changepoints.model import SeriesModel
+from devtrack.changepoints.recipe import is_recipe, recipe_columns
 from devtrack.changepoints.series import RecipeEvent, Series, Transition
+from devtrack.changepoints.story import learn_noise
+from devtrack.changepoints.templates import make_bank, widest
 from devtrack.errors import ConfigError
 
-SEED = 20261121  # of the calibration's draws: the same series give the same answer
+SEED = 20261121  # of the draws: the same series give the same answer
 
 
 def detect(
@@ -43,12 +57,41 @@ def detect(
     """
     if not 0 < alpha < 1:
         raise ConfigError(f"alpha={alpha!r}: must lie between 0 and 1. Pass alpha=0.05.")
-    assembled = assemble(series, axis=axis, events=events)
-    if assembled is None:
+    models, line = _models(series, axis=axis, events=events)
+    if not models or line is None:
         return []
-    search, line = assembled
-    found = search.run()
-    if not found:
-        return []
-    found, odds = believe(search, found, alpha=alpha, rng=np.random.default_rng(SEED))
-    return describe(search, found, odds, line, alpha=alpha)
+    told = [learn_noise(model) for model in models]
+    odds = chance(models, np.random.default_rng(SEED))
+    clusters = _believed(odds, join(told_parts(models, told)), alpha=alpha)
+    clusters += find_weak(odds, clusters, alpha=alpha)
+    add_company(odds, clusters)
+    clusters = merge(sorted(clusters, key=lambda c: -strength(c, odds)))
+    dated = [date(c, clusters, odds, line, alpha=alpha) for c in clusters]
+    return sorted((t for t in dated if t is not None), key=lambda t: t.midpoint)
+
+
+def _models(
+    series: Sequence[Series], *, axis: str, events: Sequence[RecipeEvent]
+) -> tuple[list[SeriesModel], Axis | None]:
+    """Return a model of every series that can be judged, and the run's axis."""
+    schedules = [s for s in series if is_recipe(s)]
+    measured = sorted((s for s in series if not is_recipe(s)), key=lambda s: (s.metric, s.site))
+    steps = [s.step[np.isfinite(s.value)] for s in measured]
+    grid = np.unique(np.concatenate(steps)).astype(float) if steps else np.empty(0)
+    if grid.size < MIN_POINTS:
+        return [], None
+    line = choose_axis(grid, kind=axis)
+    models = []
+    for one in measured:
+        curve = make_curve(one, line, grid)
+        bank = make_bank(curve.u, widest(line)) if curve is not None else None
+        if curve is not None and bank is not None:
+            marks = recipe_columns(curve.step, line, events=events, schedules=schedules)
+            models.append(SeriesModel(curve, marks, bank, widest(line)))
+    return models, line
+
+
+def _believed(odds: Chance, clusters: list[Cluster], *, alpha: float) -> list[Cluster]:
+    """Return the clusters that chance does not explain, the strongest first, overlaps merged."""
+    ranked = sorted(clusters, key=lambda c: -strength(c, odds))
+    return merge([c for c in ranked if odds.p_value(strength(c, odds)) <= alpha])

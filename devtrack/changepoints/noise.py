@@ -1,86 +1,51 @@
-"""What the noise of a series is like: its correlation and its profile along the run.
+"""What the noise of a series is like: its profile along the run, its correlation, and more.
 
-Correlation: every setting is a stationary process, white noise mixed with an AR(1) process (an
-estimate has its own error, and training wanders on top of it). Profile: reported standard errors
-tell how the noise changes along the run; where there are none, the scatter of each point about its
-two neighbours does.
+Besides the noise there is the error of our shapes: no real change is a perfect logistic, no real
+trend a perfect mixture of relaxations. On a training loss without any measurement noise that error
+is all there is, and a detector that takes it for signal finds ten transitions where there are two.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import solve_triangular
 
 Array = npt.NDArray[np.floating]
-
-
-class Correlation(NamedTuple):
-    """A stationary noise of unit variance.
-
-    Args:
-        phi: Correlation of neighbouring snapshots in the AR(1) part.
-        share: Share of the AR(1) part in the variance; the rest is white.
-    """
-
-    phi: float
-    share: float = 1.0
-
-    @property
-    def log_prior(self) -> float:
-        """Log prior weight: strongly correlated noise is rare and hard to tell from change."""
-        return float(np.log1p(-self.phi))
-
-
-CORRELATIONS = (
-    Correlation(0.0),
-    Correlation(0.2),
-    Correlation(0.4),
-    Correlation(0.6),
-    Correlation(0.8),
-    Correlation(0.92),
-    Correlation(0.6, 0.4),
-    Correlation(0.8, 0.4),
-    Correlation(0.92, 0.4),
-)
-
-
-class Whitener:
-    """Turns noise of one correlation into white noise of unit variance.
-
-    Args:
-        index: Numbers of the snapshots, ascending: a missing snapshot is a longer lag.
-        correlation: The noise.
-    """
-
-    def __init__(self, index: npt.NDArray[np.integer], correlation: Correlation) -> None:
-        self.correlation = correlation
-        self._root: Array | None = None
-        self.log_jacobian = 0.0  # log determinant of the whitening map
-        if correlation.phi > 0:
-            lag = np.abs(index[:, None] - index[None, :])
-            covariance = correlation.share * correlation.phi**lag
-            np.fill_diagonal(covariance, 1.0)
-            root = np.linalg.cholesky(covariance)
-            self._root = root
-            self.log_jacobian = -float(np.sum(np.log(np.diag(root))))
-
-    def whiten(self, columns: Array) -> Array:
-        """Return white columns, (point,) or (point, column)."""
-        if self._root is None:
-            return columns
-        return solve_triangular(self._root, columns, lower=True, check_finite=False)
-
-    def colour(self, white: Array) -> Array:
-        """Undo ``whiten``."""
-        return white if self._root is None else self._root @ white
-
 
 PROFILE_SD_KNOWN = 0.4  # prior sd of the log noise's slope over the run beyond reported errors
 PROFILE_SD_UNKNOWN = 1.0  # the same where nothing is reported
 LOG_SCATTER = 1.11  # standard deviation of log |z| of a normal z
+SHAPE_ERROR = 0.05  # of what a curve moves nearby: what an ideal shape may be off by
+NEARBY = 0.05  # of the axis, to either side
+
+
+def whiten(columns: Array, index: npt.NDArray[np.integer], phi: float) -> Array:
+    """Turn AR(1) noise of unit variance into white noise, exactly.
+
+    Args:
+        columns: Shape (point,) or (point, column).
+        index: Numbers of the snapshots, ascending: a missing snapshot is a longer lag.
+        phi: Correlation of neighbouring snapshots.
+    """
+    if phi == 0:
+        return columns
+    r = phi ** np.diff(index)
+    r = r[:, None] if columns.ndim == 2 else r
+    out = columns.astype(float)
+    out[1:] = (columns[1:] - r * columns[:-1]) / np.sqrt(1 - r**2)
+    return out
+
+
+def log_jacobian(index: npt.NDArray[np.integer], phi: float) -> float:
+    """Return the log determinant of ``whiten``."""
+    return -0.5 * float(np.sum(np.log(1 - phi ** (2 * np.diff(index))))) if phi > 0 else 0.0
+
+
+def shape_error(u: Array, fit: Array) -> Array:
+    """Return how far the fit may be off because its shapes are ideal ones, (point,)."""
+    low = np.searchsorted(u, u - NEARBY)
+    high = np.searchsorted(u, u + NEARBY, side="right")
+    return SHAPE_ERROR * np.array([np.ptp(fit[a:b]) for a, b in zip(low, high, strict=True)])
 
 
 def profile(u: Array, y: Array, h: Array, *, se_known: bool) -> Array:

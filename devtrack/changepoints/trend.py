@@ -2,47 +2,45 @@
 
 Losses and norms relax: their smooth parts are mixtures of exponential relaxations in training
 time, a class that holds power laws, stretched exponentials (exponent up to 1) and curves linear in
-log(step) as limits (Bernstein's theorem: the completely monotone functions). A second, small class
-holds wide drifts of any form on the run's own axis. The columns carry independent Gaussian weights,
-so that the fit is a ridge regression whose one amplitude the data choose.
+log(step) as limits (Bernstein's theorem: the completely monotone functions).
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import nnls
 
-from devtrack.changepoints.axis import Axis
-
 Array = npt.NDArray[np.floating]
 
 RATES_PER_DECADE = 2  # neighbouring relaxations then overlap to 90 %: closer ones add nothing
-DRIFT_LENGTH = 0.35  # wider than the widest transition (a quarter of the axis)
-DRIFT_WAVES = 4
+SLOWEST = 0.05  # lowest rate, per length of the run: a straight line in training time
+SLACK = 0.6
 FASTEST = 5.0  # highest rate, per shortest gap: gone at the second snapshot
 
 
-def level_columns(u: Array) -> Array:
-    """Return the columns whose weights are free: a level and a slope on the axis, (point, 2)."""
-    return np.column_stack([np.ones_like(u), u - 0.5])
-
-
-def trend_columns(step: Array, axis: Axis) -> Array:
-    """Return the columns of relaxations and drifts, (point, column), each of range about 1.
+class Trend(NamedTuple):
+    """The smooth part of one series: a fitted mixture of relaxations and how far it may be off.
 
     Args:
-        step: Optimizer steps, ascending, shape (point,).
-        axis: The run's axis.
+        columns: The relaxations in the mixture, each at its fitted size, (point, column).
+        sd: Prior standard deviation of each column's further weight, (column,).
+        offset: The mixture, (point,).
     """
-    return np.hstack([_relaxations(step), _drifts(axis.fraction(step))])
+
+    columns: Array
+    sd: Array
+    offset: Array
 
 
-def relaxation_columns(step: Array, values: Array, h: Array, *, extra: Array) -> Array:
-    """Return the relaxations that a curve made of decays of one sign needs, (point, few).
+def relaxations(step: Array, values: Array, h: Array, *, extra: Array) -> Trend:
+    """Fit a curve made of decays of one sign, and say how far each may be off.
 
-    A non-negative least-squares fit picks them: however steep the curve, a mixture of decays cannot
-    imitate a level change, so these columns may have free weights without hiding one.
+    A non-negative least-squares fit picks the decays. However steep the curve, a mixture of decays
+    of one sign cannot imitate a level change or a turning point; free weights could, so the weights
+    stay near the fit: their prior standard deviation is ``SLACK`` times their size.
 
     Args:
         step: Optimizer steps, ascending, shape (point,).
@@ -50,20 +48,24 @@ def relaxation_columns(step: Array, values: Array, h: Array, *, extra: Array) ->
         h: Relative noise, shape (point,).
         extra: Columns with weights of either sign, (point, column).
     """
-    decays = _relaxations(step) / h[:, None]
+    decays = _relaxations(step)
     either = np.column_stack([np.ones_like(values), extra]) / h[:, None]
     basis, _ = np.linalg.qr(either)
-    project = lambda a: a - basis @ (basis.T @ a)  # noqa: E731
-    target, columns = project(values / h), project(decays)
-    fits = [nnls(columns, sign * target) for sign in (1.0, -1.0)]
-    weights = min(fits, key=lambda fit: fit[1])[0]
-    return decays[:, weights > 0] * h[:, None]
+
+    def rest(a: Array) -> Array:
+        return a - basis @ (basis.T @ a)
+
+    target, columns = rest(values / h), rest(decays / h[:, None])
+    fits = [(sign, *nnls(columns, sign * target)) for sign in (1.0, -1.0)]
+    sign, weights, _ = min(fits, key=lambda fit: fit[2])
+    active = decays[:, weights > 0] * (sign * weights[weights > 0])
+    return Trend(active, np.full(active.shape[1], SLACK), active.sum(axis=1))
 
 
 def rough_trend(step: Array, u: Array, values: Array, h: Array) -> Array:
     """Return a first smooth fit, for cleaning only: relaxations and a cubic, (point,)."""
     cubic = np.column_stack([u - 0.5, (u - 0.5) ** 2, (u - 0.5) ** 3])
-    decays = relaxation_columns(step, values, h, extra=cubic)
+    decays = relaxations(step, values, h, extra=cubic).columns
     x = np.column_stack([np.ones_like(u), cubic, decays]) / h[:, None]
     weights = np.linalg.lstsq(x, values / h, rcond=1e-10)[0]
     return (x @ weights) * h
@@ -73,14 +75,7 @@ def _relaxations(step: Array) -> Array:
     elapsed = step - step[0]
     total = elapsed[-1]
     gap = float(np.min(np.diff(step)))
-    low, high = np.log10(0.3 / total), np.log10(FASTEST / gap)
+    low, high = np.log10(SLOWEST / total), np.log10(FASTEST / gap)
     num = max(2, int(np.ceil((high - low) * RATES_PER_DECADE)) + 1)
     rates = np.logspace(low, high, num)
     return np.exp(-np.outer(elapsed, rates))
-
-
-def _drifts(u: Array) -> Array:
-    """Cosines weighted by the spectrum of a squared-exponential kernel of ``DRIFT_LENGTH``."""
-    wave = np.pi * np.arange(1, DRIFT_WAVES + 1)
-    weight = np.exp(-0.25 * (wave * DRIFT_LENGTH) ** 2)
-    return np.cos(np.outer(u, wave)) * weight

@@ -1,0 +1,195 @@
+"""Changes of single series put together: what moves at one place, give or take a lag, is one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from devtrack.changepoints.chance import LAG, LAG_PER_WIDTH, Chance
+from devtrack.changepoints.model import SeriesModel
+from devtrack.changepoints.story import is_visible, refine, taken
+from devtrack.changepoints.templates import STEP, Shape
+
+JOIN_PER_WIDTH = 0.45  # of the mean width: how far apart two series' midpoints may lie
+OVERLAP, OVERLAP_PER_WIDTH = 0.03, 0.6  # changes closer than this are one, and its shape error
+OVERLAP_OF_KINDS = 0.02  # more for a bend beside a level change
+SUPPORT = 8.0  # gain from which a series is said to move along
+WEAK_SUPPORT = 5.0  # the same for changes that only all series together show
+MAX_WEAK = 3
+
+
+class Part(NamedTuple):
+    """One series' part in a change.
+
+    Args:
+        series: Number of the series.
+        shape: Its own midpoint and width.
+        gain: What it gains by the change.
+    """
+
+    series: int
+    shape: Shape
+    gain: float
+
+
+@dataclass
+class Cluster:
+    """Parts of several series that are one change, the loudest first."""
+
+    parts: list[Part]
+
+    @property
+    def kind(self) -> int:
+        """``STEP`` or ``BEND``."""
+        return self.parts[0].shape.kind
+
+    @property
+    def mid(self) -> float:
+        """Median midpoint."""
+        return float(np.median([p.shape.mid for p in self.parts]))
+
+    @property
+    def width(self) -> float:
+        """Median width."""
+        return float(np.median([p.shape.width for p in self.parts]))
+
+    def has(self, series: int) -> bool:
+        """Say whether a series takes part."""
+        return any(p.series == series for p in self.parts)
+
+
+def told_parts(models: Sequence[SeriesModel], told: Sequence[list[Shape]]) -> list[Part]:
+    """Return the visible changes of every series with their gains, the loudest first."""
+    parts = []
+    for s, (model, shapes) in enumerate(zip(models, told, strict=True)):
+        fit = model.fit(shapes)
+        pairs = zip(shapes, fit.effect, strict=True)
+        visible = [shape for shape, effect in pairs if is_visible(model, fit, shape, effect)]
+        parts += [Part(s, shape, _gain_on_grid(model, visible, shape)) for shape in visible]
+    return sorted(parts, key=lambda p: -p.gain)
+
+
+def join(parts: Sequence[Part]) -> list[Cluster]:
+    """Put parts of different series that lie close together into clusters.
+
+    Args:
+        parts: The loudest first: it gathers the others around it.
+    """
+    clusters: list[Cluster] = []
+    for part in parts:
+        near = [c for c in clusters if c.kind == part.shape.kind and not c.has(part.series)]
+        gaps = [abs(c.parts[0].shape.mid - part.shape.mid) for c in near]
+        reach = [
+            LAG + JOIN_PER_WIDTH * 0.5 * (c.parts[0].shape.width + part.shape.width) for c in near
+        ]
+        close = [(gap, i) for i, (gap, r) in enumerate(zip(gaps, reach, strict=True)) if gap <= r]
+        if close:
+            near[min(close)[1]].parts.append(part)
+        else:
+            clusters.append(Cluster([part]))
+    return clusters
+
+
+def merge(clusters: Sequence[Cluster]) -> list[Cluster]:
+    """Make one of clusters that overlap; of a series' two parts the first cluster's stays.
+
+    Args:
+        clusters: The strongest first.
+    """
+    merged: list[Cluster] = []
+    for cluster in clusters:
+        for other in merged:
+            reach = OVERLAP + OVERLAP_PER_WIDTH * max(cluster.width, other.width)
+            reach += OVERLAP_OF_KINDS if cluster.kind != other.kind else 0.0
+            if abs(cluster.mid - other.mid) <= reach:
+                new = [p for p in cluster.parts if p.shape.kind == other.kind]
+                other.parts += [p for p in new if not other.has(p.series)]
+                break
+        else:
+            merged.append(Cluster(list(cluster.parts)))
+    return merged
+
+
+def shapes_of(clusters: Sequence[Cluster], series: int) -> list[Shape]:
+    """Return the shapes that one series has in all clusters."""
+    return [p.shape for c in clusters for p in c.parts if p.series == series]
+
+
+def strength(cluster: Cluster, odds: Chance) -> float:
+    """Return the evidence for a cluster."""
+    gain = [0.0] * len(odds.models)
+    for part in cluster.parts:
+        gain[part.series] = part.gain
+    return odds.evidence(gain, kind=cluster.kind)
+
+
+def find_weak(odds: Chance, clusters: Sequence[Cluster], *, alpha: float) -> list[Cluster]:
+    """Return further level changes that only all series together show.
+
+    Args:
+        odds: The run and what chance can do in it.
+        clusters: What is believed already.
+        alpha: The nominal rate.
+    """
+    found: list[Cluster] = []
+    for _ in range(MAX_WEAK):
+        known = [*clusters, *found]
+        gains = []
+        for s, model in enumerate(odds.models):
+            shapes = shapes_of(known, s)
+            gains.append(np.where(taken(model, shapes), 0.0, model.scan(shapes)))
+        evidence, place = odds.strongest(gains)
+        if odds.p_value(evidence) > alpha:
+            break
+        parts = []
+        for s, (model, gain) in enumerate(zip(odds.models, gains, strict=True)):
+            bank = model.bank
+            reach = LAG + LAG_PER_WIDTH * bank.width
+            near = (bank.kind == STEP) & (np.abs(bank.mid - place) <= reach)
+            best = int(np.argmax(np.where(near, gain, -1.0)))
+            if near.any() and gain[best] >= max(WEAK_SUPPORT, 0.8 * odds.share[s]):
+                parts.append(_settled(s, model, known, bank.shape(best)))
+        if not parts:
+            break
+        found.append(Cluster(sorted(parts, key=lambda p: -p.gain)))
+    return found
+
+
+def add_company(odds: Chance, clusters: Sequence[Cluster]) -> None:
+    """Add to every level change the series that move along without having told it themselves."""
+    for cluster in clusters:
+        if cluster.kind != STEP:
+            continue
+        mid, width = cluster.mid, cluster.width
+        for s, model in enumerate(odds.models):
+            if cluster.has(s):
+                continue
+            bank, shapes = model.bank, shapes_of(clusters, s)
+            alike = (bank.width <= 2.5 * width + 0.01) & (bank.width >= width / 3 - 0.01)
+            near = (bank.kind == STEP) & (np.abs(bank.mid - mid) <= LAG + LAG_PER_WIDTH * width)
+            gain = np.where(near & alike & ~taken(model, shapes), model.scan(shapes), -1.0)
+            best = int(np.argmax(gain))
+            if gain[best] >= max(SUPPORT, odds.share[s]):
+                cluster.parts.append(_settled(s, model, clusters, bank.shape(best)))
+
+
+def _settled(s: int, model: SeriesModel, known: Sequence[Cluster], shape: Shape) -> Part:
+    """Return a series' part at its own best place."""
+    shapes = [*shapes_of(known, s), shape]
+    shapes = refine(model, shapes, len(shapes) - 1)
+    return Part(s, shapes[-1], float(model.gains(shapes[:-1], *shapes[-1])[0]))
+
+
+def _gain_on_grid(model: SeriesModel, shapes: Sequence[Shape], shape: Shape) -> float:
+    """Return the gain of the bank's best template near a change, as the draws are scanned."""
+    others = [other for other in shapes if other is not shape]
+    bank = model.bank
+    near = (bank.kind == shape.kind) & (np.abs(bank.mid - shape.mid) <= 0.015 + 0.25 * shape.width)
+    near &= (bank.width < 3 * shape.width + 0.01) & (bank.width > shape.width / 3 - 0.01)
+    if not near.any():
+        distance = np.abs(bank.mid - shape.mid) + 10.0 * (bank.kind != shape.kind)
+        near[int(np.argmin(distance))] = True
+    return float(model.gains(others, bank.kind[near], bank.mid[near], bank.width[near]).max())

@@ -1,0 +1,190 @@
+"""One series as a linear model: a smooth trend, marks of the recipe, changes, correlated noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from devtrack.changepoints.curve import Curve
+from devtrack.changepoints.noise import log_jacobian, whiten
+from devtrack.changepoints.recipe import RECIPE_SD
+from devtrack.changepoints.templates import Bank, Shape, columns
+from devtrack.changepoints.trend import relaxations
+
+Array = npt.NDArray[np.floating]
+
+FLAT_SD = 1e6  # prior standard deviation of a free weight, in noise units
+PRIOR_POINTS = 3.0  # belief that the noise is what is reported or was learned, in points ...
+PRIOR_SHARE = 0.1  # ... and as a share of the points
+SPENT = 6  # degrees of freedom that trend and noise take away
+
+
+class Fit(NamedTuple):
+    """The fit of one set of changes.
+
+    Args:
+        curve: The fitted curve, (point,).
+        effect: Weights of the changes, (change,).
+        misfit: Residual sum of squares in whitened noise units, penalties included.
+        num_free: Number of weights that were fitted.
+    """
+
+    curve: Array
+    effect: Array
+    misfit: float
+    num_free: int
+
+
+class _Projection(NamedTuple):
+    """An orthonormal basis of a design, and what it leaves of the whitened values."""
+
+    basis: Array
+    residual: Array
+
+
+@dataclass
+class SeriesModel:
+    """The model of one series. ``noise`` and ``phi`` are learned (``story.learn_noise``).
+
+    Args:
+        curve: The cleaned series.
+        marks: Columns of what the recipe may have left on it, (point, mark).
+        bank: Templates to scan.
+        top: Widest level change.
+    """
+
+    curve: Curve
+    marks: Array
+    bank: Bank
+    top: float
+    noise: Array = field(init=False)
+    phi: float = field(init=False, default=0.0)
+    noise_known: bool = field(init=False)
+    _templates: Array | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.noise = self.curve.h.copy()
+        self.noise_known = self.curve.se_known
+
+    def set_noise(self, noise: Array, phi: float) -> None:
+        """Take another noise: standard deviation per point, (point,), and correlation."""
+        self.noise, self.phi, self._templates = noise, phi, None
+
+    @property
+    def prior_points(self) -> float:
+        """Weight of the belief that the noise factor is 1, in points."""
+        return PRIOR_POINTS + PRIOR_SHARE * self.curve.u.size if self.noise_known else 0.0
+
+    @property
+    def num_effective(self) -> float:
+        """Points, the prior's included, that tell how large the noise is."""
+        return max(self.curve.u.size - SPENT, 4) + self.prior_points
+
+    def fit(self, shapes: Sequence[Shape]) -> Fit:
+        """Fit trend, marks and the given changes."""
+        design, target, (x, offset), num_free = self._design(shapes)
+        weights = np.linalg.lstsq(design, target, rcond=1e-10)[0]
+        rest = target - design @ weights
+        effect = weights[1 : 1 + len(shapes)]
+        return Fit(x @ weights + offset, effect, float(rest @ rest), num_free)
+
+    def cost(self, shapes: Sequence[Shape]) -> float:
+        """Return minus twice the log likelihood at the best noise factor, up to a constant.
+
+        The correlation has the prior density 2 (1 - phi): strong correlation is rare, and hard to
+        tell from change.
+        """
+        rss = float(np.sum(self._project(shapes).residual ** 2)) + self.prior_points
+        m = self.num_effective
+        jacobian = log_jacobian(self.curve.index, self.phi)
+        return float(m * np.log(rss / m) - 2 * jacobian - 2 * np.log1p(-self.phi))
+
+    def scan(self, given: Sequence[Shape]) -> Array:
+        """Return the gain of every template of the bank beside ``given``, (template,).
+
+        A gain is twice the log likelihood ratio, the noise factor profiled.
+
+        Args:
+            given: The changes that are in already.
+        """
+        return self._gains(self._whitened_bank(), self._project(given))
+
+    def gains(
+        self,
+        given: Sequence[Shape],
+        kind: npt.ArrayLike,
+        mid: npt.ArrayLike,
+        width: npt.ArrayLike,
+    ) -> Array:
+        """Return the gain of any shapes beside ``given``, (shape,)."""
+        templates = self._whiten(columns(self.curve.u, kind, mid, width))
+        return self._gains(templates, self._project(given))
+
+    def noise_gains(self, white: Array) -> Array:
+        """Return the gains of all templates on pure noise, (template, draw).
+
+        Args:
+            white: White noise of unit variance, (point, draw).
+        """
+        basis = self._project([]).basis[: self.curve.u.size]
+        templates = self._whitened_bank()
+        rest = white - basis @ (basis.T @ white)
+        rss = np.sum(rest**2, axis=0) + self.prior_points
+        drop = (templates.T @ rest) ** 2 / _norm(templates, basis)[:, None]
+        return self._gain(drop, rss)
+
+    def _gains(self, templates: Array, left: _Projection) -> Array:
+        n = self.curve.u.size
+        rss = float(left.residual @ left.residual) + self.prior_points
+        drop = (left.residual[:n] @ templates) ** 2 / _norm(templates, left.basis[:n])
+        return self._gain(drop, rss)
+
+    def _gain(self, drop: Array, rss: Array | float) -> Array:
+        return -self.num_effective * np.log1p(-np.minimum(drop / rss, 1 - 1e-9))
+
+    def _project(self, shapes: Sequence[Shape]) -> _Projection:
+        design, target, _, _ = self._design(shapes)
+        basis, _ = np.linalg.qr(design)
+        return _Projection(basis, target - basis @ (basis.T @ target))
+
+    def _design(self, shapes: Sequence[Shape]) -> tuple[Array, Array, tuple[Array, Array], int]:
+        """Return the whitened design with its penalties as rows, the target,
+        (columns, offset) of the curve, and the number of free weights."""
+        u = self.curve.u
+        own = self._columns(shapes)
+        marks, mark_sd = self.marks, np.full(self.marks.shape[1], RECIPE_SD)
+        trend = relaxations(
+            self.curve.step, self.curve.y, self.noise, extra=np.hstack([own, marks])
+        )
+        x = np.hstack([np.ones((u.size, 1)), own, marks, trend.columns])
+        sd = np.concatenate([np.full(1 + own.shape[1], FLAT_SD), mark_sd, trend.sd])
+        design = np.vstack([self._whiten(x), np.diag(1 / sd)])
+        target = np.append(self._whiten(self.curve.y - trend.offset), np.zeros(x.shape[1]))
+        return design, target, (x, trend.offset), 1 + own.shape[1] + trend.sd.size
+
+    def _columns(self, shapes: Sequence[Shape]) -> Array:
+        if not shapes:
+            return np.empty((self.curve.u.size, 0))
+        kind, mid, width = (np.array(a) for a in zip(*shapes, strict=True))
+        return columns(self.curve.u, kind, mid, width)
+
+    def _whiten(self, x: Array) -> Array:
+        noise = self.noise[:, None] if x.ndim == 2 else self.noise
+        return whiten(x / noise, self.curve.index, self.phi)
+
+    def _whitened_bank(self) -> Array:
+        if self._templates is None:
+            bank = self.bank
+            self._templates = self._whiten(columns(self.curve.u, bank.kind, bank.mid, bank.width))
+        return self._templates
+
+
+def _norm(templates: Array, basis: Array) -> Array:
+    """Squared length of each template beside the basis, (template,)."""
+    whole = np.einsum("ij,ij->j", templates, templates)
+    inside = np.sum((basis.T @ templates) ** 2, axis=0)
+    return np.maximum(whole - inside, 1e-3 * whole + 1e-12)

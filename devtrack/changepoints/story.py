@@ -1,0 +1,142 @@
+"""What one series says by itself: a set of changes, and the noise they stand out from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from devtrack.changepoints.model import Fit, SeriesModel
+from devtrack.changepoints.noise import shape_error
+from devtrack.changepoints.templates import BEND, STEP, Shape, can_be
+
+Array = npt.NDArray[np.floating]
+
+PRICE = 9.0  # gain that a change must bring to be told; whether it is believed is decided later
+BEND_PRICE = 2.0  # more for a bend: a level change is the simpler story ...
+FIRST_BEND_PRICE = 3.0  # ... and for the first of them
+HOPE = 0.7  # share of the price from which a change is tried, lest it pays once others are in
+MAX_CHANGES = 9
+POINTS_PER_CHANGE = 6
+CORRELATIONS = (0.0, 0.3, 0.55, 0.75, 0.9)
+LEAST_FACTOR = 0.3  # of reported standard errors: fixed evaluation data move less than they say
+DISTINCT = 0.06  # of the series' range: a smaller level change is no change of the run
+APART, APART_PER_WIDTH = 0.02, 0.3  # least distance of two changes of one series
+
+
+def learn_noise(model: SeriesModel) -> list[Shape]:
+    """Set the model's noise and correlation; return the changes of the cheapest story.
+
+    Correlated noise and many small changes explain the same wiggles: for every correlation the
+    series is told anew, and the cheapest telling wins. The noise then takes in what an ideal shape
+    may be off by (``noise.shape_error``), and the round is repeated near the winner.
+    """
+    curve, shapes = model.curve, []
+    for around in (None, 0.3):
+        phis = [p for p in CORRELATIONS if around is None or abs(p - model.phi) < around]
+        told = []
+        for phi in phis:
+            model.set_noise(model.noise, phi)
+            shapes = tell(model)
+            told.append((price_of(model, shapes), phi, shapes))
+        _, phi, shapes = min(told, key=lambda t: t[0])
+        model.set_noise(model.noise, phi)
+        if around is None:
+            fit = model.fit(shapes)
+            sigma = _noise_factor(model, fit)
+            noise = np.hypot(curve.h * sigma, shape_error(curve.u, fit.curve))
+            model.set_noise(noise, phi)
+            model.noise_known = True
+    return shapes
+
+
+def tell(model: SeriesModel) -> list[Shape]:
+    """Return the changes of one series by itself, the cheaper of two ways to look for them.
+
+    A turning point looks like a step up and a step down, and a staircase like bends; whichever kind
+    is tried first may stick.
+    """
+    ways = [_search(model, [STEP]), _search(model, [BEND, STEP])]
+    return min(ways, key=lambda shapes: price_of(model, shapes))
+
+
+def price_of(model: SeriesModel, shapes: Sequence[Shape]) -> float:
+    """Return what a set of changes costs: its misfit and the price of each."""
+    price = sum(PRICE + (BEND_PRICE if s.kind == BEND else 0.0) for s in shapes)
+    first = FIRST_BEND_PRICE if any(s.kind == BEND for s in shapes) else 0.0
+    return model.cost(shapes) + price + first
+
+
+def refine(model: SeriesModel, shapes: list[Shape], i: int) -> list[Shape]:
+    """Move change ``i`` off the bank's grid to where it fits best given the others."""
+    kind, mid, width = shapes[i]
+    others = shapes[:i] + shapes[i + 1 :]
+    reach = 0.02 + 0.35 * width
+    mids = np.linspace(mid - reach, mid + reach, 13)
+    if kind == STEP:
+        widths = np.clip(width * np.geomspace(0.5, 2, 7), 0.006, model.top)
+    else:
+        widths = np.array([0.01, 0.03, 0.06, 0.1])
+    grid, wide = (a.ravel() for a in np.meshgrid(mids, widths, indexing="ij"))
+    room = can_be(kind, grid)
+    grid, wide = grid[room], wide[room]
+    best = int(np.argmax(model.gains(others, np.full(grid.size, kind), grid, wide)))
+    return [*shapes[:i], Shape(kind, float(grid[best]), float(wide[best])), *shapes[i + 1 :]]
+
+
+def taken(model: SeriesModel, shapes: Sequence[Shape]) -> npt.NDArray[np.bool_]:
+    """Say which templates lie on a change that the series already has, (template,)."""
+    bank = model.bank
+    out = ~can_be(bank.kind, bank.mid)
+    for shape in shapes:
+        out |= np.abs(bank.mid - shape.mid) < APART + APART_PER_WIDTH * (bank.width + shape.width)
+    return out
+
+
+def is_visible(model: SeriesModel, fit: Fit, shape: Shape, effect: float) -> bool:
+    """Say whether a level change shows: large enough, and the curve itself moves that way.
+
+    A step up that a steeper trend swallows is a kink of the trend.
+    """
+    if shape.kind == BEND:
+        return True
+    ends = [shape.mid - shape.width / 2, shape.mid + shape.width / 2]
+    before, after = np.interp(ends, model.curve.u, fit.curve)
+    return bool(abs(effect) >= DISTINCT * np.ptp(fit.curve) and (after - before) * effect > 0)
+
+
+def _search(model: SeriesModel, kinds: Sequence[int]) -> list[Shape]:
+    """Add changes of one kind after the other while they pay, then leave out those that do not."""
+    shapes: list[Shape] = []
+    most = min(MAX_CHANGES, model.curve.u.size // POINTS_PER_CHANGE)
+    for kind in kinds:
+        while len(shapes) < most:
+            open_to = (model.bank.kind == kind) & ~taken(model, shapes)
+            gain = np.where(open_to, model.scan(shapes), 0.0)
+            best = int(np.argmax(gain))
+            if gain[best] < HOPE * PRICE:
+                break
+            shapes = [*shapes, model.bank.shape(best)]
+            for i in reversed(range(max(0, len(shapes) - 3), len(shapes))):
+                shapes = refine(model, shapes, i)
+    return _thinned(model, shapes)
+
+
+def _thinned(model: SeriesModel, shapes: list[Shape]) -> list[Shape]:
+    while shapes:
+        worth = []
+        for i, shape in enumerate(shapes):
+            gain = float(model.gains(shapes[:i] + shapes[i + 1 :], *shape)[0])
+            worth.append(gain - (BEND_PRICE + 1.0 if shape.kind == BEND else 0.0))
+        weakest = int(np.argmin(worth))
+        if worth[weakest] >= PRICE:
+            break
+        shapes = shapes[:weakest] + shapes[weakest + 1 :]
+    return shapes
+
+
+def _noise_factor(model: SeriesModel, fit: Fit) -> float:
+    n, prior = model.curve.u.size, model.prior_points
+    sigma = np.sqrt((fit.misfit + prior) / (max(n - fit.num_free, 0.5 * n) + prior))
+    return float(max(sigma, LEAST_FACTOR) if model.curve.se_known else sigma)
