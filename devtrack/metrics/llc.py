@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-
-from devtrack.diagnostics import Diagnosis, Path, diagnose, require_chains
+from devtrack.diagnostics import Diagnosis, require_chains
 from devtrack.errors import ConfigError
 from devtrack.metrics.metric import LossFunction, Subject
 from devtrack.rows import ChainTrace, Row, Status
 from devtrack.sampling.chains import Chains, sample
 from devtrack.sampling.engines import Engine
+from devtrack.sampling.estimates import estimate, mean_of_finite, path_of
 from devtrack.sampling.minibatches import split_batches
 from devtrack.sampling.settings import Method, SamplerSettings
 
@@ -123,16 +122,7 @@ class LLC:
         )
 
     def _row(self, chains: Chains) -> Row:
-        drawn = slice(self.num_burnin_steps, None)
-        signal = chains.n_beta * (chains.loss - chains.baseline)[:, drawn]
-        full_signal = chains.n_beta * (chains.full_loss - chains.full_baseline)
-        found = diagnose(
-            signal,
-            full_signal,
-            num_parameters=chains.num_parameters,
-            path=self._path(chains),
-            checks=self.diagnostics,
-        )
+        found = estimate(chains, self.settings, checks=self.diagnostics)
         return Row(
             self.name,
             found.value,
@@ -141,24 +131,8 @@ class LLC:
             attrs=self._attrs(chains, found),
         )
 
-    def _path(self, chains: Chains) -> Path:
-        """Return what the chains' looks say beyond the loss.
-
-        A step of size ε heats a quadratic by (ε/8) nβ² E‖∇L_m‖² in units of λ̂: Σ nβh · ε(nβh+γ)/8
-        over its curvatures h, of which LM-SGLD keeps only what the choice of batch adds.
-        """
-        heat = self.lr / 8 * chains.n_beta**2
-        of_batches = heat * chains.gradient_noise
-        in_all = heat * _mean_of_finite(chains.squared_gradient)
-        step_bias = {"sgld": in_all, "lm_sgld": of_batches, "rmsprop_sgld": math.nan}[self.method]
-        away = _mean_of_finite(chains.squared_distance)
-        return Path(
-            slope=chains.n_beta * chains.first_order,
-            step_bias=step_bias,
-            pull=self.localization * away / chains.num_parameters,
-        )
-
     def _attrs(self, chains: Chains, found: Diagnosis) -> dict[str, Any]:
+        path = path_of(chains, self.settings)
         attrs = {
             "rhat": found.rhat,
             "ess": found.ess,
@@ -175,10 +149,10 @@ class LLC:
             "num_burnin_steps": self.num_burnin_steps,
             "num_steps_bw_draws": self.num_steps_bw_draws,
             "init_loss": chains.full_baseline,
-            "mean_squared_distance": _mean_of_finite(chains.squared_distance),
-            "slope": chains.n_beta * _mean_of_finite(chains.first_order),
-            "step_bias": self._path(chains).step_bias,
-            "pull": self._path(chains).pull,
+            "mean_squared_distance": mean_of_finite(chains.squared_distance),
+            "slope": mean_of_finite(path.slope),
+            "step_bias": path.step_bias,
+            "pull": path.pull,
             "num_parameters": chains.num_parameters,
             "num_batches": chains.num_batches,
             "samples_per_batch": chains.samples_per_batch,
@@ -189,11 +163,6 @@ class LLC:
         if found.status is Status.FAILED:
             attrs["error"] = "; ".join(found.reasons)
         return {key: _without_nan(value) for key, value in attrs.items()}
-
-
-def _mean_of_finite(values: np.ndarray) -> float:
-    finite = values[np.isfinite(values)]
-    return float(finite.mean()) if finite.size else math.nan
 
 
 def _without_nan(value: Any) -> Any:

@@ -1,0 +1,249 @@
+"""Find settings of the sampler that work over a whole run, and say why they were chosen.
+
+Users' first complaint is the choice of ε, γ and nβ (science.md §1). It is made here once, on an
+early, a middle and a late snapshot, with short chains, by the checks that every estimate passes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from devtrack import snapshots
+from devtrack.errors import ConfigError, MetricError
+from devtrack.rows import Status
+from devtrack.sampling.chains import Chains, sample
+from devtrack.sampling.estimates import estimate
+from devtrack.sampling.objective import LossFunction
+from devtrack.sampling.settings import SamplerSettings
+
+Purpose = Literal["sweep", "half", "control"]
+
+LADDER = math.sqrt(10.0)
+"""Factor from one step size to the next."""
+
+LADDER_LENGTH = 9
+
+CONTROL_SHARE = 0.9
+"""Where the loss rises as far at nβ = 0, above this share, the pull alone makes the estimate."""
+
+AGREE_SIGMAS = 3.0
+AGREE_SHARE = 0.1
+"""ε and ε/2 agree within so many standard errors of their difference, or this share of λ̂."""
+
+
+class Trial(NamedTuple):
+    """One short estimate.
+
+    Attributes:
+        purpose: ``sweep``; ``half``: at half the step size; ``control``: at nβ = 0, where ``value``
+            counts in units of the nβ that it controls.
+        point: Index of the snapshot.
+        settings: What was tried.
+        value, se, gamma_ratio: The estimate.
+        status, reasons: Trust in it.
+        trace: Mean signal of all chains, burn-in included, (draw,).
+    """
+
+    purpose: Purpose
+    point: int
+    settings: SamplerSettings
+    value: float
+    se: float
+    gamma_ratio: float
+    status: Status
+    reasons: tuple[str, ...]
+    trace: npt.NDArray[np.floating]
+
+
+class Calibration(NamedTuple):
+    """One frozen configuration, and how it was found.
+
+    Attributes:
+        settings: To be kept for the whole run: give its fields to ``LLC``.
+        reasons: Why these, in sentences.
+        trials: Everything that was tried, in order.
+    """
+
+    settings: SamplerSettings
+    reasons: tuple[str, ...]
+    trials: tuple[Trial, ...]
+
+
+class _Bench:
+    """Runs trials on the points and keeps them."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        points: Sequence[snapshots.Tensors],
+        loss: LossFunction,
+        batches: Sequence[Any],
+        generator: torch.Generator,
+    ) -> None:
+        self._model, self._points = model, points
+        self._loss, self._batches, self._generator = loss, batches, generator
+        self.trials: list[Trial] = []
+
+    def run(self, settings: SamplerSettings, point: int, *, purpose: Purpose = "sweep") -> Trial:
+        """Estimate at one point."""
+        snapshots.load_into(self._model, self._points[point])
+        used = replace(settings, n_beta=0.0) if purpose == "control" else settings
+        chains = sample(
+            self._model, self._loss, self._batches, settings=used, generator=self._generator
+        )
+        assert settings.n_beta is not None, "every candidate names its nβ"
+        chains = chains._replace(n_beta=settings.n_beta)
+        found = estimate(chains, settings)
+        trace = _trace(chains)
+        # a control has no status to pass: how far its chains went is the answer, however far
+        is_control = purpose == "control"
+        trial = Trial(
+            purpose,
+            point,
+            settings,
+            float(trace[settings.num_burnin_steps :].mean()) if is_control else found.value,
+            found.se,
+            found.gamma_ratio,
+            found.status,
+            found.reasons,
+            trace,
+        )
+        self.trials.append(trial)
+        return trial
+
+
+def calibrate(
+    model: nn.Module,
+    points: Sequence[snapshots.Tensors],
+    *,
+    loss: LossFunction,
+    batches: Sequence[Any],
+    generator: torch.Generator,
+    n_betas: Sequence[float] = (10.0, 30.0, 100.0, 1000.0),
+    localizations: Sequence[float] = (1.0, 10.0, 100.0, 300.0),
+    start: SamplerSettings | None = None,
+) -> Calibration:
+    """Choose ε, γ and nβ on snapshots of one run.
+
+    For each (nβ, γ) the step size descends a ladder from 1/γ until the last point's estimate passes
+    every check, and must then pass at the other points. Such candidates are ranked, and the first
+    one stands whose estimates agree with those at half the step size (over twice the steps), and
+    lie clearly below what the pull alone gives (nβ = 0).
+
+    Args:
+        model: In eval mode; its weights are put back in the end.
+        points: Weights of an early, a middle and a late snapshot, in this order.
+        loss: Maps (model, batch) to a scalar or per-sample losses.
+        batches: The run's fixed batches.
+        generator: The only source of randomness.
+        n_betas: Values of nβ to try.
+        localizations: Values of γ to try.
+        start: Everything else: method, chains, draws, burn-in. LM-SGLD, 4 chains of 150 draws after
+            100 steps if None.
+
+    Raises:
+        ConfigError: If there is nothing to try.
+        MetricError: If no setting passes; it says what spoke against the best ones.
+    """
+    if not (points and n_betas and localizations):
+        raise ConfigError(
+            f"calibrate on {len(points)} points, {len(n_betas)} n_betas, {len(localizations)} "
+            "localizations: at least 1 of each is needed. Pass the weights of a late snapshot."
+        )
+    start = start or SamplerSettings(
+        method="lm_sgld", num_chains=4, num_draws=150, num_burnin_steps=100
+    )
+    bench = _Bench(model, points, loss, batches, generator)
+    before = snapshots.take(model)
+    try:
+        candidates = [
+            found
+            for n_beta in n_betas
+            for pull in localizations
+            if (found := _descend(bench, replace(start, n_beta=n_beta, localization=pull), points))
+        ]
+        for candidate in sorted(candidates, key=_rank, reverse=True):
+            if reasons := _confirmed(bench, candidate):
+                return Calibration(candidate[0].settings, reasons, tuple(bench.trials))
+    finally:
+        snapshots.load_into(model, before)
+    raise MetricError(
+        f"{len(bench.trials)} trials over n_beta {list(n_betas)} and localization "
+        f"{list(localizations)}: none passed every check. {_most_common(bench.trials)}. Sample on "
+        "more data, or pass other n_betas and localizations."
+    )
+
+
+def _descend(bench: _Bench, settings: SamplerSettings, points: Sequence[Any]) -> list[Trial] | None:
+    """Return the trials at every point with the largest step size that the last one bears."""
+    last = len(points) - 1
+    for rung in range(LADDER_LENGTH):
+        lr = 1 / max(settings.localization, 1.0) / LADDER**rung
+        trial = bench.run(replace(settings, lr=lr), last)
+        if trial.status is Status.OK:
+            others = [bench.run(trial.settings, point) for point in range(last)]
+            return [*others, trial]
+        if all("too slowly" in r or "disagree" in r or "slope" in r for r in trial.reasons):
+            return None  # smaller steps mix worse still, and do not mend a slope
+    return None
+
+
+def _rank(trials: list[Trial]) -> tuple[int, float, float]:
+    """Prefer what passes at more points, is less ruled by the pull, and more precise."""
+    passed = [trial for trial in trials if trial.status is Status.OK]
+    ratio = float(np.median([trial.gamma_ratio for trial in passed]))
+    precision = float(np.median([trial.value / trial.se for trial in passed]))
+    return len(passed), round(min(ratio, 0.5), 1), precision
+
+
+def _confirmed(bench: _Bench, candidate: list[Trial]) -> tuple[str, ...]:
+    """Return the reasons to take the candidate; none if it does not hold."""
+    trial = candidate[-1]
+    chosen = trial.settings
+    half = replace(
+        chosen,
+        lr=chosen.lr / 2,
+        num_draws=2 * chosen.num_draws,
+        num_burnin_steps=2 * chosen.num_burnin_steps,
+    )
+    slower = bench.run(half, trial.point, purpose="half")
+    apart = abs(slower.value - trial.value)
+    allowed = max(AGREE_SIGMAS * math.hypot(slower.se, trial.se), AGREE_SHARE * abs(trial.value))
+    if not apart <= allowed:
+        return ()
+    control = bench.run(chosen, trial.point, purpose="control")
+    if trial.value > CONTROL_SHARE * control.value:  # a control that overflows (NaN) rose far more
+        return ()
+    passed = sum(one.status is Status.OK for one in candidate)
+    return (
+        f"lr {chosen.lr:.2g} is the largest step tried that passes every check; half of it gives "
+        f"{slower.value:.3g} ± {slower.se:.2g} against {trial.value:.3g} ± {trial.se:.2g}",
+        f"at n_beta 0 the loss rises to {control.value:.3g} in the same units: the loss, not the "
+        "pull alone, holds the chains",
+        f"of {len(candidate)} points, {passed} pass every check; n_beta {chosen.n_beta:g} and "
+        f"localization {chosen.localization:g} come first by that, then by a Gamma ratio near 1 "
+        f"(here {trial.gamma_ratio:.2f}), then by precision",
+    )
+
+
+def _trace(chains: Chains) -> npt.NDArray[np.floating]:
+    with np.errstate(invalid="ignore", over="ignore"):
+        return chains.n_beta * (chains.loss - chains.baseline).mean(axis=0)
+
+
+def _most_common(trials: Sequence[Trial]) -> str:
+    counts: dict[str, int] = {}
+    for trial in trials:
+        for reason in trial.reasons:
+            cause = reason.rpartition(": ")[2]
+            counts[cause] = counts.get(cause, 0) + 1
+    best = sorted(counts, key=lambda cause: -counts[cause])[:2]
+    return "Most often: " + "; ".join(f"{cause} ({counts[cause]}×)" for cause in best)

@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from devtrack import snapshots
+from devtrack.errors import ConfigError, MetricError
+from devtrack.rows import Status
+from devtrack.sampling.calibration import calibrate
+
+NARROW = {"n_betas": (100.0,), "localizations": (1.0,)}
+
+
+class Bowl(nn.Module):
+    """L = ½ Σ h_i w_i², curvatures from ½ to 2: λ = 5 less what the pull takes."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(10, dtype=torch.float64))
+
+
+CURVATURE = torch.linspace(0.5, 2, 10, dtype=torch.float64)
+
+
+def _height(model, _):
+    return 0.5 * (CURVATURE * model.w.square()).sum()
+
+
+def _calibrate(model=None, *, loss=_height, points=None, **changes):
+    model = model or Bowl()
+    return calibrate(
+        model,
+        [snapshots.take(model)] if points is None else points,
+        loss=loss,
+        batches=[torch.zeros(2)],
+        generator=torch.Generator().manual_seed(0),
+        **{**NARROW, **changes},
+    )
+
+
+@pytest.fixture(scope="module")
+def found():
+    return _calibrate(n_betas=(100.0, 1000.0))
+
+
+def test_it_finds_settings_that_give_the_known_value(found):
+    chosen = [t for t in found.trials if t.settings == found.settings and t.purpose == "sweep"]
+    assert [trial.status for trial in chosen] == [Status.OK]
+    assert chosen[0].value == pytest.approx(5.0, abs=0.3 + 3 * chosen[0].se)
+    assert len(found.reasons) == 3
+
+
+def test_the_choice_was_confirmed_at_half_the_step_and_without_the_loss(found):
+    half, control = found.trials[-2:]
+    assert (half.purpose, control.purpose) == ("half", "control")
+    assert half.settings.lr == pytest.approx(found.settings.lr / 2)
+    assert control.value > 2 * half.value  # without the loss, the chains go far
+
+
+def test_a_point_where_chains_fail_counts_against_it_but_does_not_stop_it():
+    broken = Bowl()
+    with torch.no_grad():
+        broken.w.fill_(torch.nan)
+    points = [snapshots.take(broken), snapshots.take(Bowl())]
+    found = _calibrate(points=points)
+    assert "of 2 points, 1 pass every check" in found.reasons[-1]
+
+
+def test_the_weights_are_put_back():
+    model = Bowl()
+    with torch.no_grad():
+        model.w.fill_(0.5)
+    _calibrate(model, points=[snapshots.take(Bowl())])
+    assert torch.equal(model.w, torch.full((10,), 0.5, dtype=torch.float64))
+
+
+def test_equal_generators_give_equal_answers():
+    first, again = _calibrate(), _calibrate()
+    assert first.settings == again.settings
+    np.testing.assert_array_equal(first.trials[-1].trace, again.trials[-1].trace)
+
+
+def test_where_nothing_passes_it_says_why():
+    # A loss without a bottom: every chain slides down, whatever the settings.
+    with pytest.raises(MetricError, match=r"none passed every check. Most often: .*minimum"):
+        _calibrate(loss=lambda m, _: m.w.sum())
+
+
+def test_nothing_to_try_is_refused():
+    with pytest.raises(ConfigError, match=r"0 points, 1 n_betas.*at least 1 of each"):
+        _calibrate(points=[])
