@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from devtrack.cli import demo, findings, query, upkeep
+from devtrack.cli import calibrate, demo, findings, query, upkeep
 from devtrack.cli.output import EXIT_ERROR, say
 from devtrack.errors import DevtrackError
 
@@ -84,6 +84,9 @@ app.command(epilog="Example: devtrack sql \"FROM llc WHERE status = 'ok'\" --csv
 app.command(epilog="Example: devtrack transitions --run grokking")(findings.transitions)
 app.command(epilog="Example: devtrack timeline --run grokking --out timeline.png")(
     findings.timeline
+)
+app.command(epilog="Example: devtrack calibrate problem.py:build --run grokking")(
+    calibrate.calibrate
 )
 app.command(epilog="Example: devtrack export llc.parquet --query 'FROM llc'")(upkeep.export)
 app.command(epilog="Example: devtrack compact --run grokking")(upkeep.compact)

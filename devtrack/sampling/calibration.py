@@ -35,8 +35,11 @@ CONTROL_SHARE = 0.9
 """Where the loss rises as far at nβ = 0, above this share, the pull alone makes the estimate."""
 
 AGREE_SIGMAS = 3.0
-AGREE_SHARE = 0.1
+AGREE_SHARE = 0.05
 """ε and ε/2 agree within so many standard errors of their difference, or this share of λ̂."""
+
+MOST_HALVINGS = 3
+"""Times that a step size which disagrees with its half gives way to it."""
 
 
 class Trial(NamedTuple):
@@ -134,9 +137,10 @@ def calibrate(
     """Choose ε, γ and nβ on snapshots of one run.
 
     For each (nβ, γ) the step size descends a ladder from 1/γ until the last point's estimate passes
-    every check, and must then pass at the other points. Such candidates are ranked, and the first
-    one stands whose estimates agree with those at half the step size (over twice the steps), and
-    lie clearly below what the pull alone gives (nβ = 0).
+    every check, and is then tried at the other points. What passes at most points comes first, then
+    the weakest pull, which changes the answer least, then precision. In this order, a step size
+    that disagrees with its half (over as many steps) gives way to it; a candidate must then lie
+    clearly below what the pull alone gives (nβ = 0).
 
     Args:
         model: In eval mode; its weights are put back in the end.
@@ -171,8 +175,8 @@ def calibrate(
             if (found := _descend(bench, replace(start, n_beta=n_beta, localization=pull), points))
         ]
         for candidate in sorted(candidates, key=_rank, reverse=True):
-            if reasons := _confirmed(bench, candidate):
-                return Calibration(candidate[0].settings, reasons, tuple(bench.trials))
+            if confirmed := _confirmed(bench, candidate):
+                return Calibration(*confirmed, tuple(bench.trials))
     finally:
         snapshots.load_into(model, before)
     raise MetricError(
@@ -197,41 +201,47 @@ def _descend(bench: _Bench, settings: SamplerSettings, points: Sequence[Any]) ->
 
 
 def _rank(trials: list[Trial]) -> tuple[int, float, float]:
-    """Prefer what passes at more points, is less ruled by the pull, and more precise."""
+    """Prefer what passes at more points, is less pulled, and more precise."""
     passed = [trial for trial in trials if trial.status is Status.OK]
-    ratio = float(np.median([trial.gamma_ratio for trial in passed]))
     precision = float(np.median([trial.value / trial.se for trial in passed]))
-    return len(passed), round(min(ratio, 0.5), 1), precision
+    return len(passed), -trials[-1].settings.localization, precision
 
 
-def _confirmed(bench: _Bench, candidate: list[Trial]) -> tuple[str, ...]:
-    """Return the reasons to take the candidate; none if it does not hold."""
+def _confirmed(
+    bench: _Bench, candidate: list[Trial]
+) -> tuple[SamplerSettings, tuple[str, ...]] | None:
+    """Return the settings that hold and the reasons to take them; None if none does."""
     trial = candidate[-1]
+    for _ in range(MOST_HALVINGS):
+        half = replace(trial.settings, lr=trial.settings.lr / 2)
+        slower = bench.run(half, trial.point, purpose="half")
+        if slower.status is not Status.OK:
+            return None
+        if _agree(trial, slower):
+            break
+        candidate = [bench.run(half, one.point) for one in candidate[:-1]] + [slower]
+        trial = slower
+    else:
+        return None
     chosen = trial.settings
-    half = replace(
-        chosen,
-        lr=chosen.lr / 2,
-        num_draws=2 * chosen.num_draws,
-        num_burnin_steps=2 * chosen.num_burnin_steps,
-    )
-    slower = bench.run(half, trial.point, purpose="half")
-    apart = abs(slower.value - trial.value)
-    allowed = max(AGREE_SIGMAS * math.hypot(slower.se, trial.se), AGREE_SHARE * abs(trial.value))
-    if not apart <= allowed:
-        return ()
     control = bench.run(chosen, trial.point, purpose="control")
     if trial.value > CONTROL_SHARE * control.value:  # a control that overflows (NaN) rose far more
-        return ()
+        return None
     passed = sum(one.status is Status.OK for one in candidate)
-    return (
-        f"lr {chosen.lr:.2g} is the largest step tried that passes every check; half of it gives "
+    return chosen, (
+        f"lr {chosen.lr:.2g} passes every check, and half of it agrees: "
         f"{slower.value:.3g} ± {slower.se:.2g} against {trial.value:.3g} ± {trial.se:.2g}",
         f"at n_beta 0 the loss rises to {control.value:.3g} in the same units: the loss, not the "
         "pull alone, holds the chains",
-        f"of {len(candidate)} points, {passed} pass every check; n_beta {chosen.n_beta:g} and "
-        f"localization {chosen.localization:g} come first by that, then by a Gamma ratio near 1 "
-        f"(here {trial.gamma_ratio:.2f}), then by precision",
+        f"of {len(candidate)} points, {passed} pass every check; localization "
+        f"{chosen.localization:g} is the weakest pull at which as many do, and n_beta "
+        f"{chosen.n_beta:g} the most precise with it (Gamma ratio {trial.gamma_ratio:.2f})",
     )
+
+
+def _agree(trial: Trial, slower: Trial) -> bool:
+    allowed = AGREE_SIGMAS * math.hypot(slower.se, trial.se)
+    return abs(slower.value - trial.value) <= max(allowed, AGREE_SHARE * abs(trial.value))
 
 
 def _trace(chains: Chains) -> npt.NDArray[np.floating]:

@@ -18,6 +18,7 @@ DEVTRACK = [sys.executable, "-c", "from devtrack.cli import main; main()"]
 
 def test_the_commands_are_these():
     assert COMMANDS == [
+        "calibrate",
         "compact",
         "demo",
         "doctor",

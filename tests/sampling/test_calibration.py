@@ -40,12 +40,12 @@ def _calibrate(model=None, *, loss=_height, points=None, **changes):
 
 @pytest.fixture(scope="module")
 def found():
-    return _calibrate(n_betas=(100.0, 1000.0))
+    return _calibrate()
 
 
 def test_it_finds_settings_that_give_the_known_value(found):
-    chosen = [t for t in found.trials if t.settings == found.settings and t.purpose == "sweep"]
-    assert [trial.status for trial in chosen] == [Status.OK]
+    chosen = [t for t in found.trials if t.settings == found.settings and t.purpose != "control"]
+    assert {trial.status for trial in chosen} == {Status.OK}
     assert chosen[0].value == pytest.approx(5.0, abs=0.3 + 3 * chosen[0].se)
     assert len(found.reasons) == 3
 

@@ -1,0 +1,129 @@
+"""``devtrack calibrate``: settings of the LLC that work over a whole run."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from devtrack.cli import options
+from devtrack.cli.findings import require_picture
+from devtrack.cli.output import hint, say
+from devtrack.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from devtrack.store import Store
+
+
+def calibrate(
+    problem: Annotated[
+        str,
+        typer.Argument(
+            help="FILE.py:FUNCTION, which returns (model, loss, batches): the run's model, "
+            "loss(model, batch), and a list of fixed batches."
+        ),
+    ],
+    store: options.Store = "runs",
+    run: options.Run = None,
+    out: Annotated[
+        Path, typer.Option("--out", help="Picture to write: .png, .pdf or .svg.")
+    ] = Path("calibration.png"),
+    n_beta: Annotated[
+        list[float] | None, typer.Option("--n-beta", help="nβ to try; may be repeated.")
+    ] = None,
+    localization: Annotated[
+        list[float] | None, typer.Option("--localization", help="γ to try; may be repeated.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the chains.")] = 0,
+    as_json: options.Json = False,
+) -> None:
+    """Choose the LLC's settings on snapshots of a run.
+
+    Step size, localization and nβ, by short chains on an early, a middle and a late snapshot. The
+    answer is one line to paste into your training script; keep it for the whole run.
+    """
+    require_picture(out)
+    build = _function(problem)
+    from devtrack.store import open_store
+
+    opened = open_store(store)
+    paths = _early_middle_late(opened, opened.run(run).run_id)
+    import torch
+
+    from devtrack import snapshots
+    from devtrack.plots.calibration import draw_calibration
+    from devtrack.sampling import calibration
+
+    model, loss, batches = build()
+    tried: dict[str, Any] = {"n_betas": n_beta, "localizations": localization}
+    found = calibration.calibrate(
+        model.eval(),
+        [snapshots.read(path) for path in paths],
+        loss=loss,
+        batches=batches,
+        generator=torch.Generator().manual_seed(seed),
+        **{name: values for name, values in tried.items() if values},
+    )
+    draw_calibration(found).savefig(out, dpi=200)
+    chosen = asdict(found.settings)
+    if as_json:
+        import json
+
+        typer.echo(json.dumps([chosen]))
+    else:
+        shown = {k: v for k, v in chosen.items() if not k.startswith("rmsprop")}
+        typer.echo("LLC(" + ", ".join(f"{k}={_plain(v)!r}" for k, v in shown.items()) + ")")
+    for reason in found.reasons:
+        say(reason)
+    hint(f"picture: {out}")
+
+
+def _plain(value: Any) -> Any:
+    """Return ``value``; a float rounded to what matters."""
+    return float(f"{value:.3g}") if isinstance(value, float) else value
+
+
+def _function(spec: str) -> Any:
+    """Import FILE.py:FUNCTION.
+
+    Raises:
+        ConfigError: If there is no such file, or no such function in it.
+    """
+    path, _, name = spec.rpartition(":")
+    if not (path.endswith(".py") and Path(path).is_file()):
+        raise ConfigError(
+            f"problem={spec!r}: must be FILE.py:FUNCTION with a file that exists. "
+            "Try problem.py:build."
+        )
+    module_spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    assert module_spec is not None and module_spec.loader is not None, "a .py file has a loader"
+    module = importlib.util.module_from_spec(module_spec)
+    module_spec.loader.exec_module(module)
+    if not callable(getattr(module, name, None)):
+        raise ConfigError(
+            f"problem={spec!r}: {path} has no function {name!r}. Define it; it returns "
+            "(model, loss, batches)."
+        )
+    return getattr(module, name)
+
+
+def _early_middle_late(store: Store, run_id: str) -> list[Path]:
+    """Return the files of three snapshots, fewer if the run has fewer.
+
+    Raises:
+        DataError: If the run has no snapshot.
+    """
+    rows = store.sql(
+        "SELECT path FROM snapshots WHERE run_id = ? ORDER BY step", [run_id]
+    ).fetchall()
+    if not rows:
+        raise DataError(
+            f"run {run_id} has no snapshot: calibration needs weights. Train with a Tracker that "
+            "keeps snapshots, or choose another --run."
+        )
+    last = len(rows) - 1
+    chosen = sorted({last // 4, last // 2, last})
+    return [store.path / run_id / rows[index][0] for index in chosen]

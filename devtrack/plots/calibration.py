@@ -1,0 +1,90 @@
+"""How the sampler's settings were found: estimates over step sizes, and the finalists' traces."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from devtrack.plots.palette import FAINT, INK, SMALL_PT, TEXT_PT, WIDTH_IN
+from devtrack.rows import Status
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from devtrack.sampling.calibration import Calibration, Trial
+
+
+def draw_calibration(found: Calibration) -> Figure:
+    """Draw λ̂ over ε for every (nβ, γ) tried on the last point, and the traces of the choice.
+
+    Filled marks pass every check, open ones do not; estimates without a number are left out. A good
+    choice lies on a level stretch: there, the step size does not matter.
+
+    Args:
+        found: From ``calibrate``.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH_IN, 0.42 * WIDTH_IN), layout="constrained")
+    sweep, traces = figure.subplots(1, 2)
+    _draw_sweep(sweep, found)
+    _draw_traces(traces, found)
+    for ax in (sweep, traces):
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.tick_params(labelsize=SMALL_PT)
+    return figure
+
+
+def _draw_sweep(ax: Axes, found: Calibration) -> None:
+    last = max(trial.point for trial in found.trials)
+    lines: dict[tuple[float | None, float], list[Trial]] = {}
+    for trial in found.trials:
+        if trial.purpose != "control" and trial.point == last and np.isfinite(trial.value):
+            key = (trial.settings.n_beta, trial.settings.localization)
+            lines.setdefault(key, []).append(trial)
+    chosen = (found.settings.n_beta, found.settings.localization)
+    for key, trials in lines.items():
+        color = INK if key == chosen else FAINT
+        trials.sort(key=lambda trial: trial.settings.lr)
+        lrs = [trial.settings.lr for trial in trials]
+        values = [trial.value for trial in trials]
+        ax.errorbar(lrs, values, yerr=[t.se for t in trials], color=color, linewidth=1)
+        for trial in trials:
+            face = color if trial.status is Status.OK else "white"
+            ax.plot(trial.settings.lr, trial.value, "o", color=color, mfc=face, markersize=4)
+    ax.axvline(found.settings.lr, color=INK, linewidth=0.8, linestyle=":")
+    ax.set_xscale("log")
+    if all(trial.value > 0 for trials in lines.values() for trial in trials):
+        ax.set_yscale("log")
+    ax.set_title(
+        f"dark: nβ {chosen[0]:g}, γ {chosen[1]:g}; grey: others; open: doubted",
+        fontsize=SMALL_PT,
+        loc="left",
+    )
+    ax.set_xlabel("step size ε", fontsize=TEXT_PT)
+    ax.set_ylabel("LLC on the last snapshot", fontsize=TEXT_PT)
+
+
+def _draw_traces(ax: Axes, found: Calibration) -> None:
+    chosen = found.settings
+    for trial in found.trials:
+        is_choice = trial.settings == chosen and trial.purpose != "control"
+        if not (is_choice or trial.purpose == "half"):
+            continue
+        elapsed = trial.settings.lr * np.arange(len(trial.trace))  # ε t: equal times, equal places
+        color = INK if is_choice else FAINT
+        ax.plot(elapsed, trial.trace, color=color, linewidth=0.8)
+        ax.annotate(
+            f"snapshot {trial.point}" if is_choice else "at ε/2",
+            (elapsed[-1], trial.trace[-1]),
+            xytext=(3, 0),
+            textcoords="offset points",
+            color=color,
+            fontsize=SMALL_PT,
+        )
+    ax.axvline(chosen.lr * chosen.num_burnin_steps, color=INK, linewidth=0.8, linestyle=":")
+    ax.margins(x=0.15)
+    ax.set_xlabel("ε · steps (dotted: end of burn-in)", fontsize=TEXT_PT)
+    ax.set_ylabel("nβ (L(w) − L(w*)), mean of chains", fontsize=TEXT_PT)

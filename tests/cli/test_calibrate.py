@@ -1,0 +1,76 @@
+import json
+from datetime import datetime
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from devtrack import snapshots
+from devtrack.cli import app
+from devtrack.rows import Clock, RunInfo
+from devtrack.store import open_store
+
+PROBLEM = """
+import torch
+from torch import nn
+
+class Bowl(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.ones(10, dtype=torch.float64))
+
+def build():
+    return Bowl(), lambda model, _: 0.5 * model.w.square().sum(), [torch.zeros(2)]
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("calibrate")
+    (path / "problem.py").write_text(PROBLEM)
+    writer = open_store(path / "runs", create=True).writer(
+        RunInfo("bowl-1", "bowl", datetime(2026, 11, 21))
+    )
+    weights = {"w": torch.zeros(10, dtype=torch.float64)}
+    writer.append(Clock(5), [snapshots.write(writer.run_dir, weights)])
+    writer.close()
+    open_store(path / "runs").writer(RunInfo("bare-1", "bare", datetime(2026, 11, 20))).close()
+    return path
+
+
+def _invoke(folder, *arguments, problem="problem.py:build"):
+    where = ["--store", str(folder / "runs"), "--out", str(folder / "picture.png")]
+    spec = str(folder / problem)
+    return CliRunner().invoke(app, ["calibrate", spec, *where, *arguments])
+
+
+def test_it_prints_settings_to_paste_and_draws_the_picture(folder):
+    answer = _invoke(folder, "--run", "bowl", "--n-beta", "100", "--localization", "1")
+    assert answer.exit_code == 0, answer.output
+    assert answer.stdout.startswith("LLC(method='lm_sgld', n_beta=100.0, localization=1.0, lr=")
+    assert "passes every check, and half of it agrees" in answer.stderr
+    assert (folder / "picture.png").stat().st_size > 10_000
+    from devtrack.metrics.llc import LLC
+
+    assert eval(answer.stdout, {"LLC": LLC}).n_beta == 100.0  # as a user pastes it
+
+
+def test_json_holds_every_setting(folder):
+    narrow = ("--n-beta", "100", "--localization", "1", "--json")
+    answer = _invoke(folder, "--run", "bowl", *narrow)
+    assert json.loads(answer.stdout)[0]["localization"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("problem", "arguments", "message"),
+    [
+        ("nothing.py:build", ["--run", "bowl"], "must be FILE.py:FUNCTION with a file that exists"),
+        ("problem.py:make", ["--run", "bowl"], "has no function 'make'"),
+        ("problem.py:build", ["--run", "bare"], "run bare-1 has no snapshot"),
+    ],
+    ids=str,
+)
+def test_what_cannot_work_is_one_line(folder, problem, arguments, message):
+    answer = _invoke(folder, *arguments, problem=problem)
+    assert answer.exit_code == 1
+    assert message in answer.stderr
