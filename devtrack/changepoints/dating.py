@@ -14,7 +14,7 @@ from devtrack.changepoints.clusters import Cluster, Part, shapes_of, strength
 from devtrack.changepoints.model import SeriesModel
 from devtrack.changepoints.series import Move, Transition
 from devtrack.changepoints.story import is_visible
-from devtrack.changepoints.templates import BEND, STEP, Shape
+from devtrack.changepoints.templates import BEND, STEP, Shape, level_change
 
 Array = npt.NDArray[np.floating]
 
@@ -22,7 +22,8 @@ INTERVAL_LEVEL = 0.9
 METHOD = "p-value, calibrated draws of the run's own noise"
 MIDS, WIDTHS = 81, 12
 TOO_WIDE = 1.2  # of the widest transition: a fit wider than this is a trend
-TURN_REACH = 0.06  # to either side of a bend, where its extremum is looked for
+TURN_REACH = 0.06  # to either side of a bend: where else it may lie
+PROMINENCE = 1.5  # standard deviations that a curve must come back on both sides of a turn
 TURN_WIDTH = 0.06  # onset to end of a turning point, which has no ends of its own
 
 
@@ -103,28 +104,36 @@ def _step(part: Part, model: SeriesModel, shapes: list[Shape]) -> Dated | None:
 
 
 def _turn(part: Part, model: SeriesModel, shapes: list[Shape]) -> Dated | None:
-    """Date a turning point by the extremum of the fit; None when the slope keeps its sign."""
-    kind, mid, width = part.shape
-    assert kind == BEND
+    """Date a turning point: the extremum of the fit between the neighbouring bends.
+
+    A bend says that the slope changes, the smooth trend shares in where its sign does. None when
+    the curve does not come back on both sides by ``PROMINENCE`` of its noise.
+    """
+    index = next(i for i, shape in enumerate(shapes) if shape is part.shape)
+    others = shapes[:index] + shapes[index + 1 :]
     u, fit = model.curve.u, model.fit(shapes)
-    gap = 0.02 + width / 2
-    ends = np.clip([mid - 0.1, mid - gap, mid + gap, mid + 0.1], 0.0, 1.0)
-    level = np.interp(ends, u, fit.curve)
-    before, after = level[1] - level[0], level[3] - level[2]
-    if before * after >= 0:
+    effect = float(fit.effect[index])
+    bends = [shape.mid for shape in others if shape.kind == BEND]
+    left = max([b for b in bends if b < part.shape.mid], default=0.0)
+    right = min([b for b in bends if b > part.shape.mid], default=1.0)
+    levels = [
+        e * level_change(u, s.mid, s.width)[:, 0]
+        for s, e in zip(shapes, fit.effect, strict=True)
+        if s.kind == STEP
+    ]
+    inside = np.flatnonzero((u >= left) & (u <= right))
+    height = -np.sign(effect) * (fit.curve - np.sum(levels, axis=0))[inside]
+    top = int(np.argmax(height))
+    drop = min(height[top] - height[0], height[top] - height[-1])
+    if drop < PROMINENCE * float(np.median(model.noise)):
         return None
-    near = np.flatnonzero(np.abs(u - mid) < TURN_REACH)
-    extremum = float(u[near[np.argmax(np.sign(before) * fit.curve[near])]]) if near.size else mid
-    place = 0.5 * (extremum + mid)  # the extremum lies on a snapshot, the bend between them
-    others = [shape for shape in shapes if shape is not part.shape]
-    mids = np.linspace(mid - TURN_REACH, mid + TURN_REACH, MIDS)
-    gain = model.gains(others, np.full(MIDS, BEND), mids, np.full(MIDS, max(width, 0.01)))
+    place = float(u[inside[top]])
+    mids = np.linspace(part.shape.mid - TURN_REACH, part.shape.mid + TURN_REACH, MIDS)
+    gain = model.gains(others, np.full(MIDS, BEND), mids, np.full(MIDS, part.shape.width))
     mass = np.exp(0.5 * (gain - gain.max()))
     total = (np.cumsum(mass) - 0.5 * mass) / mass.sum()
     tail = (1 - INTERVAL_LEVEL) / 2
     middle, low, high = np.interp([0.5, tail, 1 - tail], total, mids)
-    index = next(i for i, shape in enumerate(shapes) if shape is part.shape)
-    effect = float(fit.effect[index])
     se = abs(effect) / max(np.sqrt(float(gain.max())), 1e-9)
     shift = place - middle
     return Dated(model, place, float(low + shift), float(high + shift), TURN_WIDTH, effect, se)

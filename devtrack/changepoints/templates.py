@@ -1,4 +1,4 @@
-"""The shapes that the detector looks for: level changes and bends, everywhere, of several widths."""
+"""The shapes that the detector looks for: level changes and bends of several widths."""
 
 from __future__ import annotations
 

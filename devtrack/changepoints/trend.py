@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import nnls
+from scipy.optimize import lsq_linear, nnls
 
 Array = npt.NDArray[np.floating]
 
-RATES_PER_DECADE = 2  # neighbouring relaxations then overlap to 90 %: closer ones add nothing
+RATES_PER_DECADE = 3  # a rate between two of the grid is then met to 1 % by its neighbours
 SLOWEST = 0.05  # lowest rate, per length of the run: a straight line in training time
 SLACK = 0.6
 FASTEST = 5.0  # highest rate, per shortest gap: gone at the second snapshot
@@ -56,7 +56,7 @@ def relaxations(step: Array, values: Array, h: Array, *, extra: Array) -> Trend:
         return a - basis @ (basis.T @ a)
 
     target, columns = rest(values / h), rest(decays / h[:, None])
-    fits = [(sign, *nnls(columns, sign * target)) for sign in (1.0, -1.0)]
+    fits = [(sign, *_non_negative(columns, sign * target)) for sign in (1.0, -1.0)]
     sign, weights, _ = min(fits, key=lambda fit: fit[2])
     active = decays[:, weights > 0] * (sign * weights[weights > 0])
     return Trend(active, np.full(active.shape[1], SLACK), active.sum(axis=1))
@@ -69,6 +69,16 @@ def rough_trend(step: Array, u: Array, values: Array, h: Array) -> Array:
     x = np.column_stack([np.ones_like(u), cubic, decays]) / h[:, None]
     weights = np.linalg.lstsq(x, values / h, rcond=1e-10)[0]
     return (x @ weights) * h
+
+
+def _non_negative(columns: Array, target: Array) -> tuple[Array, float]:
+    """Return non-negative least-squares weights and the norm of what they leave."""
+    try:
+        weights, left = nnls(columns, target)
+    except RuntimeError:  # the active set went in circles: neighbouring relaxations are alike
+        weights = np.asarray(lsq_linear(columns, target, bounds=(0.0, np.inf)).x)
+        left = np.linalg.norm(target - columns @ weights)
+    return weights, float(left)
 
 
 def _relaxations(step: Array) -> Array:

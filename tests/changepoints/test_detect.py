@@ -1,0 +1,199 @@
+import csv
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ruptures
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from devtrack.changepoints.detect import detect
+from devtrack.changepoints.series import RecipeEvent, Series
+from devtrack.errors import ConfigError
+
+STEPS = np.unique(np.geomspace(1, 10_000, 90).astype(int))
+U = np.log1p(STEPS) / np.log1p(10_000)
+
+
+def logistic(mid, width=0.1):
+    """Rise from 0 to 1 over the log axis."""
+    return 1 / (1 + np.exp(-(U - mid) * 2 * np.log(19) / width))
+
+
+def series(value, *, se=0.1, seed=0, name="llc", phi=0.0, steps=STEPS):
+    rng = np.random.default_rng(seed)
+    noise = rng.standard_normal(value.size)
+    for i in range(1, value.size):
+        noise[i] = phi * noise[i - 1] + np.sqrt(1 - phi**2) * noise[i]
+    return Series(name, "model", steps, value + se * noise, np.full(value.size, se))
+
+
+def step_of(u):
+    return float(np.expm1(u * np.log1p(10_000)))
+
+
+def test_planted_rises_are_dated_and_sized():
+    """Over 40 seeds the 90 % interval covers at least 31 times (less: 1 in 100)."""
+    covered, off = 0, []
+    for seed in range(40):
+        found = detect([series(2 * logistic(0.55), seed=seed)])
+        assert [t.kind for t in found] == ["step"]
+        covered += found[0].midpoint_low <= step_of(0.55) <= found[0].midpoint_high
+        move = found[0].moves[0]
+        assert move.direction == "up"
+        off.append((move.effect - 2) / move.effect_se)
+    assert covered >= 31
+    assert np.mean(np.abs(off) < 3) >= 0.9
+
+
+QUIET = {
+    "flat": lambda rng: np.zeros(U.size),
+    "power law": lambda rng: 40 * (1 + STEPS / 30) ** -rng.uniform(0.1, 0.8),
+    "relaxation": lambda rng: 20 * np.exp(-STEPS / 10 ** rng.uniform(1, 3.5)),
+    "log line": lambda rng: -rng.uniform(1, 20) * U,
+}
+
+
+def test_smooth_curves_are_no_transitions():
+    """160 runs at a nominal 5 %, half of them with correlated noise: 8 alarms are expected, and
+    more than 16 have a chance of 1 in 300. (Measured over 480 runs: 4.6 %, of which relaxations
+    with correlated noise 15 %, the weakest spot.)
+    """
+    alarms = 0
+    for make in QUIET.values():
+        for phi in (0.0, 0.5):
+            rng = np.random.default_rng(7)
+            curves = [0.1 * make(rng) for _ in range(20)]
+            alarms += sum(bool(detect([series(y, seed=i, phi=phi)])) for i, y in enumerate(curves))
+    assert alarms <= 16
+
+
+def test_many_quiet_metrics_do_not_add_up():
+    rng = np.random.default_rng(3)
+    runs = [
+        [series(0.1 * QUIET["relaxation"](rng), seed=20 * r + m, name=f"m{m}") for m in range(8)]
+        for r in range(8)
+    ]
+    assert sum(bool(detect(run)) for run in runs) <= 2
+
+
+def test_metrics_that_move_together_are_one_transition():
+    run = [
+        series(2 * logistic(0.50), name="llc", seed=1),
+        series(-2 * logistic(0.52), name="loss", seed=2),
+        series(0 * U, name="idle", seed=3),
+    ]
+    (found,) = detect(run)
+    assert [(m.metric, m.direction) for m in found.moves] == [("llc", "up"), ("loss", "down")]
+
+
+def test_two_steps_of_a_staircase_are_two():
+    found = detect([series(1.5 * logistic(0.3) + 1.5 * logistic(0.7))])
+    assert [t.midpoint for t in found] == pytest.approx([step_of(0.3), step_of(0.7)], rel=0.15)
+
+
+def test_a_peak_is_a_turn():
+    up_and_down = 4 * np.minimum(U, 1.0 - U)
+    (found,) = detect([series(up_and_down, se=0.08)])
+    assert found.kind == "turn"
+    assert np.log1p(found.midpoint) / np.log1p(10_000) == pytest.approx(0.5, abs=0.04)
+
+
+def test_an_ideal_shape_that_does_not_fit_is_no_second_transition():
+    """Noise-free and not logistic: a cumulative Gumbel rise on a power law, as trainings make."""
+    rise = np.exp(-np.exp(-(U - 0.5) / 0.03))
+    value = 5 * rise - 2 * (1 + STEPS / 50) ** -0.4
+    found = detect([Series("llc", "model", STEPS, value, np.full(U.size, 1e-3))])
+    assert len(found) == 1
+
+
+def test_the_recipe_explains_a_drop():
+    drop = -2.0 * (STEPS >= 500)
+    run = [series(drop, name="loss")]
+    assert len(detect(run)) == 1
+    assert detect(run, events=[RecipeEvent(500, "lr_change")]) == []
+
+
+@settings(max_examples=6, deadline=None, phases=[Phase.explicit, Phase.generate])
+@given(
+    scale=st.floats(1e-4, 1e4),
+    shift=st.floats(-1e3, 1e3),
+    order=st.permutations(range(3)),
+)
+def test_units_and_order_do_not_matter(scale, shift, order):
+    run = [
+        series(1.5 * logistic(0.5), name="a"),
+        series(0.8 * logistic(0.51), name="b", seed=1),
+        series(0 * U, name="c", seed=2),
+    ]
+    moved = [
+        Series(s.metric, s.site, s.step, scale * s.value + scale * shift, scale * s.se)
+        for s in (run[i] for i in order)
+    ]
+    want, got = detect(run), detect(moved)
+    # to 1 %: rounding may change which relaxations are active, a tenth of the interval at most
+    assert [t.midpoint for t in got] == pytest.approx([t.midpoint for t in want], rel=1e-2)
+    assert [m.metric for t in got for m in t.moves] == [m.metric for t in want for m in t.moves]
+    effects = [scale * m.effect for t in want for m in t.moves]
+    assert [m.effect for t in got for m in t.moves] == pytest.approx(effects, rel=2e-2)
+
+
+def test_ruptures_agrees_on_clean_levels():
+    """The oracle: sharp levels far above the noise."""
+    rng = np.random.default_rng(5)
+    steps = np.arange(120) * 10
+    value = np.repeat([0.0, 3.0, 1.0], 40) + 0.1 * rng.standard_normal(120)
+    found = detect([Series("m", "model", steps, value, np.full(120, 0.1))])
+    oracle = ruptures.KernelCPD("linear").fit(value).predict(n_bkps=2)[:-1]
+    assert [t.midpoint / 10 for t in found] == pytest.approx([k - 0.5 for k in oracle], abs=1.0)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        [],
+        [Series("m", "model", np.arange(3), np.arange(3.0))],
+        [Series("m", "model", STEPS, np.full(U.size, np.nan))],
+        [Series("m", "model", STEPS, np.ones(U.size))],
+        [Series("m", "model", np.zeros(30, int), np.arange(30.0))],
+    ],
+    ids=["nothing", "three points", "all NaN", "constant", "one step"],
+)
+def test_too_little_to_tell_is_no_transition(bad):
+    assert detect(bad) == []
+
+
+def test_gaps_zeros_and_repeats_are_borne():
+    one = series(2 * logistic(0.5))
+    value, se = one.value.copy(), one.se.copy()
+    value[::7], se[::5] = np.nan, 0.0
+    steps = np.concatenate([one.step, one.step[:10]])
+    messy = Series(
+        "m", "model", steps, np.append(value, one.value[:10]), np.append(se, one.se[:10])
+    )
+    assert len(detect([messy])) == 1
+
+
+def test_bad_rates_and_axes_are_refused():
+    with pytest.raises(ConfigError, match="alpha=2: must lie between 0 and 1. Pass"):
+        detect([], alpha=2)
+    with pytest.raises(ConfigError, match="axis='cubic'"):
+        detect([series(0 * U)], axis="cubic")
+
+
+def test_a_real_grokking_run_is_told_in_few_transitions():
+    """The demonstration's own run: deterministic losses, smooth everywhere, two known changes."""
+    points = defaultdict(list)
+    with (Path(__file__).parent / "fixtures" / "grokking.csv").open() as file:
+        for row in csv.DictReader(file):
+            se = float(row["se"]) if row["se"] else np.nan
+            points[row["metric"], row["site"]].append((int(row["step"]), float(row["value"]), se))
+    run = [Series(*key, *np.array(rows).T) for key, rows in points.items()]
+    found = detect(run)
+    assert 2 <= len(found) <= 4
+    rises = [m for t in found for m in t.moves if m.metric == "test_accuracy"]
+    # memorising lifts the mirrored pairs (0 to .38) near step 57, grokking the rest near 730
+    assert [m.direction for m in rises] == ["up", "up"]
+    assert [m.midpoint for m in rises] == pytest.approx([57, 730], rel=0.2)
+    assert [m.effect for m in rises] == pytest.approx([0.38, 0.62], abs=0.08)

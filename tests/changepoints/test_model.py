@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+
+from devtrack.changepoints.axis import choose_axis
+from devtrack.changepoints.curve import make_curve
+from devtrack.changepoints.model import SeriesModel
+from devtrack.changepoints.series import Series
+from devtrack.changepoints.templates import BEND, STEP, Shape, columns, make_bank
+from devtrack.changepoints.trend import relaxations
+
+
+def build(values, *, se=0.1, steps=None):
+    steps = np.unique(np.geomspace(1, 10_000, 80).astype(int)) if steps is None else steps
+    axis = choose_axis(steps)
+    y = values(axis.fraction(steps))
+    series = Series("m", "model", steps, y, np.full(y.shape, se))
+    curve = make_curve(series, axis, steps.astype(float))
+    return SeriesModel(curve, np.empty((curve.u.size, 0)), make_bank(curve.u, 0.2), 0.2)
+
+
+def noisy_step(u):
+    rng = np.random.default_rng(0)
+    return 1 / (1 + np.exp(-(u - 0.5) / 0.02)) + 0.1 * rng.standard_normal(u.size)
+
+
+@pytest.mark.parametrize("phi", [0.0, 0.5])
+@pytest.mark.parametrize("given", [[], [Shape(STEP, 0.5, 0.1)]])
+def test_gains_are_those_of_the_slow_twin(phi, given):
+    """Twice the log likelihood ratio, by one least-squares fit per template."""
+    model = build(noisy_step)
+    model.set_noise(model.noise, phi)
+    curve = model.curve
+
+    def misfit(extra):
+        own = [columns(curve.u, *s)[:, 0] for s in given]
+        trend = relaxations(
+            curve.step,
+            curve.y,
+            model.noise,
+            extra=np.column_stack(own or [np.empty((80, 0))])
+            if own
+            else np.empty((curve.u.size, 0)),
+        )
+        x = np.column_stack([np.ones(curve.u.size), *own, trend.columns, *extra])
+        sd = [1e6] * (1 + len(own)) + list(trend.sd) + [1e9] * len(extra)
+        lag = np.abs(curve.index[:, None] - curve.index[None, :])
+        root = np.linalg.cholesky(np.outer(model.noise, model.noise) * phi**lag)
+        design = np.vstack([np.linalg.solve(root, x), np.diag(1 / np.array(sd))])
+        target = np.append(np.linalg.solve(root, curve.y - trend.offset), np.zeros(len(sd)))
+        rest = target - design @ np.linalg.lstsq(design, target, rcond=None)[0]
+        return rest @ rest + model.prior_points
+
+    shapes = [Shape(STEP, 0.3, 0.05), Shape(STEP, 0.52, 0.1), Shape(BEND, 0.7, 0.03)]
+    kind, mid, width = (np.array(a) for a in zip(*shapes, strict=True))
+    fast = model.gains(given, kind, mid, width)
+    slow = [
+        model.num_effective * np.log(misfit([]) / misfit([columns(curve.u, *s)[:, 0]]))
+        for s in shapes
+    ]
+    assert fast == pytest.approx(slow, rel=1e-4, abs=1e-6)
+
+
+def test_the_scan_peaks_at_a_planted_step():
+    model = build(noisy_step)
+    best = model.bank.shape(int(np.argmax(model.scan([]))))
+    assert best.kind == STEP
+    assert best.mid == pytest.approx(0.5, abs=0.02)
+
+
+def test_the_fit_recovers_a_planted_effect():
+    model = build(noisy_step)
+    fit = model.fit([Shape(STEP, 0.5, 0.02 * 2 * np.log(19))])
+    # two levels of ~38 points each with sd 0.1; the trend may take some of it
+    assert fit.effect[0] * model.curve.scale == pytest.approx(1.0, abs=0.1)
+
+
+def test_noise_alone_gains_like_chi_squared():
+    model = build(lambda u: np.random.default_rng(1).standard_normal(u.size), se=1.0)
+    gain = model.noise_gains(np.random.default_rng(2).standard_normal((model.curve.u.size, 2000)))
+    middle = np.flatnonzero((model.bank.kind == STEP) & (np.abs(model.bank.mid - 0.5) < 0.01))
+    # one degree of freedom, the noise factor estimated from some 80 points: a few per cent above 1
+    assert gain[middle].mean() == pytest.approx(1.0, abs=0.12)
