@@ -1,0 +1,188 @@
+"""How good is the detector? The labelled benchmark, next to what is used elsewhere.
+
+    python -m experiments.bench.transitions [--data ../shared/transitions] [--seed N] [--quiet N]
+
+Prints one table: devtrack's detector, ruptures PELT with its defaults, and a piecewise constant
+fit of standardised series with a BIC penalty. ``--seed`` draws fresh synthetic runs with the
+benchmark's own generator instead of reading its public part. ``--quiet`` draws that many runs
+without any transition and prints the share in which devtrack raises an alarm at several nominal
+rates: the measurement behind the constants of ``devtrack/changepoints/chance.py``.
+
+The generator and the scorer lie beside the checkout, in ``../shared/transitions``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import ruptures
+
+from devtrack.changepoints import RecipeEvent, Series
+from devtrack.changepoints.detect import detect
+
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "transitions"
+COLUMNS = ["run", "step", "start", "end", "score", "metrics"]
+QUIET_FAMILIES = dict(smooth=3, nuisance=2, flat=1)
+
+Run = tuple[list[Series], list[RecipeEvent]]
+Detector = Callable[[Run], Iterable[dict[str, Any]]]
+
+
+def devtrack_detector(run: Run, *, alpha: float = 0.05) -> Iterable[dict[str, Any]]:
+    """Yield devtrack's transitions."""
+    for found in detect(run[0], events=run[1], alpha=alpha):
+        if found.event is None:
+            yield {
+                "step": found.midpoint,
+                "start": found.onset,
+                "end": found.end,
+                "score": -np.log10(max(found.evidence, 1e-300)),
+                "metrics": "|".join(sorted({move.metric for move in found.moves})),
+            }
+
+
+def pelt_detector(run: Run) -> Iterable[dict[str, Any]]:
+    """Yield change points of ruptures' PELT with an rbf cost and its defaults, pen=10."""
+    step, matrix, names = _matrix(run)
+    breaks = ruptures.Pelt(model="rbf").fit(matrix).predict(pen=10)[:-1]
+    yield from _breaks(step, breaks, names)
+
+
+def piecewise_detector(run: Run) -> Iterable[dict[str, Any]]:
+    """Yield the change points of a piecewise constant fit with a BIC penalty."""
+    step, matrix, names = _matrix(run)
+    noise = np.median(np.abs(np.diff(matrix, axis=0)), axis=0) / 0.954 + 1e-9
+    penalty = 3 * matrix.shape[1] * np.log(len(step))
+    signal = matrix / noise
+    breaks = ruptures.Pelt(model="l2", jump=1, min_size=3).fit(signal).predict(pen=penalty)[:-1]
+    yield from _breaks(step, breaks, names)
+
+
+DETECTORS: dict[str, Detector] = {
+    "devtrack": devtrack_detector,
+    "ruptures PELT-rbf": pelt_detector,
+    "piecewise constant, BIC": piecewise_detector,
+}
+
+
+def read_runs(data: Path) -> dict[str, Run]:
+    """Return the runs of a benchmark directory."""
+    metrics, events = pd.read_csv(data / "metrics.csv"), pd.read_csv(data / "events.csv")
+    runs: dict[str, Run] = {}
+    for name, rows in metrics.groupby("run", sort=False):
+        series = [
+            Series(str(m), str(c), g.step.to_numpy(), g.value.to_numpy(float), g.se.to_numpy(float))
+            for (m, c), g in rows.groupby(["metric", "component"])  # pyright: ignore
+        ]
+        own = events[events.run == name]
+        marks = [RecipeEvent(float(s), str(e)) for s, e in zip(own.step, own.event, strict=True)]
+        runs[str(name)] = (series, marks)
+    return runs
+
+
+def score_table(data: Path, scorer: ModuleType) -> pd.DataFrame:
+    """Return one row of figures per detector."""
+    runs, bench = read_runs(data), scorer.Benchmark(data)
+    real = bench.runs.source == "real"
+    table = []
+    for name, detector in DETECTORS.items():
+        seconds, rows = [], []
+        for run, content in runs.items():
+            start = time.perf_counter()
+            rows += [{"run": run, **found} for found in detector(content)]
+            seconds.append(time.perf_counter() - start)
+        predicted = pd.DataFrame(rows, columns=COLUMNS)
+        found = scorer.score(predicted, bench, sweep=False, n_boot=1)
+        _, per_run = scorer.evaluate(predicted, bench)
+        quiet = per_run[per_run.negative].set_index("run")
+        table.append(
+            {
+                "detector": name,
+                "F1": found["f1"],
+                "recall snr>10": found["recall_by_snr"]["snr>10"],
+                "alarms/quiet, synthetic": quiet[~real[quiet.index]].fp.mean(),
+                "real": quiet[real[quiet.index]].fp.mean(),
+                "nuisances": found["fp_nuisance"],
+                "count exact": found["count_exact"],
+                "error median": found["location_error_median"],
+                "90 %": found["location_error_p90"],
+                "Jaccard": found["metrics_jaccard"],
+                "s/run": float(np.median(seconds)),
+            }
+        )
+    return pd.DataFrame(table).set_index("detector")
+
+
+def quiet_rates(count: int, seed: int, generator: ModuleType) -> pd.Series:
+    """Return the share of quiet runs with an alarm, by nominal rate."""
+    share = {k: -(-count * n // sum(QUIET_FAMILIES.values())) for k, n in QUIET_FAMILIES.items()}
+    evidence = []
+    for family, size in share.items():
+        for index in range(size):
+            made = generator.make_run(family, index, "public", seed)
+            series = [Series(m, c, made.steps, y, se) for (m, c), (y, se) in made.series.items()]
+            run = (series, [RecipeEvent(float(step), kind) for step, kind in made.events])
+            found = [10 ** -f["score"] for f in devtrack_detector(run, alpha=0.1)]
+            evidence.append(min(found, default=1.0))
+    return pd.Series({alpha: np.mean(np.array(evidence) <= alpha) for alpha in (0.01, 0.05, 0.1)})
+
+
+def main() -> None:
+    """Print the table, or the rates."""
+    parser = argparse.ArgumentParser(description="Score transition detectors on labelled runs.")
+    parser.add_argument("--data", type=Path, default=SHARED)
+    parser.add_argument("--seed", type=int, help="fresh synthetic runs instead of --data")
+    parser.add_argument("--quiet", type=int, help="alarms in this many runs without a transition")
+    chosen = parser.parse_args()
+    generator, scorer = _module("generate"), _module("score")
+    with pd.option_context("display.width", 200, "display.precision", 4):
+        if chosen.quiet:
+            print(quiet_rates(chosen.quiet, chosen.seed or 1, generator).to_string())
+        elif chosen.seed is None:
+            print(score_table(chosen.data, scorer).T.to_string())
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                made = generator.make_split("public", chosen.seed)
+                generator.write(folder, *generator.tables(made))
+                print(score_table(Path(folder), scorer).T.to_string())
+
+
+def _module(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, SHARED / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # its dataclasses look themselves up there
+    spec.loader.exec_module(module)
+    return module
+
+
+def _matrix(run: Run) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Return steps (step,), standardised series on them (step, series), and their names."""
+    series = [s for s in run[0] if not s.metric.startswith("lr")]
+    step = np.unique(np.concatenate([s.step for s in series]))
+    columns = []
+    for s in series:
+        known = np.isfinite(s.value)
+        column = np.interp(step, s.step[known], s.value[known])
+        columns.append((column - column.mean()) / (column.std() + 1e-12))
+    return step, np.column_stack(columns), [s.metric for s in series]
+
+
+def _breaks(step: np.ndarray, breaks: list[int], names: list[str]) -> Iterable[dict[str, Any]]:
+    for k in breaks:
+        place = 0.5 * (step[k - 1] + step[k])
+        yield dict(step=place, start=place, end=place, score=1.0, metrics="|".join(names))
+
+
+if __name__ == "__main__":
+    main()
