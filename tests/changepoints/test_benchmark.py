@@ -10,8 +10,6 @@ from experiments.bench.transitions import COLUMNS, devtrack_detector, read_runs
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "transitions"
 pytestmark = pytest.mark.skipif(not SHARED.exists(), reason="no benchmark beside the checkout")
-    not SHARED.exists(), reason="the benchmark is not beside the checkout"
-)
 
 
 def test_it_holds_on_the_public_part():
