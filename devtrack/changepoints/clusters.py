@@ -96,6 +96,8 @@ def join(parts: Sequence[Part]) -> list[Cluster]:
 def merge(clusters: Sequence[Cluster]) -> list[Cluster]:
     """Make one of clusters that overlap; of a series' two parts the first cluster's stays.
 
+    A part that lies too far from the stronger cluster is left out with its own.
+
     Args:
         clusters: The strongest first.
     """
@@ -105,7 +107,8 @@ def merge(clusters: Sequence[Cluster]) -> list[Cluster]:
             reach = OVERLAP + OVERLAP_PER_WIDTH * max(cluster.width, other.width)
             reach += OVERLAP_OF_KINDS if cluster.kind != other.kind else 0.0
             if abs(cluster.mid - other.mid) <= reach:
-                new = [p for p in cluster.parts if p.shape.kind == other.kind]
+                near = [p for p in cluster.parts if abs(p.shape.mid - other.mid) <= reach]
+                new = [p for p in near if p.shape.kind == other.kind]
                 other.parts += [p for p in new if not other.has(p.series)]
                 break
         else:

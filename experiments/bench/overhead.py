@@ -74,12 +74,13 @@ def fit(width: int, steps: int, tracker: Tracker | None) -> float:
 
 def width_for_target() -> int:
     """Return a width at which a step takes about ``TARGET_STEP_S``."""
-    width, steps = 128, 60
-    for _ in range(6):
-        step_s = fit(width, steps, None) / steps
+    width = 128
+    for _ in range(8):
+        # a difference: the start of a Trainer costs as much as dozens of steps
+        step_s = (fit(width, 220, None) - fit(width, 20, None)) / 200
         if step_s > 0.9 * TARGET_STEP_S:
-            return width
-        width = round(width * min(2.0, max(1.15, (TARGET_STEP_S / step_s) ** 0.5)))
+            break
+        width = round(width * min(2.0, max(1.1, (TARGET_STEP_S / max(step_s, 1e-4)) ** 0.5)))
     return width
 
 
