@@ -98,6 +98,7 @@ def all_pairs(*, seed: int) -> tuple[Batch, Batch]:
     first, second = torch.meshgrid(torch.arange(P), torch.arange(P), indexing="ij")
     pairs = torch.stack([first.flatten(), second.flatten()], dim=1)  # (P², 2)
     sums = pairs.sum(dim=1) % P
+    # a generator of its own: the caller's stream is not ours to move
     order = torch.randperm(P * P, generator=torch.Generator().manual_seed(seed))
     train, test = order[: int(TRAIN_FRACTION * P * P)], order[int(TRAIN_FRACTION * P * P) :]
     return (pairs[train], sums[train]), (pairs[test], sums[test])
@@ -118,8 +119,8 @@ def demo_metrics(test: Batch) -> list[Metric]:
     """Return what the demonstration measures.
 
     The LLC is sampled on small batches, which are cheaper by the step than the full batch and, the
-    baseline being paired, hardly noisier; its settings were chosen on an early, a middle and a late
-    snapshot (science: largest step size that agrees with half of it) and stay for the whole run.
+    baseline being paired, hardly noisier. One set of settings serves the whole run. With 0.3 of
+    the step size the estimate of a wider network moved by 3 % late, 8 to 10 % before.
     """
     return [
         Loss(name="train_loss"),
@@ -164,7 +165,7 @@ def run_demo(
         seed=seed,
     )
     with _quiet_lightning(), _one_thread(), torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # of weights; fork_rng puts the stream back
         trainer = Trainer(
             max_steps=MAX_STEPS,
             max_epochs=-1,

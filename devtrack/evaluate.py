@@ -91,6 +91,7 @@ def evaluate(
         start = clock()
         own_seed = _seed(seed, metric.name, step)
         with isolated(seed=own_seed):
+            # not the global stream: a private one, so that a measurement can be repeated
             generator = torch.Generator(_device(model)).manual_seed(own_seed)
             subject = Subject(model, step, batches, loss, generator, chosen)
             records += _compute(metric, subject, tensors)

@@ -47,6 +47,7 @@ def isolated(*, seed: int | None = None) -> Iterator[None]:
 
 
 def _seed_streams(seed: int) -> None:
+    """Seed the global streams; only ``isolated`` calls it, which puts them back."""
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - put back when the block ends
     # Not torch.manual_seed: without a CUDA context it would queue a seeding for later.
@@ -67,7 +68,7 @@ def _random_streams() -> Iterator[None]:
         yield
     finally:
         random.setstate(python_state)
-        np.random.set_state(numpy_state)  # noqa: NPY002
+        np.random.set_state(numpy_state)  # noqa: NPY002 - as above
         torch.random.set_rng_state(torch_state)
         if cuda_states is not None:
             torch.cuda.set_rng_state_all(cuda_states)

@@ -84,9 +84,9 @@ class Metric(Protocol):
         @property
         def name(self) -> str: ...  # noqa: D102 - a property, so that frozen dataclasses fit
 
-        def compute(self, subject: Subject) -> Iterable[Record]: ...  # noqa: D102
+        def compute(self, subject: Subject) -> Iterable[Record]: ...  # noqa: D102 - said above
 
     else:  # LightningCLI's parser wants equal annotations and takes properties for methods
         name: str
 
-        def compute(self, subject): ...  # noqa: D102
+        def compute(self, subject): ...  # noqa: D102 - said above
