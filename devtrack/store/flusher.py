@@ -13,12 +13,13 @@ What happens when the store cannot be written (disk full, network gone):
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,6 +120,7 @@ class Flusher:
     def stop(self, timeout_s: float, *, compact: bool) -> bool:
         """Write what is left, end the thread, and say whether everything is in the store.
 
+        Segments that a wider one covers go when the grace is over, after the return.
         What cannot be written until the timeout goes to the spill folder.
         """
         done = self.wait_committed(timeout_s)
@@ -147,10 +149,8 @@ class Flusher:
         elif self._compact_at_end:
             for table in self._backlog.segments_written:
                 self._compact(connection, table)
-        if self._removals:
-            time.sleep(self._policy.grace_s)
-            self._remove_covered()
         connection.close()
+        self._remove_covered_later()
 
     def _pause_s(self) -> float:
         failing_for = self._retry_at - time.monotonic()
@@ -237,7 +237,22 @@ class Flusher:
         if covered:
             self._removals.append((time.monotonic() + self._policy.grace_s, covered))
 
+    def _remove_covered_later(self) -> None:
+        """Remove what is covered when the grace is over, without making ``close`` wait for it.
+
+        The timer is no daemon: an interpreter that ends waits for it. Where it cannot be started,
+        the interpreter is ending already, and the next compaction removes the files.
+        """
+        paths = [path for _, covered in self._removals for path in covered]
+        if paths:
+            with contextlib.suppress(RuntimeError):
+                threading.Timer(self._policy.grace_s, _remove_all, [paths]).start()
+
     def _remove_covered(self) -> None:
         while self._removals and self._removals[0][0] <= time.monotonic():
-            for path in self._removals.popleft()[1]:
-                remove_quietly(path)
+            _remove_all(self._removals.popleft()[1])
+
+
+def _remove_all(paths: Iterable[Path]) -> None:
+    for path in paths:
+        remove_quietly(path)

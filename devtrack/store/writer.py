@@ -83,6 +83,8 @@ class Writer:
     def close(self, *, compact: bool = True, timeout_s: float = 60.0) -> None:
         """Commit what is left, merge this writer's segments into one per table, end the thread.
 
+        The segments that were merged are left out by the views at once and go within a second.
+
         Args:
             compact: False leaves the segments as they are.
             timeout_s: Rows that cannot be committed until then go to the spill folder.

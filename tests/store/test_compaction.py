@@ -28,6 +28,13 @@ def _fill(store: Store, info: RunInfo, *, flushes: int, compact: bool = False) -
     writer.close(compact=compact)
 
 
+def _await_removal() -> None:
+    """Return when the files that a closed writer merged are gone: after the grace."""
+    for thread in threading.enumerate():
+        if isinstance(thread, threading.Timer):
+            thread.join()
+
+
 def _names(store: Store, table: str = "metrics") -> set[str]:
     return {path.name for path in (store.path / "r1" / "segments" / table).glob("*.parquet")}
 
@@ -48,7 +55,11 @@ def test_compaction_changes_files_and_no_row(store: Store, info: Info) -> None:
 
 def test_close_compacts(store: Store, info: Info) -> None:
     _fill(store, info(), flushes=3, compact=True)
+    rows = store.sql(_ROWS).fetchall()
+    assert len(rows) == 3
+    _await_removal()
     assert len(_names(store)) == len(_names(store, "chains")) == 1
+    assert store.sql(_ROWS).fetchall() == rows
 
 
 def test_a_crash_between_rename_and_remove_shows_each_row_once(store: Store, info: Info) -> None:
@@ -108,7 +119,7 @@ def test_a_reader_sees_each_row_once_at_every_instant(store: Store, info: Info, 
         writer.flush()
         pause.wait(0.04)
     writer.close()
-    pause.wait(0.3)
+    _await_removal()
     report = json.loads(reader.communicate(input="")[0])
     assert report["broken"] == [] and report["failed"] == []
     assert report["seen"] == 60
