@@ -1,11 +1,13 @@
 """What does the tracker cost, LLC aside? The same training with and without it, in turns.
 
-    python -m experiments.bench.overhead [--steps 5000] [--pairs 3]
+    python -m experiments.bench.overhead [--steps 10000] [--pairs 3]
 
 The training is an MLP whose width is chosen so that a step takes about 10 ms on this machine. Each
-pair is one fit without and one with ``Tracker`` (default schedule; snapshots, loss, weight norm),
-in alternating order; the table shows every pair and the median of the ratios, next to the tracker's
-own account. Machines are noisy: look at the spread of the ratios before you believe the median.
+pair is one fit without and one with ``Tracker`` (default schedule; snapshots, loss, weight norm).
+The two fits of a pair run in two threads that take turns of 25 steps, one at a time, so that a
+machine that becomes slower for a while is slow for both; a fit's time is the time that it held its
+turn, from the start of ``fit`` to its return. The table shows every pair and the median of the
+ratios, next to the tracker's own account. Look at the spread before you believe the median.
 """
 
 from __future__ import annotations
@@ -14,11 +16,12 @@ import argparse
 import logging
 import statistics
 import tempfile
+import threading
 import time
 import warnings
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.utils.data import DataLoader, TensorDataset
 
 from devtrack import Loss, Tracker, WeightNorm, open_store
@@ -26,6 +29,7 @@ from devtrack import Loss, Tracker, WeightNorm, open_store
 BATCH = 256
 FEATURES = 64
 TARGET_STEP_S = 0.010
+STEPS_PER_TURN = 25
 
 
 class Mlp(LightningModule):
@@ -51,9 +55,38 @@ class Mlp(LightningModule):
         return torch.optim.Adam(self.parameters(), lr=1e-4)
 
 
-def fit(width: int, steps: int, tracker: Tracker | None) -> float:
+class Turn(Callback):
+    """Lets one of two fits go on while the other waits, and counts the time that each had.
+
+    Args:
+        mine: Free when this fit may go on.
+        other: Freed to let the other go on.
+    """
+
+    def __init__(self, mine: threading.Semaphore, other: threading.Semaphore) -> None:
+        self.seconds = 0.0
+        self._mine, self._other = mine, other
+        self._since = 0.0
+
+    def take(self) -> None:
+        """Wait until it is this fit's turn."""
+        self._mine.acquire()
+        self._since = time.perf_counter()
+
+    def give(self) -> None:
+        """Let the other go on."""
+        self.seconds += time.perf_counter() - self._since
+        self._other.release()
+
+    def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
+        """Change turns."""
+        if trainer.global_step % STEPS_PER_TURN == 0:
+            self.give()
+            self.take()
+
+
+def fit(width: int, steps: int, callbacks: list[Callback]) -> float:
     """Return the seconds of one training."""
-    torch.default_generator.manual_seed(0)
     x = torch.randn(4096, FEATURES)
     loader = DataLoader(TensorDataset(x, x[:, :1] * x[:, 1:2]), batch_size=BATCH, shuffle=True)
     trainer = Trainer(
@@ -64,7 +97,7 @@ def fit(width: int, steps: int, tracker: Tracker | None) -> float:
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[tracker] if tracker else [],
+        callbacks=callbacks,
     )
     module = Mlp(width)
     start = time.perf_counter()
@@ -72,12 +105,29 @@ def fit(width: int, steps: int, tracker: Tracker | None) -> float:
     return time.perf_counter() - start
 
 
+def fit_in_turns(width: int, steps: int, tracker: Tracker) -> tuple[float, float]:
+    """Return the seconds of a training without the tracker, and with it."""
+    first, second = threading.Semaphore(1), threading.Semaphore(0)
+    without, with_it = Turn(first, second), Turn(second, first)
+
+    def run(turn: Turn, callbacks: list[Callback]) -> None:
+        turn.take()
+        fit(width, steps, [*callbacks, turn])
+        turn.give()
+
+    other = threading.Thread(target=run, args=(with_it, [tracker]))
+    other.start()
+    run(without, [])
+    other.join()
+    return without.seconds, with_it.seconds
+
+
 def width_for_target() -> int:
     """Return a width at which a step takes about ``TARGET_STEP_S``."""
     width = 128
     for _ in range(8):
         # a difference: the start of a Trainer costs as much as dozens of steps
-        step_s = (fit(width, 220, None) - fit(width, 20, None)) / 200
+        step_s = (fit(width, 220, []) - fit(width, 20, [])) / 200
         if step_s > 0.9 * TARGET_STEP_S:
             break
         width = round(width * min(2.0, max(1.1, (TARGET_STEP_S / max(step_s, 1e-4)) ** 0.5)))
@@ -89,7 +139,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--steps", type=int, default=10000)
     parser.add_argument("--pairs", type=int, default=3)
     arguments = parser.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -104,15 +154,13 @@ def main() -> None:
     for pair in range(arguments.pairs):
         with tempfile.TemporaryDirectory() as folder:
             tracker = Tracker(folder, metrics=[Loss(), WeightNorm()], name="overhead")
-            seconds = {}
-            for tracked in (False, True) if pair % 2 == 0 else (True, False):
-                seconds[tracked] = fit(width, arguments.steps, tracker if tracked else None)
+            without_s, with_s = fit_in_turns(width, arguments.steps, tracker)
             query = "SELECT message FROM events WHERE kind = 'cost'"
             ((account,),) = open_store(folder).sql(query).fetchall()
-        ratios.append(seconds[True] / seconds[False])
+        ratios.append(with_s / without_s)
         print(
-            f"{pair:>4} {seconds[False]:>10.2f} {seconds[True]:>8.2f} "
-            f"{1000 * seconds[False] / arguments.steps:>8.2f} {ratios[-1]:>7.4f}  {account}"
+            f"{pair:>4} {without_s:>10.2f} {with_s:>8.2f} "
+            f"{1000 * without_s / arguments.steps:>8.2f} {ratios[-1]:>7.4f}  {account}"
         )
     print(f"median overhead {100 * (statistics.median(ratios) - 1):+.2f} %")
 
