@@ -5,6 +5,7 @@ Trainer(callbacks=[Tracker("runs")])
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -171,7 +172,7 @@ class Tracker(Callback):
     # Verbs
 
     def _open(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        step = trainer.global_step
+        since, step = time.perf_counter(), trainer.global_step
         store = open_store(self.store, create=True)
         info = self._run_to_resume(store, step)
         self._starts_anew = info is None
@@ -192,6 +193,7 @@ class Tracker(Callback):
                 seed=self.seed,
                 save_weights=self.snapshots,
                 max_overhead=self.max_overhead,
+                since=since,
             )
         )
         if self._observer is None:
