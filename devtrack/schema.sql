@@ -168,7 +168,7 @@ CREATE VIEW llc AS
            TRY_CAST(attrs->'chain_values' AS DOUBLE[]) AS chain_values,
            attempt, ts_utc, attrs
     FROM metrics
-    WHERE metric IN ('llc', 'rllc');
+    WHERE metric IN ('llc', 'rllc') OR metric LIKE 'rllc/%';  -- 'rllc/<data set>': data-refined
 
 -- Probes, one line per (run_id, attempt, step, site, probe); status is the worst of its parts.
 CREATE VIEW probes AS

@@ -1,14 +1,20 @@
-"""The local learning coefficient: how degenerate the loss is around the present weights."""
+"""The local learning coefficient: how degenerate the loss is around the present weights.
+
+Refined, it asks the same of a part of the weights, of other data, or of both.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
+
 from devtrack.diagnostics import Diagnosis, require_chains
 from devtrack.errors import ConfigError
+from devtrack.metrics.components import Component, HeadAxes, find_components, require_heads
 from devtrack.metrics.metric import LossFunction, Subject
 from devtrack.rows import ChainTrace, Row, Status
 from devtrack.sampling.chains import Chains, sample
@@ -25,8 +31,18 @@ class LLC:
     Every draw is paired with L(w*) on the same batch, burn-in is recorded and left out, and a chain
     that fails is named and left out. Keep one configuration for a whole run: the LLC depends on it.
 
+    With ``sites`` or a dict of ``data`` it is refined: one estimate for each component, whose
+    weights alone move while all others are held at w*, and for each data set, whose loss alone is
+    sampled. Every pair has chains of its own, for another component or loss is another posterior;
+    a component's chains carry its weights alone, so that a small one costs little noise.
+
     Args:
-        name: Name of the rows.
+        name: Name of the rows; by default ``llc``, refined ``rllc``. With a dict of ``data`` the
+            rows are named ``<name>/<data set>``.
+        sites: Globs of module paths, e.g. ``"blocks.*.attn"``: a component for each match.
+        heads: Attention heads of every matched module: a component for each head, with the site
+            ``<module>.head.<h>``.
+        head_axes: Where the heads lie, for projections that ``components.HEAD_AXES`` lacks.
         method: ``sgld``, ``lm_sgld`` (takes several times larger lr), or ``rmsprop_sgld``.
         n_beta: Inverse temperature nβ; None for n / log n with n the samples of a batch.
         localization: Strength γ of the pull towards w*.
@@ -36,7 +52,8 @@ class LLC:
         num_burnin_steps: Steps before the first draw.
         num_steps_bw_draws: Steps from one draw to the next.
         rmsprop_decay, rmsprop_eps: Decay of the second moments, and what is added to their root.
-        data: Own data to sample on; the run's fixed batches if None.
+        data: Own data to sample on; the run's fixed batches if None. A dict of data sets by name
+            refines; a dict of tensors is one data set.
         batch_size: Cut the batches into parts of this many samples; None takes them as they are. A
             step costs as much as its batch is large, and pairing keeps small batches quiet.
         loss: Own loss, a function of (model, batch); the training objective if None.
@@ -48,10 +65,14 @@ class LLC:
         ConfigError: If a setting is outside its range.
 
     Source:
-        Lau et al. 2023 (arXiv:2308.12108); Hitchcock and Hoogland 2025 (arXiv:2507.21449).
+        Lau et al. 2023 (arXiv:2308.12108); Hitchcock and Hoogland 2025 (arXiv:2507.21449);
+        refined: Wang et al. 2024 (arXiv:2410.02984).
     """
 
-    name: str = "llc"
+    name: str = ""
+    sites: str | Sequence[str] = ()
+    heads: int | None = None
+    head_axes: HeadAxes | None = None
     method: Method = "sgld"
     n_beta: float | None = None
     localization: float = 100.0
@@ -80,7 +101,11 @@ class LLC:
             )
         if self.diagnostics == "on":
             require_chains(self.num_chains)
+        require_heads(self.heads, self._globs)
         _ = self.settings  # checks the numbers
+        if not self.name:
+            refined = bool(self._globs) or _is_data_sets(self.data)
+            object.__setattr__(self, "name", "rllc" if refined else "llc")
 
     @property
     def settings(self) -> SamplerSettings:
@@ -99,34 +124,56 @@ class LLC:
         )
 
     def compute(self, subject: Subject) -> Iterator[Row | ChainTrace]:
-        """Yield one ``Row`` with the estimate and one ``ChainTrace`` with the chains behind it.
+        """Yield a ``Row`` with the estimate and a ``ChainTrace`` with the chains behind it.
+
+        One such pair; refined, one for each component and data set.
 
         Raises:
             DataError: If there is no batch to sample on, or none of ``batch_size`` samples.
-            MetricError: If the loss does not depend on weights that require grad.
+            MetricError: If the loss does not depend on weights that require grad, or ``sites``
+                names no such weights.
         """
-        batches = subject.batches_of(self.data)
-        if self.batch_size is not None:
-            batches = split_batches(batches, self.batch_size)
-        chains = sample(
-            subject.model,
-            self.loss or subject.loss,
-            batches,
-            settings=self.settings,
-            generator=subject.generator,
-            engine=self.engine,
-        )
-        yield self._row(chains)
-        yield ChainTrace(
-            self.name, chains.loss, chains.baseline, num_burnin_steps=self.num_burnin_steps
-        )
+        components = [Component("model", {})]
+        if self._globs:
+            components = find_components(
+                subject.model, self._globs, heads=self.heads, head_axes=self.head_axes
+            )
+        data_sets = self.data if _is_data_sets(self.data) else {"": self.data}
+        for name, data in data_sets.items():
+            metric = f"{self.name}/{name}" if name else self.name
+            batches = subject.batches_of(data)
+            if self.batch_size is not None:
+                batches = split_batches(batches, self.batch_size)
+            for component in components:
+                chains = sample(
+                    subject.model,
+                    self.loss or subject.loss,
+                    batches,
+                    settings=self.settings,
+                    generator=subject.generator,
+                    engine=self.engine,
+                    parts=component.parts or None,
+                )
+                yield self._row(metric, component.site, chains)
+                yield ChainTrace(
+                    metric,
+                    chains.loss,
+                    chains.baseline,
+                    num_burnin_steps=self.num_burnin_steps,
+                    site=component.site,
+                )
 
-    def _row(self, chains: Chains) -> Row:
+    @property
+    def _globs(self) -> tuple[str, ...]:
+        return (self.sites,) if isinstance(self.sites, str) else tuple(self.sites)
+
+    def _row(self, metric: str, site: str, chains: Chains) -> Row:
         found = estimate(chains, self.settings, checks=self.diagnostics)
         return Row(
-            self.name,
+            metric,
             found.value,
             se=found.se,
+            site=site,
             status=found.status,
             attrs=self._attrs(chains, found),
         )
@@ -163,6 +210,10 @@ class LLC:
         if found.status is Status.FAILED:
             attrs["error"] = "; ".join(found.reasons)
         return {key: _without_nan(value) for key, value in attrs.items()}
+
+
+def _is_data_sets(data: Any) -> bool:
+    return isinstance(data, dict) and not any(isinstance(v, torch.Tensor) for v in data.values())
 
 
 def _without_nan(value: Any) -> Any:

@@ -13,7 +13,7 @@ from torch import nn
 
 from devtrack.isolation import isolated
 from devtrack.sampling.engines import Engine, build_groups, choose_engine, require_engine
-from devtrack.sampling.objective import LossFunction, Objective
+from devtrack.sampling.objective import LossFunction, Objective, Parts
 from devtrack.sampling.settings import SamplerSettings
 from devtrack.sampling.walkers import Indices, Look, Walkers
 
@@ -69,6 +69,7 @@ def sample(
     settings: SamplerSettings,
     generator: torch.Generator,
     engine: Engine = "auto",
+    parts: Parts | None = None,
 ) -> Chains:
     """Run chains from the model's weights and return the losses along them.
 
@@ -85,6 +86,7 @@ def sample(
         engine: ``vectorized``: all chains at once; ``sequential``: one after another, same numbers;
             ``reference``: devinterp's optimizer; ``auto``: vectorized, and sequential for models
             that vmap refuses.
+        parts: Sample these weights only and hold the others; all that require grad if None.
 
     Raises:
         DataError: If there is no batch, or n / log n is undefined for its size.
@@ -95,7 +97,7 @@ def sample(
     require_engine(engine, settings.method)
     seeds = _draw_seeds(generator, settings.num_chains + 2)
     with isolated(seed=seeds[0]), torch.inference_mode(False), torch.enable_grad():
-        objective = Objective(model, loss, batches)
+        objective = Objective(model, loss, batches, parts=parts)
         n_beta = settings.n_beta_for(objective.samples_per_batch)
         at_center = _losses_at_center(objective)  # (batch,)
         gradient, gradient_noise = _gradient_at_center(objective, settings)

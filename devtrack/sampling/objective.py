@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -16,14 +16,26 @@ from devtrack.errors import DataError, MetricError
 LossFunction = Callable[[nn.Module, Any], torch.Tensor]
 
 
+Parts = Mapping[str, torch.Tensor | None]
+"""Parameter name to a mask of its shape: what is sampled of it; None: all of it."""
+
+
 class Slot(NamedTuple):
-    """Where one parameter lies in the flat weights."""
+    """Where one parameter lies in the flat weights.
+
+    Attributes:
+        name, start, stop, shape, dtype: As they say.
+        chosen: Which of its elements are sampled, (stop − start,); None: all.
+        held: The parameter at w*, flat; the elements that are not sampled stay so.
+    """
 
     name: str
     start: int
     stop: int
     shape: torch.Size
     dtype: torch.dtype
+    chosen: torch.Tensor | None
+    held: torch.Tensor
 
 
 class _LossModule(nn.Module):
@@ -52,13 +64,21 @@ class Objective:
         model: In eval mode.
         loss: Maps (model, batch) to a scalar or to per-sample losses, which are averaged.
         batches: At least one.
+        parts: Sample these weights only and hold the others; all that require grad if None.
 
     Raises:
         DataError: If there is no batch.
         MetricError: If no parameter requires grad, or the loss does not depend on them.
     """
 
-    def __init__(self, model: nn.Module, loss: LossFunction, batches: Sequence[Any]) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: LossFunction,
+        batches: Sequence[Any],
+        *,
+        parts: Parts | None = None,
+    ) -> None:
         if not batches:
             raise DataError(
                 "0 batches to sample on: at least 1 is needed. Pass data= to LLC, or give the "
@@ -69,7 +89,11 @@ class Objective:
         self._buffers = {name: b.detach().clone() for name, b in self._module.named_buffers()}
         self._pristine = {name: b.clone() for name, b in self._buffers.items()}
         self._buffer_versions = {name: b._version for name, b in self._buffers.items()}
-        parameters = {n: p for n, p in self._module.named_parameters() if p.requires_grad}
+        parameters = {
+            name: parameter
+            for name, parameter in self._module.named_parameters()
+            if parameter.requires_grad and (parts is None or _own_name(name) in parts)
+        }
         if not parameters:
             raise MetricError(
                 f"{type(model).__name__} has no parameter that requires grad: the sampler needs at "
@@ -77,8 +101,8 @@ class Objective:
             )
         wide = any(p.dtype == torch.float64 for p in parameters.values())
         dtype = torch.float64 if wide else torch.float32
-        self.slots = list(_slots(parameters))
-        self.center = torch.cat([p.detach().reshape(-1).to(dtype) for p in parameters.values()])
+        self.slots = list(_slots(parameters, parts or {}))
+        self.center = torch.cat([_sampled(slot.held, slot).to(dtype) for slot in self.slots])
         self.samples_per_batch = num_rows(self._batches[0])
         self._stacked = _stack(self._batches)
 
@@ -164,7 +188,7 @@ class Objective:
     def _views(self, weights: torch.Tensor) -> dict[str, torch.Tensor]:
         lead = weights.shape[:-1]
         return {
-            slot.name: weights[..., slot.start : slot.stop].view(*lead, *slot.shape).to(slot.dtype)
+            slot.name: _whole(weights[..., slot.start : slot.stop], slot).view(*lead, *slot.shape)
             for slot in self.slots
         }
 
@@ -182,7 +206,7 @@ class Objective:
             if gradient is None:
                 part.zero_()
             else:
-                part.copy_(gradient.reshape(part.shape))
+                part.copy_(_sampled(gradient.reshape(*out.shape[:-1], -1), slot))
         self._restore_buffers()
 
     def _restore_buffers(self) -> None:
@@ -238,12 +262,35 @@ def _stack(batches: Sequence[Any]) -> _Stacked | None:
     return _Stacked(tensors, specs[0], fixed)
 
 
-def _slots(parameters: dict[str, nn.Parameter]) -> Iterator[Slot]:
+def _slots(parameters: dict[str, nn.Parameter], parts: Parts) -> Iterator[Slot]:
     start = 0
     for name, parameter in parameters.items():
-        stop = start + parameter.numel()
-        yield Slot(name, start, stop, parameter.shape, parameter.dtype)
+        mask = parts.get(_own_name(name))
+        held = parameter.detach().reshape(-1)
+        index = None if mask is None else mask.reshape(-1).nonzero()[:, 0].to(held.device)
+        stop = start + (held.numel() if index is None else index.numel())
+        yield Slot(name, start, stop, parameter.shape, parameter.dtype, index, held)
         start = stop
+
+
+def _own_name(name: str) -> str:
+    """Return a parameter's name in the model, which ``_LossModule`` holds as ``model``."""
+    return name.removeprefix("model.")
+
+
+def _whole(part: torch.Tensor, slot: Slot) -> torch.Tensor:
+    """Put the sampled elements of a parameter among those that are held: (..., element)."""
+    part = part.to(slot.dtype)
+    if slot.chosen is None:
+        return part
+    whole = slot.held.expand(*part.shape[:-1], -1).clone()
+    whole[..., slot.chosen] = part
+    return whole
+
+
+def _sampled(whole: torch.Tensor, slot: Slot) -> torch.Tensor:
+    """Return the sampled elements of a flat parameter: (..., element)."""
+    return whole if slot.chosen is None else whole[..., slot.chosen]
 
 
 def _leaves(views: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

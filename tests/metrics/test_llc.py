@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from devtrack.errors import ConfigError, DataError
+from devtrack.errors import ConfigError, DataError, MetricError
 from devtrack.evaluate import evaluate
 from devtrack.metrics.llc import LLC
 from devtrack.metrics.metric import Metric, Subject
@@ -168,3 +168,64 @@ def test_it_runs_under_evaluate():
     assert rows["llc"].status is not Status.FAILED
     assert rows["llc_broken"].status is Status.FAILED
     assert "does not depend on the model's weights" in rows["llc_broken"].attrs["error"]
+
+
+class TwoLayers(nn.Module):
+    """x ↦ W2 W1 x at weights of known ranks, with identity covariance of the inputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(6, 5, bias=False)
+        self.second = nn.Linear(5, 4, bias=False)
+        with torch.no_grad():
+            self.first.weight.copy_(torch.eye(5, 6))
+            self.second.weight.zero_()
+            self.second.weight[:3, :3] = torch.eye(3)
+
+    def forward(self, x):
+        return self.second(self.first(x))
+
+
+def _layers_subject():
+    model = TwoLayers().double().eval()
+    x = 6**0.5 * torch.eye(6).double()
+    with torch.no_grad():
+        y = model(x)
+
+    def loss(model, batch):
+        return 0.5 * (model(batch[0]) - batch[1]).square().sum(-1)
+
+    return Subject(model, 0, [(x, y)], loss, torch.Generator().manual_seed(0))
+
+
+def test_one_layer_with_the_others_held_is_a_regular_quadratic():
+    """Exact: the Hessian in W1 is W2ᵀW2 ⊗ cov(x), in W2 it is I ⊗ cov(W1 x): λ = rank / 2."""
+    metric = LLC(
+        sites=("first", "second"),
+        n_beta=1e4,
+        localization=1.0,
+        lr=1e-5,
+        num_chains=16,
+        num_draws=500,
+    )
+    rows = [r for r in metric.compute(_layers_subject()) if isinstance(r, Row)]
+    assert [(r.metric, r.site) for r in rows] == [("rllc", "first"), ("rllc", "second")]
+    assert [r.attrs["num_parameters"] for r in rows] == [30, 20]
+    for row, rank in zip(rows, (3 * 6, 4 * 5), strict=True):
+        # lr · nβ = 0.1 adds up to 3 %
+        assert row.value == pytest.approx(rank / 2, rel=0.03, abs=3 * row.se)
+
+
+def test_data_sets_have_rows_of_their_own():
+    subject = _subject()
+    data = {"near": list(subject.batches[:2]), "far": list(subject.batches[2:])}
+    records = list(LLC(data=data, **QUICK).compute(subject))
+    assert [r.metric for r in records] == ["rllc/near"] * 2 + ["rllc/far"] * 2
+    assert [r.attrs["num_batches"] for r in records if isinstance(r, Row)] == [2, 2]
+
+
+def test_refined_rows_need_sites_that_exist():
+    with pytest.raises(MetricError, match="no module has this path"):
+        list(LLC(sites="blocks.*", **QUICK).compute(_subject()))
+    with pytest.raises(ConfigError, match="heads=2 with sites="):
+        LLC(heads=2)

@@ -180,3 +180,24 @@ def test_a_loss_that_ignores_the_weights_is_refused():
     point = objective.center
     with pytest.raises(MetricError, match="does not depend on the model's weights"):
         objective.gradient(point, 0, out=torch.empty_like(point))
+
+
+def test_a_part_of_the_weights_is_the_whole_with_the_rest_held():
+    """Naive twin: the full objective, read and differentiated at the chosen elements only."""
+    batches, mask = _batches(), torch.zeros(4, 3, dtype=torch.bool)
+    mask[1:3] = True
+    whole = Objective(_mlp(), _loss, batches)
+    part = Objective(_mlp(), _loss, batches, parts={"0.weight": mask, "2.bias": None})
+    assert part.num_parameters == 6 + 2
+    chosen = torch.cat([mask.reshape(-1), torch.zeros(4 + 8), torch.ones(2)]).bool()
+    points = _points(part)
+    around = whole.center.repeat(len(points), 1)
+    around[:, chosen] = points
+    looked_at = torch.tensor([0, 1, 2, 0])
+    gradient, expected = torch.empty_like(points), torch.empty_like(around)
+    values = part.gradients(points, looked_at, out=gradient)
+    torch.testing.assert_close(values, whole.gradients(around, looked_at, out=expected))
+    torch.testing.assert_close(gradient, expected[:, chosen])
+    alone = torch.empty_like(points[0])
+    torch.testing.assert_close(part.gradient(points[0], 0, out=alone), values[0])
+    torch.testing.assert_close(alone, gradient[0])
