@@ -76,6 +76,23 @@ class DeepLinear(nn.Module):
         return x
 
 
+class ToySuperposition(nn.Module):
+    """x ↦ ReLU(WᵀWx + b) with a number of features in 2 dimensions; 6 make 18 weights.
+
+    Source:
+        Chen et al. 2023 (arXiv:2310.06301).
+    """
+
+    def __init__(self, num_features: int = 6) -> None:
+        super().__init__()
+        self.w = nn.Parameter(0.3 * torch.randn(2, num_features))
+        self.b = nn.Parameter(torch.zeros(num_features))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return reconstructions (sample, feature)."""
+        return torch.relu(x @ self.w.T @ self.w + self.b)
+
+
 NO_DATA = [torch.zeros(2, dtype=torch.float64)]
 """For losses that depend on the weights alone."""
 
@@ -202,6 +219,75 @@ def at_zero_and_identity() -> Gate:
     return Gate("deep linear [2, 2, 2] rank 0 at (0, I)", 2.0, 0.05, build, settings)
 
 
+def polygon(k: int, num_features: int, truth: float, *, plus: bool = False) -> Gate:
+    """Toy model of superposition at a regular k-gon: one feature at a time, sizes up to 1.
+
+    An unused feature has no column and a bias well below 0, where nothing happens; with ``plus``
+    its bias is 1 / (2c), the best constant. Sizes lie on a grid, one batch holds them all, and the
+    polygon is polished on it, so that w* is a minimum of the very loss that is sampled.
+
+    Args:
+        k: Corners.
+        num_features: Features c.
+        truth: λ from Chen et al. 2023.
+        plus: Whether the unused features have a positive bias.
+
+    Source:
+        Critical points (l*, b*) and λ: Chen et al. 2023 (arXiv:2310.06301); science.md §3.
+    """
+    length, bias = {5: (1.17046, -0.28230), 6: (1.32053, -0.61814)}[k]
+
+    def build() -> Problem:
+        model = ToySuperposition(num_features).double()
+        angle = 2 * torch.pi * torch.arange(k, dtype=torch.float64) / k
+        with torch.no_grad():
+            model.w.zero_()
+            model.w[:, :k] = length * torch.stack([angle.cos(), angle.sin()])
+            model.b.fill_(1 / (2 * num_features) if plus else -0.5)
+            model.b[:k] = bias
+        sizes = (torch.arange(100, dtype=torch.float64) + 0.5) / 100
+        x = (torch.eye(num_features, dtype=torch.float64)[:, None] * sizes[:, None]).flatten(0, 1)
+        _polish(model, (x, x))
+        return model, reconstruction_error, [(x, x)]
+
+    return Gate(
+        f"superposition, {k}-gon{'+' if plus else ''} of {num_features} features",
+        truth,
+        0.03,
+        build,
+        LLC(
+            method="lm_sgld",  # exact on quadratics at any step size, so that fewer steps do
+            n_beta=3e4,
+            localization=30.0,
+            lr=2e-5,
+            num_chains=32,
+            num_draws=1000,
+            num_burnin_steps=500,
+        ),
+        affordable=False,
+    )
+
+
+def _polish(model: nn.Module, batch: Any) -> None:
+    """Walk to the minimum nearby."""
+    optimizer = torch.optim.LBFGS(
+        model.parameters(), max_iter=200, tolerance_grad=1e-12, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = reconstruction_error(model, batch).mean()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+
+
+def reconstruction_error(model: nn.Module, batch: Any) -> torch.Tensor:
+    """Return ‖model(x) − y‖² per sample, (batch,)."""
+    return 2 * squared_error(model, batch)
+
+
 def squared_error(model: nn.Module, batch: Any) -> torch.Tensor:
     """Return ½ ‖model(x) − y‖² per sample, (batch,)."""
     inputs, targets = batch
@@ -221,6 +307,10 @@ def gates() -> list[Gate]:
         deep_linear([16, 8, 8, 8, 16], 4),
         deep_linear([10, 10, 10], 5),
         deep_linear([10, 20, 20, 10], 10, lr=1e-5),
+        polygon(5, 5, 7.0),
+        polygon(5, 6, 7.0),
+        polygon(5, 6, 8.5, plus=True),
+        polygon(6, 6, 8.5),
         normal_crossing(1, 3, num_draws=3000, affordable=False),
         deep_linear([5, 4, 5], 0, num_draws=5000, affordable=False),
         deep_linear([2, 2, 2], 1, num_draws=5000, affordable=False),

@@ -31,14 +31,14 @@ def main() -> None:
     """Run the gates and print one line each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--engine", nargs="+", default=["vectorized", "reference"])
-    parser.add_argument("--method", nargs="+", default=["sgld"])
+    parser.add_argument("--method", nargs="+", help="instead of each gate's own")
     parser.add_argument("--quick", action="store_true", help="leave out gates that take a minute")
     options = parser.parse_args()
     torch.set_num_threads(1)  # small matrices: a second thread only waits
     print(COLUMNS.format(*_HEAD))
     for gate in gates():
         for engine in options.engine:
-            for method in options.method:
+            for method in options.method or [gate.settings.method]:
                 if gate.affordable or (engine != "reference" and not options.quick):
                     print(_line(gate, engine, method), flush=True)
     print("\nbad settings, each on two gates")

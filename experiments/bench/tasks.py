@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from devtrack.metrics.llc import LLC
-from experiments.bench.gates import DeepLinear, squared_error
+from experiments.bench.gates import DeepLinear, ToySuperposition, squared_error
 from experiments.exact import balanced_weights
 
 Built = tuple[nn.Module, Callable[[nn.Module, Any], torch.Tensor], list[Any]]
@@ -69,23 +69,6 @@ def _task(name: str, build: Any, shared: dict[str, Any], lr: float, default_lr: 
         LLC(method="sgld", lr=lr, **shared),
         LLC(method="lm_sgld", lr=default_lr, **shared),
     )
-
-
-class ToySuperposition(nn.Module):
-    """x ↦ ReLU(WᵀWx + b) with 6 features in 2 dimensions: 18 weights.
-
-    Source:
-        Chen et al. 2023 (arXiv:2310.06301).
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.w = nn.Parameter(0.3 * torch.randn(2, 6))
-        self.b = nn.Parameter(torch.zeros(6))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return reconstructions (sample, feature)."""
-        return torch.relu(x @ self.w.T @ self.w + self.b)
 
 
 def toy_superposition(device: str) -> Built:
