@@ -59,6 +59,8 @@ class LLC:
         loss: Own loss, a function of (model, batch); the training objective if None.
         engine: ``auto``: all chains at once, one after another for models that vmap refuses;
             ``reference``: devinterp's optimizer.
+        max_memory_gb: Memory, 10⁹ bytes, that chains may take together; more chains than fit run in
+            groups, and the answer stays the same.
         diagnostics: ``off`` skips every check but that for failed chains, and allows one chain.
 
     Raises:
@@ -87,6 +89,7 @@ class LLC:
     batch_size: int | None = None
     loss: LossFunction | None = None
     engine: Engine = "auto"
+    max_memory_gb: float = 2.0
     diagnostics: Literal["on", "off"] = "on"
 
     def __post_init__(self) -> None:
@@ -101,6 +104,11 @@ class LLC:
             )
         if self.diagnostics == "on":
             require_chains(self.num_chains)
+        if not self.max_memory_gb > 0:
+            raise ConfigError(
+                f"max_memory_gb={self.max_memory_gb!r}: must be above 0, in 10⁹ bytes. "
+                "Use max_memory_gb=2.0."
+            )
         require_heads(self.heads, self._globs)
         _ = self.settings  # checks the numbers
         if not self.name:
@@ -153,6 +161,7 @@ class LLC:
                     generator=subject.generator,
                     engine=self.engine,
                     parts=component.parts or None,
+                    max_memory_bytes=int(1e9 * self.max_memory_gb),
                 )
                 yield self._row(metric, component.site, chains)
                 yield ChainTrace(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -70,6 +70,7 @@ def sample(
     generator: torch.Generator,
     engine: Engine = "auto",
     parts: Parts | None = None,
+    max_memory_bytes: int | None = None,
 ) -> Chains:
     """Run chains from the model's weights and return the losses along them.
 
@@ -87,6 +88,8 @@ def sample(
             ``reference``: devinterp's optimizer; ``auto``: vectorized, and sequential for models
             that vmap refuses.
         parts: Sample these weights only and hold the others; all that require grad if None.
+        max_memory_bytes: Memory that the vectorized engine may take; it runs as many chains at once
+            as fit, one at least. The answer does not depend on it. No limit if None.
 
     Raises:
         DataError: If there is no batch, or n / log n is undefined for its size.
@@ -102,7 +105,14 @@ def sample(
         at_center = _losses_at_center(objective)  # (batch,)
         gradient, gradient_noise = _gradient_at_center(objective, settings)
         chosen, note = choose_engine(engine, objective, at_center)
-        groups = build_groups(chosen, objective, settings, n_beta=n_beta, seeds=seeds[2:])
+        groups = build_groups(
+            chosen,
+            objective,
+            settings,
+            n_beta=n_beta,
+            seeds=seeds[2:],
+            max_memory_bytes=max_memory_bytes,
+        )
         order = _batch_order(settings, num_batches=len(batches), seed=seeds[1])
         full_batches = _num_full_batches(settings, num_batches=len(batches))
         looks = _look_steps(settings)
@@ -139,17 +149,17 @@ class _Met(NamedTuple):
 
 
 def _walk(
-    groups: Sequence[Walkers],
+    groups: Sequence[Callable[[], Walkers]],
     order: Indices,
     *,
     looks: list[int],
     full_batches: int,
     gradient: torch.Tensor,
 ) -> _Met:
-    rows = np.array_split(order, len(groups))  # groups are of equal size: one, or one chain each
+    rows = np.array_split(order, len(groups))
     met = [
-        _walk_group(group, own, looks=looks, full_batches=full_batches, gradient=gradient)
-        for group, own in zip(groups, rows, strict=True)
+        _walk_group(make_group(), own, looks=looks, full_batches=full_batches, gradient=gradient)
+        for make_group, own in zip(groups, rows, strict=True)
     ]
     return _Met(*(np.concatenate(parts) for parts in zip(*met, strict=True)))
 

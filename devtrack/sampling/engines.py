@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -17,6 +18,10 @@ from devtrack.sampling.walkers import SequentialWalker, VectorizedWalkers, Walke
 
 Engine = Literal["auto", "vectorized", "sequential", "reference"]
 Floats = npt.NDArray[np.floating]
+
+ARRAYS_PER_CHAIN = 8
+"""Copies of the weights that a chain needs at once: position, gradient, noise, the update's memory
+and its temporaries, views and their gradients in the backward pass."""
 
 VMAP_TOLERANCE = 1e-3
 """Relative difference between the losses with and without vmap above which vmap is not trusted."""
@@ -71,8 +76,11 @@ def build_groups(
     *,
     n_beta: float,
     seeds: Sequence[int],
-) -> list[Walkers]:
-    """Return the chains in groups of equal size, at w*.
+    max_memory_bytes: int | None = None,
+) -> list[Callable[[], Walkers]]:
+    """Return what makes the groups of chains, at w*, split as ``numpy.array_split`` does.
+
+    A group is made when its turn comes, so that no two take memory at once.
 
     Args:
         engine: From ``choose_engine``.
@@ -80,24 +88,39 @@ def build_groups(
         settings: The sampler's settings.
         n_beta: Inverse temperature nβ.
         seeds: One per chain.
+        max_memory_bytes: What a group may take; None puts all into one. A single chain may always
+            run, so that a model that fits once can be sampled.
     """
     device = objective.center.device
     generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+    count = len(generators)
+    make: Callable[[list[torch.Generator]], Walkers]
     if engine == "vectorized":
-        update = build_update(settings, n_beta=n_beta)
-        return [VectorizedWalkers(objective, update, generators=generators)]
-    if engine == "sequential":
-        updates = [build_update(settings, n_beta=n_beta) for _ in generators]
-        return [
-            SequentialWalker(objective, update, generators=[generator])
-            for update, generator in zip(updates, generators, strict=True)
-        ]
-    from devtrack.sampling.reference import ReferenceWalker  # imports devinterp and its xarray
+        count = _num_groups(objective, len(generators), max_memory_bytes)
+        make = lambda own: VectorizedWalkers(  # noqa: E731 - three one-line makers side by side
+            objective, build_update(settings, n_beta=n_beta), generators=own
+        )
+    elif engine == "sequential":
+        make = lambda own: SequentialWalker(  # noqa: E731
+            objective, build_update(settings, n_beta=n_beta), generators=own
+        )
+    else:
+        from devtrack.sampling.reference import ReferenceWalker  # imports devinterp and its xarray
 
-    return [
-        ReferenceWalker(objective, settings, n_beta=n_beta, generator=generator)
-        for generator in generators
-    ]
+        make = lambda own: ReferenceWalker(  # noqa: E731
+            objective, settings, n_beta=n_beta, generator=own[0]
+        )
+    members = np.array_split(np.arange(len(generators)), count)
+    return [partial(make, [generators[chain] for chain in group]) for group in members]
+
+
+def _num_groups(objective: Objective, num_chains: int, max_memory_bytes: int | None) -> int:
+    if max_memory_bytes is None:
+        return 1
+    weights = objective.center.numel() * objective.center.element_size()
+    one_chain = ARRAYS_PER_CHAIN * weights + objective.saved_bytes()
+    largest = max(1, int(max_memory_bytes // one_chain))
+    return -(-num_chains // largest)
 
 
 def _obstacle_to_vmap(objective: Objective, at_center: Floats) -> str:

@@ -143,6 +143,25 @@ class Objective:
         self._backward(value, leaves, out)
         return value.detach()
 
+    def saved_bytes(self) -> int:
+        """Return what one forward pass at w* keeps for its backward pass, weights left out."""
+        sizes: dict[int, int] = {}
+
+        def keep(tensor: torch.Tensor) -> torch.Tensor:
+            storage = tensor.untyped_storage()
+            sizes[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        leaves = _leaves(self._views(self.center))
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            self._call(leaves, self._batches[0])
+        self._restore_buffers()
+        held = [*leaves.values(), *self._module.parameters(), *pytree.tree_leaves(self._batches[0])]
+        for tensor in held:
+            if isinstance(tensor, torch.Tensor):
+                sizes.pop(tensor.untyped_storage().data_ptr(), None)
+        return sum(sizes.values())
+
     def losses(self, weights: torch.Tensor, batch: int) -> torch.Tensor:
         """Return L of every chain on one batch, without gradient.
 

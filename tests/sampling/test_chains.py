@@ -7,6 +7,8 @@ from torch import nn
 
 from devtrack.errors import ConfigError
 from devtrack.sampling.chains import sample
+from devtrack.sampling.engines import ARRAYS_PER_CHAIN, build_groups
+from devtrack.sampling.objective import Objective
 from devtrack.sampling.settings import SamplerSettings
 
 SHORT = {"num_chains": 3, "num_draws": 20, "num_burnin_steps": 5, "n_beta": 50.0, "lr": 1e-3}
@@ -41,7 +43,16 @@ def _loss(model, batch):
     return nn.functional.cross_entropy(model(batch["x"]), batch["y"], reduction="none")
 
 
-def _sample(engine="auto", *, model=None, batches=None, loss=_loss, seed=3, **settings):
+def _sample(
+    engine="auto",
+    *,
+    model=None,
+    batches=None,
+    loss=_loss,
+    seed=3,
+    max_memory_bytes=None,
+    **settings,
+):
     return sample(
         model or _problem()[0],
         loss,
@@ -49,6 +60,7 @@ def _sample(engine="auto", *, model=None, batches=None, loss=_loss, seed=3, **se
         settings=SamplerSettings(**{**SHORT, **settings}),
         generator=torch.Generator().manual_seed(seed),
         engine=engine,
+        max_memory_bytes=max_memory_bytes,
     )
 
 
@@ -244,3 +256,33 @@ def test_the_slope_is_that_of_the_mean_loss_at_the_center():
     assert chains.full_batches == 2  # of mean slope 3/2, where that of all three is 3
     np.testing.assert_allclose(chains.first_order, 2 * chains.full_loss)
     np.testing.assert_allclose(chains.squared_distance, (chains.first_order / 3) ** 2)
+
+
+def test_chains_run_in_groups_that_fit_and_take_the_same_paths():
+    whole = _sample(num_chains=5)
+    one_chain = _bytes_of_one_chain()
+    for budget, num_groups in ((1, 5), (2 * one_chain, 3), (5 * one_chain, 1), (None, 1)):
+        groups = _groups(num_chains=5, max_memory_bytes=budget)
+        assert len(groups) == num_groups
+    grouped = _sample(num_chains=5, max_memory_bytes=2 * one_chain)
+    np.testing.assert_allclose(grouped.loss, whole.loss, rtol=1e-9)
+    np.testing.assert_allclose(grouped.squared_distance, whole.squared_distance, rtol=1e-9)
+
+
+def _groups(**options):
+    model, batches = _problem()
+    num_chains = options.pop("num_chains")
+    return build_groups(
+        "vectorized",
+        Objective(model, _loss, batches),
+        SamplerSettings(num_chains=num_chains),
+        n_beta=1.0,
+        seeds=range(num_chains),
+        **options,
+    )
+
+
+def _bytes_of_one_chain():
+    model, batches = _problem()
+    objective = Objective(model, _loss, batches)
+    return ARRAYS_PER_CHAIN * 8 * objective.num_parameters + objective.saved_bytes()

@@ -201,3 +201,15 @@ def test_a_part_of_the_weights_is_the_whole_with_the_rest_held():
     alone = torch.empty_like(points[0])
     torch.testing.assert_close(part.gradient(points[0], 0, out=alone), values[0])
     torch.testing.assert_close(alone, gradient[0])
+
+
+def test_what_a_pass_saves_grows_with_the_batch_and_leaves_weights_out():
+    """Closed form: tanh keeps its output and the second layer its input, the same tensor."""
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)).double()
+
+    def saved(size):
+        batch = torch.randn(size, 3).double()
+        return Objective(model, lambda m, x: m(x).sum(), [batch]).saved_bytes()
+
+    assert saved(7) == 7 * 4 * 8
+    assert saved(70) == 10 * saved(7)
