@@ -12,6 +12,7 @@ import torch
 
 from devtrack.errors import ConfigError, MetricError
 from devtrack.metrics.metric import Subject
+from devtrack.metrics.proportions import binomial_se
 from devtrack.metrics.sites import captured
 from devtrack.rows import Row
 
@@ -71,7 +72,7 @@ class LinearProbe:
         accuracy = _held_out_accuracy(features, labels, half, self.regularization)
         control_accuracy = _held_out_accuracy(features, control, half, self.regularization)
         n_test = int((~half).sum())
-        se, control_se = _binomial_se(accuracy, n_test), _binomial_se(control_accuracy, n_test)
+        se, control_se = binomial_se(accuracy, n_test), binomial_se(control_accuracy, n_test)
         prefix, site = f"probe/{self.name}", self.site
         yield Row(f"{prefix}.accuracy", accuracy, se, site, attrs={"n_test": n_test})
         yield Row(f"{prefix}.control_accuracy", control_accuracy, control_se, site)
@@ -140,8 +141,3 @@ def _held_out_accuracy(
     classifier = LogisticRegression(C=regularization, tol=1e-3, max_iter=1000)
     probe = make_pipeline(StandardScaler(), classifier).fit(features[train], labels[train])
     return float(probe.score(features[~train], labels[~train]))
-
-
-def _binomial_se(accuracy: float, count: int) -> float:
-    adjusted = (accuracy * count + 2) / (count + 4)
-    return math.sqrt(adjusted * (1 - adjusted) / (count + 4))
