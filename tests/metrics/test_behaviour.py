@@ -34,7 +34,9 @@ def _rows(metric):
     with torch.no_grad():
         model.weight.fill_(1.0)  # it adds
     subject = Subject(model, 0, [], lambda m, b: torch.tensor(0.0), torch.Generator())
-    return {row.metric: row for row in metric.compute(subject)}
+    found = list(metric.compute(subject))
+    assert len({row.metric for row in found}) == len(found)
+    return {row.metric: row for row in found}
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
