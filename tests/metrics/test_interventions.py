@@ -29,11 +29,12 @@ def test_a_head_is_its_part_of_the_last_dimension():
     model = nn.Sequential(nn.Identity())
     place = _place(model, num_heads=3, head=1)
     assert place.site == "0.head.1"
+    before, expected = X.clone(), X.clone()
     with changed(place, torch.zeros_like):
         out = model(X)
-    expected = X.clone()
     expected[:, 2:4] = 0
     assert torch.equal(out, expected)
+    assert torch.equal(X, before)  # an identity hands on its input, which is not ours to write to
     assert torch.equal(activation_at(place, lambda: model(X)), X[:, 2:4])
 
 

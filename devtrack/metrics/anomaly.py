@@ -1,0 +1,152 @@
+"""Which inputs the model processes unlike trusted ones: mechanistic anomaly detection."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from devtrack.errors import ConfigError, DataError
+from devtrack.metrics.activations import forward_passes
+from devtrack.metrics.metric import Subject
+from devtrack.metrics.proportions import binomial_se
+from devtrack.metrics.sites import matching_modules
+from devtrack.rows import Row
+
+Array = npt.NDArray[np.floating]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Anomalies:
+    """Share of examples whose activations lie further out than trusted ones do.
+
+    At each site, mean and covariance of the activations of one half of the trusted examples are
+    estimated, the covariance shrunk towards a multiple of the identity (Ledoit & Wolf). The
+    threshold comes from the Mahalanobis distances of the other half: at most a share
+    ``false_positive_rate`` of new trusted examples lies beyond it, whatever their distribution
+    (split conformal). ``<name>`` is the share of ``data`` that does. If the data are like the
+    trusted ones it is near ``false_positive_rate``; above it, the model treats them differently.
+
+    The error joins the binomial one of the flagged examples with that of the threshold, which is
+    found by bootstrap over the held-out half. ``attrs`` hold the threshold, the numbers of
+    examples, and the median ratio of the distances to those of trusted examples.
+
+    Args:
+        sites: Globs of module paths.
+        trusted: Examples known to be harmless (see ``devtrack.batches.fixed_batches``).
+        data: Examples to judge; the run's batches by default.
+        name: The rows' metric.
+        false_positive_rate: Level of the threshold.
+        pool: How positions become one vector per example: their ``mean``, or the ``last``.
+        seed: Chooses the halves; the same at every snapshot.
+
+    Raises:
+        ConfigError: If the level or ``pool`` is not possible.
+
+    Shapes:
+        Activations (sample, …, unit) become (sample, unit).
+
+    Source:
+        Lee et al. 2018 (arXiv:1807.03888) for the distance; Ledoit & Wolf 2004 (J. Multivariate
+        Analysis 88) for the covariance; Lei et al. 2018 (arXiv:1604.04173) for the threshold.
+    """
+
+    sites: Sequence[str]
+    trusted: Any
+    data: Any = None
+    name: str = "anomalies"
+    false_positive_rate: float = 0.05
+    pool: Literal["mean", "last"] = "mean"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.false_positive_rate < 1:
+            raise ConfigError(
+                f"false_positive_rate={self.false_positive_rate}: must be between 0 and 1. Use "
+                f"0.05."
+            )
+        if self.pool not in ("mean", "last"):
+            raise ConfigError(f"pool={self.pool!r}: must be 'mean' or 'last'. Use pool='mean'.")
+
+    def compute(self, subject: Subject) -> Iterator[Row]:
+        """Yield one row per site."""
+        sites = [site for site, _ in matching_modules(subject.model, self.sites)]
+        trusted = self._vectors(subject, sites, self.trusted)
+        judged = self._vectors(subject, sites, self.data)
+        for site in sites:
+            yield self._row(site, trusted[site], judged[site])
+
+    def _row(self, site: str, trusted: Array, judged: Array) -> Row:
+        rng = np.random.default_rng(self.seed)
+        order = rng.permutation(len(trusted))
+        fitted, held_out = order[: len(order) // 2], order[len(order) // 2 :]
+        _require_enough(len(held_out), self.false_positive_rate)
+        mean, precision = shrunk_gaussian(trusted[fitted])
+        normal = mahalanobis(trusted[held_out], mean, precision)
+        distance = mahalanobis(judged, mean, precision)
+        threshold = conformal_threshold(normal, self.false_positive_rate)
+        rate = float((distance > threshold).mean())
+        others = [
+            float((distance > conformal_threshold(again, self.false_positive_rate)).mean())
+            for again in rng.choice(normal, size=(200, len(normal)))
+        ]
+        attrs = {
+            "false_positive_rate": self.false_positive_rate,
+            "threshold": threshold,
+            "num_fitted": len(fitted),
+            "num_held_out": len(held_out),
+            "num_judged": len(judged),
+            "median_ratio": float(np.median(distance) / max(np.median(normal), 1e-300)),
+        }
+        se = math.hypot(binomial_se(rate, len(judged)), float(np.std(others)))
+        return Row(self.name, rate, se, site, attrs=attrs)
+
+    def _vectors(self, subject: Subject, sites: Sequence[str], data: Any) -> dict[str, Array]:
+        found: dict[str, list[torch.Tensor]] = {site: [] for site in sites}
+        batches = subject.batches_of(data)
+        for _, outputs in forward_passes(subject.model, batches, sites, subject.loss):
+            for site in sites:
+                found[site].append(_pooled(outputs[site], self.pool).float().cpu())
+        return {site: torch.cat(parts).double().numpy() for site, parts in found.items()}
+
+
+def shrunk_gaussian(x: Array) -> tuple[Array, Array]:
+    """Return the mean (unit,) and the inverse of the shrunk covariance (unit, unit) of ``x``."""
+    from sklearn.covariance import LedoitWolf
+
+    fit = LedoitWolf().fit(x)
+    return np.asarray(fit.location_), np.asarray(fit.get_precision())
+
+
+def mahalanobis(x: Array, mean: Array, precision: Array) -> Array:
+    """Return the Mahalanobis distance of each row of ``x`` from ``mean``, (sample,)."""
+    centred = x - mean
+    return np.sqrt(np.einsum("ij,ij->i", centred @ precision, centred).clip(min=0))
+
+
+def conformal_threshold(distances: Array, rate: float) -> float:
+    """Return the ⌈(n + 1)(1 − rate)⌉-th smallest distance."""
+    rank = math.ceil((len(distances) + 1) * (1 - rate) - 1e-9)
+    return float(np.sort(distances)[rank - 1])
+
+
+def _require_enough(held_out: int, rate: float) -> None:
+    needed = math.ceil(1 / rate - 1 - 1e-9)
+    if held_out < max(needed, 2):
+        raise DataError(
+            f"trusted data with {held_out} held-out examples: a false-positive rate of {rate} needs"
+            f" at least {max(needed, 2)}. Pass at least {2 * max(needed, 2)} trusted examples, or a"
+            f" higher false_positive_rate=."
+        )
+
+
+def _pooled(output: torch.Tensor, pool: str) -> torch.Tensor:
+    if output.ndim <= 2:
+        return output.reshape(len(output), -1)
+    positions = output.flatten(1, -2)  # (sample, position, unit)
+    return positions.mean(1) if pool == "mean" else positions[:, -1]
