@@ -11,6 +11,7 @@ import torch
 
 from devtrack.errors import ConfigError, DataError
 from devtrack.metrics.context import LogitsFunction, call_model, first_tensor, require_logits
+from devtrack.metrics.earlier import recall, remember
 from devtrack.metrics.metric import Subject
 from devtrack.rows import Row
 
@@ -97,13 +98,13 @@ class NGramScores:
             yield Row(f"{self.name}.{order}gram", float(each.mean()), se, attrs=attrs)
 
     def _continuations(self, subject: Subject) -> list[Continuations]:
-        # Counting the text once is enough. The entry holds on to self: its id stays its own.
-        if id(self) not in subject.chosen:
+        found = recall(self, subject)
+        if found is None:  # counting the text once is enough
             text = [self.tokens(batch).cpu() for batch in subject.batches_of(self.data)]
             generator = torch.Generator().manual_seed(self.seed)
             found = [continuations(text, n, self.num_contexts, generator) for n in self.orders]
-            subject.chosen[id(self)] = (self, found)
-        return subject.chosen[id(self)][1]
+            remember(self, subject, found)
+        return found
 
 
 def continuations(

@@ -15,6 +15,7 @@ from devtrack.metrics.activations import (
     activations_at,
     require_rows_and_groups,
 )
+from devtrack.metrics.earlier import doubts_about_first, recall, remember
 from devtrack.metrics.jackknife import groups_of, jackknife_se
 from devtrack.metrics.metric import Subject
 from devtrack.rows import Row, Status
@@ -84,7 +85,7 @@ class CKA:
         now = _Seen(subject.step, self._activations(subject))
         reference = self._reference(subject)
         if reference is None or self.reference == "previous":
-            self._remember(subject, now)
+            remember(self, subject, now)
         if reference is not None:
             for site, (values, sample) in now.at.items():
                 yield self._row(site, values, reference.at[site].values, sample, reference.step)
@@ -95,9 +96,7 @@ class CKA:
         )
 
     def _reference(self, subject: Subject) -> _Seen | None:
-        # Kept with the run, not in the object: one metric may serve two runs. The entry holds on to
-        # self, so that its id stays its own.
-        _, seen = subject.chosen.get(id(self), (self, None))
+        seen = recall(self, subject)
         if seen is None and not isinstance(self.reference, str):
             own = {k: v.clone() for k, v in subject.model.state_dict().items()}
             try:
@@ -110,11 +109,8 @@ class CKA:
                 ) from error
             finally:
                 subject.model.load_state_dict(own)
-            self._remember(subject, seen)
+            remember(self, subject, seen)
         return seen
-
-    def _remember(self, subject: Subject, seen: _Seen) -> None:
-        subject.chosen[id(self)] = (self, seen)
 
     def _row(
         self,
@@ -136,14 +132,11 @@ class CKA:
         se = jackknife_se(
             lambda kept: unbiased_cka(k[kept[:, None], kept], other[kept[:, None], kept]), groups
         )
-        if self.reference == "first" and reference_step > 0:
-            reason = (
-                f"the first snapshot seen was step {reference_step}, not 0: the run was resumed, "
-                f"or began there"
-            )
-            attrs["reasons"] = [reason]
-            return Row(self.name, value, se, site, Status.SUSPECT, attrs)
-        return Row(self.name, value, se, site, attrs=attrs)
+        reasons = doubts_about_first(reference_step) if self.reference == "first" else []
+        if reasons:
+            attrs["reasons"] = reasons
+        status = Status.SUSPECT if reasons else Status.OK
+        return Row(self.name, value, se, site, status, attrs)
 
 
 def gram_without_diagonal(x: torch.Tensor) -> torch.Tensor:
