@@ -92,7 +92,7 @@ class LinearProbe:
                         f"tensor. Choose a module on the way from the batch to the loss."
                     )
                 label = self.target(batch)
-                features.append(_flat_features(outputs[self.site], label, self.site).cpu())
+                features.append(flat_features(outputs[self.site], label, self.site).cpu())
                 labels.append(label.reshape(-1).cpu())
                 if self.control_group is not None:
                     groups.append(self.control_group(batch).reshape(-1).cpu())
@@ -101,7 +101,12 @@ class LinearProbe:
         return torch.cat(features).double().numpy(), y, group
 
 
-def _flat_features(activation: torch.Tensor, label: torch.Tensor, site: str) -> torch.Tensor:
+def flat_features(activation: torch.Tensor, label: torch.Tensor, site: str) -> torch.Tensor:
+    """Return activations as (row, feature), a row for each label.
+
+    Raises:
+        MetricError: If there is not one label per sample or per position.
+    """
     if label.shape == activation.shape[:-1]:
         return activation.reshape(-1, activation.shape[-1])
     if label.ndim == 1 and len(label) == len(activation):
