@@ -15,11 +15,25 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from devtrack import plots, schedules
     from devtrack.errors import DevtrackError
+    from devtrack.metrics.ablation import Ablation
+    from devtrack.metrics.anomaly import Anomalies
+    from devtrack.metrics.behaviour import Behaviour
+    from devtrack.metrics.composition import HeadComposition
+    from devtrack.metrics.concepts import ConceptDirection
+    from devtrack.metrics.context import ContextLoss
     from devtrack.metrics.function import Function
+    from devtrack.metrics.heads import HeadScores
     from devtrack.metrics.llc import LLC
     from devtrack.metrics.loss import Loss
     from devtrack.metrics.metric import Metric, Subject
+    from devtrack.metrics.ngrams import NGramScores
+    from devtrack.metrics.patching import ActivationPatching
     from devtrack.metrics.probes import LinearProbe
+    from devtrack.metrics.regression import RegressionProbe
+    from devtrack.metrics.representation import Dimensionality
+    from devtrack.metrics.similarity import CKA
+    from devtrack.metrics.spectra import WeightSpectrum
+    from devtrack.metrics.units import IdleUnits
     from devtrack.metrics.weights import WeightNorm
     from devtrack.rows import Clock, Row, Status
     from devtrack.store import Store, open_store
@@ -28,19 +42,33 @@ if TYPE_CHECKING:
 
 # Loaded on first use: `import devtrack` and `devtrack sql` need neither torch nor lightning.
 _HOMES = {
+    "Ablation": "devtrack.metrics.ablation",
+    "ActivationPatching": "devtrack.metrics.patching",
+    "Anomalies": "devtrack.metrics.anomaly",
+    "Behaviour": "devtrack.metrics.behaviour",
+    "CKA": "devtrack.metrics.similarity",
     "Clock": "devtrack.rows",
+    "ConceptDirection": "devtrack.metrics.concepts",
+    "ContextLoss": "devtrack.metrics.context",
     "DevtrackError": "devtrack.errors",
+    "Dimensionality": "devtrack.metrics.representation",
     "Function": "devtrack.metrics.function",
+    "HeadComposition": "devtrack.metrics.composition",
+    "HeadScores": "devtrack.metrics.heads",
+    "IdleUnits": "devtrack.metrics.units",
     "LLC": "devtrack.metrics.llc",
     "LinearProbe": "devtrack.metrics.probes",
     "Loss": "devtrack.metrics.loss",
     "Metric": "devtrack.metrics.metric",
+    "NGramScores": "devtrack.metrics.ngrams",
+    "RegressionProbe": "devtrack.metrics.regression",
     "Row": "devtrack.rows",
     "Status": "devtrack.rows",
     "Store": "devtrack.store",
     "Subject": "devtrack.metrics.metric",
     "Tracker": "devtrack.tracker",
     "WeightNorm": "devtrack.metrics.weights",
+    "WeightSpectrum": "devtrack.metrics.spectra",
     "find_transitions": "devtrack.transitions",
     "open_store": "devtrack.store",
     "plots": "devtrack.plots",
@@ -48,19 +76,33 @@ _HOMES = {
 }
 
 __all__ = [
+    "CKA",
     "LLC",
+    "Ablation",
+    "ActivationPatching",
+    "Anomalies",
+    "Behaviour",
     "Clock",
+    "ConceptDirection",
+    "ContextLoss",
     "DevtrackError",
+    "Dimensionality",
     "Function",
+    "HeadComposition",
+    "HeadScores",
+    "IdleUnits",
     "LinearProbe",
     "Loss",
     "Metric",
+    "NGramScores",
+    "RegressionProbe",
     "Row",
     "Status",
     "Store",
     "Subject",
     "Tracker",
     "WeightNorm",
+    "WeightSpectrum",
     "find_transitions",
     "open_store",
     "plots",
