@@ -15,6 +15,7 @@ ROOT = Path(devtrack.__file__).parent
 LAYERS = [
     "errors",
     "rows",
+    "numerals",
     "schedules",
     "provenance",
     "recipe",

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from devtrack.cli import options
-from devtrack.cli.numbers import interval_text, measured_text, number_text, step_text
 from devtrack.cli.output import emit, hint, nothing, require_one_format, say
 from devtrack.errors import ConfigError
+from devtrack.numerals import interval_text, measured_text, number_text, step_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
