@@ -33,6 +33,7 @@ LAYERS = [
     "changepoints",
     "transitions",
     "plots",
+    "report",
     "demo",
     "cli",
 ]

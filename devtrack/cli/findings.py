@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from devtrack.changepoints import Move, Transition
+    from devtrack.rows import RunInfo
+    from devtrack.store import Store
 
 COLUMNS = ("T", "kind", "what moved", "change ± se", "from", "mid [interval]", "to", "evidence")
 
@@ -141,19 +143,26 @@ def timeline(
     require_picture(out)
     opened = open_store(store)
     info = opened.run(run)
-    fresh = opened.sql(
-        "SELECT count(*) FROM transitions WHERE run_id = ? AND NOT stale", [info.run_id]
-    ).fetchall()[0][0]
-    found = None
-    if not fresh:
-        from devtrack.transitions import find_transitions
-
-        say(f"looking for transitions in run {info.name!r}")
-        found = find_transitions(opened, info.run_id)
+    found = analyse_if_stale(opened, info)
     figure = draw(
         opened, info.run_id, axis=axis.value, metrics=metric, sites=site, transitions=found
     )
     typer.echo(write_picture(figure, out, dpi=dpi))
+
+
+def analyse_if_stale(store: Store, info: RunInfo) -> list[Transition] | None:
+    """Find a run's transitions anew unless the store holds those of the run as it is now.
+
+    Returns:
+        The transitions; None if the store's own are up to date.
+    """
+    query = "SELECT count(*) FROM transitions WHERE run_id = ? AND NOT stale"
+    if store.sql(query, [info.run_id]).fetchall()[0][0]:
+        return None
+    from devtrack.transitions import find_transitions
+
+    say(f"looking for transitions in run {info.name!r}")
+    return find_transitions(store, info.run_id)
 
 
 def require_picture(path: Path) -> None:

@@ -23,6 +23,7 @@ def test_the_commands_are_these():
         "demo",
         "doctor",
         "export",
+        "report",
         "runs",
         "sql",
         "timeline",

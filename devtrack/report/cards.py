@@ -1,0 +1,60 @@
+"""One transition on a card: what moved, in which order, why it is believed, by which query."""
+
+from __future__ import annotations
+
+from devtrack.numerals import interval_text, measured_text, number_text, step_text
+from devtrack.report.found import Found, FoundMove
+from devtrack.report.markup import Markup, element, joined, table
+from devtrack.report.words import lag_text, order_text
+
+_HEAD = ("metric", "site", "change ± se", "onset", "midpoint [interval]", "end", "lag in steps")
+_COMPONENTS = ("rllc", "ablation")
+
+
+def card(one: Found) -> Markup:
+    """Return the card of a transition."""
+    when = interval_text(one.midpoint, one.low, one.high)
+    kinds = {"step": "a level changes", "turn": "a slope changes"}
+    facts = [
+        ("kind", f"{one.kind}: {kinds[one.kind]}" if one.kind in kinds else one.kind),
+        ("onset", step_text(one.onset)),
+        ("midpoint", f"{when} ({one.level:.0%} interval)" if one.low == one.low else when),
+        ("end", step_text(one.end)),
+        ("evidence", f"{number_text(one.evidence)} ({one.method})"),
+        ("nominal rate", f"{number_text(one.alpha)} per run"),
+    ]
+    if one.event:
+        facts.append(("event", f"coincides with {one.event}: a mark of the recipe"))
+    if len(one.moves) > 1:
+        facts.append(("order", order_text(one.moves)))
+    if parts := _components(one):
+        facts.append(("components", parts))
+    series = "1 series" if len(one.moves) == 1 else f"{len(one.moves)} series"
+    terms = (element("div", element("dt", name), element("dd", fact)) for name, fact in facts)
+    return element(
+        "article",
+        element("h3", f"T{one.number} · {one.kind} of {series} at step {when}"),
+        element("dl", *terms),
+        table(_HEAD, [_row(one, move) for move in one.moves], numeric=frozenset({2, 3, 4, 5, 6})),
+        element("pre", joined((f"{move.query};" for move in one.moves if move.query), by="\n")),
+        id=f"T{one.number}",
+    )
+
+
+def _row(one: Found, move: FoundMove) -> tuple[str, ...]:
+    return (
+        move.metric,
+        move.site,
+        f"{move.direction} {measured_text(move.effect, move.effect_se)}",
+        step_text(move.onset),
+        interval_text(move.midpoint, move.low, move.high),
+        step_text(move.end),
+        lag_text(move, one.moves),
+    )
+
+
+def _components(one: Found) -> str:
+    """Name the parts of the network that took part by refined LLC or ablation, the most first."""
+    parts = [move for move in one.moves if move.metric.split("/")[0] in _COMPONENTS]
+    parts.sort(key=lambda move: -abs(move.effect))
+    return ", ".join(f"{move.site} ({move.metric} {number_text(move.effect)})" for move in parts)

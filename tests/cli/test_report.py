@@ -1,0 +1,45 @@
+"""``devtrack report``."""
+
+from __future__ import annotations
+
+import pytest
+
+from devtrack.rows import Clock, Row, RunInfo
+from devtrack.store import open_store
+
+
+def test_it_writes_one_file_named_after_the_run_and_prints_its_path(devtrack, store, tmp_path):
+    code, out, err = devtrack("report", "grokking", "--store", store)
+    assert (code, out) == (0, "grokking.html\n")
+    assert err == "devtrack: looking for transitions in run 'grokking'\n"
+    text = (tmp_path / "grokking.html").read_text("utf-8")
+    assert text.startswith("<!DOCTYPE html>")
+    assert "llc" in text and ">T0</a>, half-way" in text
+    assert devtrack("report", "--run", "grokking", "--store", store)[2] == "", "nothing is stale"
+
+
+def test_a_name_that_is_no_file_name(devtrack, tmp_path):
+    from datetime import datetime
+
+    opened = open_store(tmp_path / "runs", create=True)
+    with opened.writer(RunInfo("r-1", "../a b/<c>", datetime(2026, 11, 21))) as writer:
+        writer.append(Clock(1), [Row("loss", 1.0)])
+    assert devtrack("report", "--store", tmp_path / "runs")[:2] == (0, "a-b-c.html\n")
+    assert (tmp_path / "a-b-c.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "parts"),
+    [
+        (["groking"], 1, ["run 'groking'", "Did you mean 'grokking'"]),
+        (["--output", "x.pdf"], 1, ["output='x.pdf'", "must end in .html", "Try --output"]),
+        (["--output", "no/x.html"], 1, ["no/x.html", "does not exist", "Create it first"]),
+        (["grokking", "--run", "quiet"], 2, ["'grokking'", "'quiet'", "pass one of them"]),
+    ],
+)
+def test_bad_input_leaves_no_file(devtrack, analysed, tmp_path, arguments, code, parts):
+    given, out, err = devtrack("report", *arguments, "--store", analysed)
+    assert (given, out) == (code, "")
+    for part in parts:
+        assert part in " ".join(err.replace("│", " ").split())
+    assert not list(tmp_path.glob("*.html"))

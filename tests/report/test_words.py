@@ -1,0 +1,83 @@
+"""The paragraph says what the rows say, and no more."""
+
+from __future__ import annotations
+
+import math
+
+from devtrack.report.found import Found, FoundMove
+from devtrack.report.words import MOST_TOLD, lag_text, order_text, story, told
+
+
+def move(metric, midpoint=300.0, **changes):
+    known = FoundMove(
+        *(metric, "model", "down", -60.2, 3.1, 150.0, midpoint, 600.0),
+        *(0.9 * midpoint, 1.1 * midpoint, "SELECT 1"),
+    )
+    return known._replace(**changes)
+
+
+def found(*moves, **changes):
+    known = Found(
+        *(0, "step", 150.0, 300.0, 600.0, 260.0, 340.0, 0.9),
+        *(1e-9, "p-value", 0.05, None, moves or (move("llc"),)),
+    )
+    return known._replace(**changes)
+
+
+def test_the_first_sentence_counts_and_the_others_tell():
+    first, second = story([found()], steps=[0, 10, 600], num_series=4)
+    assert first == "Over 3 observed steps, from 0 to 600, 1 of 4 series moved, in 1 transition."
+    assert second == "T0, half-way at step 300 [260, 340]: llc fell by 60.2 ± 3.1."
+
+
+def test_a_change_at_an_event_of_the_recipe_is_no_transition():
+    recipe = found(event="lr_change")
+    first, second = story([recipe], steps=[0, 9], num_series=4)
+    assert first.endswith("in 1 change at an event of the recipe.")
+    assert second.endswith("coincides with lr change, an event of the recipe.")
+    both, *_ = story([found(), found(number=1), recipe], steps=[0, 9], num_series=4)
+    assert both.endswith("2 transitions and 1 change at an event of the recipe.")
+
+
+def test_an_order_is_claimed_only_where_the_intervals_tell():
+    assert order_text([move("loss", 500), move("llc", 300)]) == "llc, then loss"
+    groups = [move("a", 100), move("b", 110), move("c", 300), move("d", 900)]
+    assert order_text(groups[::-1]) == "a and b, then c, then d"
+    assert "; a and b moved first." in told(found(*groups))
+    near = [move("llc", 300), move("loss", 320)]
+    assert order_text(near) == "their intervals do not tell which moved first"
+    unknown = [move("llc", 300, low=math.nan, high=math.nan), move("loss", 900)]
+    assert order_text(unknown) == "their intervals do not tell which moved first"
+    assert [lag_text(one, near) for one in near] == ["0", "20"]
+
+
+def test_the_loudest_series_are_named_in_the_order_of_their_midpoints():
+    quiet = move("quiet", 200, effect=1.0, effect_se=1.0)
+    loud = [move(name, at, effect_se=0.5) for name, at in (("a", 210), ("b", 220), ("c", 230))]
+    sentence = told(found(quiet, *loud))
+    assert sentence.index(" a ") < sentence.index(" b ") < sentence.index(" c ")
+    assert "quiet" not in sentence
+    assert "1 more series moved too" in sentence
+
+
+def test_a_bend_is_no_rise():
+    bend = move("llc", direction="up", effect=0.5, effect_se=math.nan)
+    assert "llc bent upwards, its slope per length of the axis by 0.5" in told(
+        found(bend, kind="turn")
+    )
+    assert "llc changed by 0.5" in told(found(bend, kind="new kind"))
+
+
+def test_runs_in_which_nothing_was_found():
+    first, second = story([], steps=[0, 5], num_series=1)
+    assert first == "Over 2 observed steps, from 0 to 5, no transition was found in 1 series."
+    assert "no proof" in second
+    (only,) = story([], steps=[7], num_series=0)
+    assert "the one observed step, 7, no number could be trusted" in only
+
+
+def test_many_transitions_are_not_all_told():
+    many = [found(number=number) for number in range(MOST_TOLD + 3)]
+    sentences = story(many, steps=[0, 5], num_series=1)
+    assert len(sentences) == MOST_TOLD + 2
+    assert sentences[-1] == "The other 3 are in the cards below."
