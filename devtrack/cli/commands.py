@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from devtrack.cli import calibrate, demo, findings, query, report, upkeep
+from devtrack.cli import calibrate, demo, findings, query, report, upkeep, watch
 from devtrack.cli.output import EXIT_ERROR, say
 from devtrack.errors import DevtrackError
 
@@ -86,6 +86,7 @@ app.command(epilog="Example: devtrack timeline --run grokking --out timeline.png
     findings.timeline
 )
 app.command(epilog="Example: devtrack report grokking --output grokking.html")(report.report)
+app.command(epilog="Example: devtrack watch grokking --png timeline.png")(watch.watch)
 app.command(epilog="Example: devtrack calibrate problem.py:build --run grokking")(
     calibrate.calibrate
 )
