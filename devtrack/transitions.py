@@ -110,6 +110,15 @@ def find_transitions(
     return found
 
 
+def is_current(store: Store, run_id: str) -> bool:
+    """Say whether the store holds transitions of the run as it is now.
+
+    An analysis that found nothing leaves no row to tell, and is not counted.
+    """
+    query = "SELECT count(*) FROM transitions WHERE run_id = ? AND NOT stale"
+    return bool(store.sql(query, [run_id]).fetchall()[0][0])
+
+
 def series_query(run_id: str, metric: str, site: str) -> str:
     """Return the SQL that reproduces one series.
 

@@ -32,6 +32,8 @@ LAYERS = [
     "tracker",
     "changepoints",
     "transitions",
+    "recurrence",
+    "lead_time",
     "plots",
     "report",
     "demo",

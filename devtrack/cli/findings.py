@@ -156,11 +156,10 @@ def analyse_if_stale(store: Store, info: RunInfo) -> list[Transition] | None:
     Returns:
         The transitions; None if the store's own are up to date.
     """
-    query = "SELECT count(*) FROM transitions WHERE run_id = ? AND NOT stale"
-    if store.sql(query, [info.run_id]).fetchall()[0][0]:
-        return None
-    from devtrack.transitions import find_transitions
+    from devtrack.transitions import find_transitions, is_current
 
+    if is_current(store, info.run_id):
+        return None
     say(f"looking for transitions in run {info.name!r}")
     return find_transitions(store, info.run_id)
 
