@@ -9,6 +9,15 @@ Every function returns a matplotlib ``Figure`` that belongs to nobody (no pyplot
 
 from devtrack.plots.emergence import draw_timeline, timeline
 from devtrack.plots.one_metric import metric
+from devtrack.plots.over_runs import draw_leads, draw_recurring
 from devtrack.plots.traces import chains, draw_chains
 
-__all__ = ["chains", "draw_chains", "draw_timeline", "metric", "timeline"]
+__all__ = [
+    "chains",
+    "draw_chains",
+    "draw_leads",
+    "draw_recurring",
+    "draw_timeline",
+    "metric",
+    "timeline",
+]
