@@ -116,6 +116,7 @@ def _reported(se: Array) -> Array:
     """
     middle = float(np.median(se[se > 0]))
     variance = uniform_filter1d(np.where(se > 0, se, 0.0) ** 2, size=5, mode="nearest")
+    variance = np.maximum(variance, 0.0)  # a running sum that ends in zeros may round below them
     return np.clip(np.sqrt(variance), 0.2 * middle, 10 * middle)
 
 
