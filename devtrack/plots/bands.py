@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from devtrack.plots.curves import Band, Mark
-from devtrack.plots.palette import BAND, FAINT, INK, RECIPE_BAND, STAGE_SHADE
+from devtrack.plots.palette import BAND, FAINT, INK, RECIPE_BAND, RECIPE_HATCH, STAGE_SHADE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,11 +74,14 @@ def shade(
     for index, band in enumerate(bands):
         here = [band.moved[line] for line in lines if line in band.moved]
         weak, strong = BAND if band.event is None else RECIPE_BAND
+        hatch = None if band.event is None else RECIPE_HATCH
         ax.axvspan(
             band.onset,
             band.end,
             facecolor=weak,
-            edgecolor="none",
+            edgecolor="white",
+            linewidth=0,
+            hatch=hatch,
             zorder=0.2,
             gid=f"band:{index}",
         )
@@ -87,7 +90,9 @@ def shade(
                 max(band.onset, min(onset for onset, _ in here)),
                 min(band.end, max(end for _, end in here)),
                 facecolor=strong,
-                edgecolor="none",
+                edgecolor="white",
+                linewidth=0,
+                hatch=hatch,
                 zorder=0.4,
                 gid=f"moved:{index}",
             )

@@ -114,7 +114,7 @@ def draw_timeline(
             scale_steps(ax, axis=axis, first=first, last=last)
             here = frozenset((curve.metric, curve.site) for curve in panel.curves)
             shade(ax, bands, spans=spans, marks=marks, lines=here)
-            draw_panel(ax, panel)
+            draw_panel(ax, panel, title_room_in=page.title_room_in)
             lowest = row == len(members) - 1
             ax.tick_params(labelbottom=lowest)
             if lowest:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.transforms import Transform
 
+_HIGHEST = 0.95  # share of the axes' height: a name above would meet the panel's title
+
 
 def name_lines(ax: Axes, curves: Sequence[Curve], labels: Sequence[str]) -> None:
     """Write each name beside its line's last trusted point, moved apart where they overlap."""
@@ -26,8 +28,9 @@ def name_lines(ax: Axes, curves: Sequence[Curve], labels: Sequence[str]) -> None
         if label:
             named.append((_end_height(ax, curve), index, label))
     named.sort()
-    wanted = np.array([height for height, _, _ in named])
-    for (end, index, label), place in zip(named, spread(wanted, gap=SMALL_PT * 1.12 / height_pt)):
+    wanted = np.array([height for height, _, _ in named]) / _HIGHEST
+    gap = SMALL_PT * 1.12 / height_pt / _HIGHEST
+    for (end, index, label), place in zip(named, _HIGHEST * spread(wanted, gap=gap)):
         style = look(index)
         ax.annotate(
             "",

@@ -19,7 +19,7 @@ _PANEL_IN, _TITLE_IN, _STRIP_IN = 1.05, 0.3, 0.34
 _TOP_IN, _LEFT_IN, _AXIS_IN, _LINE_IN, _EDGE_IN = 0.84, 0.75, 0.6, 0.172, 0.15
 _COLUMNS = ((9, 1), (24, 2))  # up to so many panels in so many columns; three beyond
 _TITLE_SHARE = 0.68  # letters of the bold title in the room of so many small ones
-_NARROWER = 0.8  # a column's width where there are several
+_NARROWER = 0.6  # a column's width where there are several
 _LABEL_GAP_IN = 0.3  # from the axes' right edge to a line's name, and from there to the column's
 
 
@@ -46,6 +46,8 @@ class Page:
         most_chars = int((width_in - 2 * _EDGE_IN) / letter_in)
         lines = wrap(caption, most_chars)
         tall_in = _TOP_IN + _STRIP_IN + self.rows * (_TITLE_IN + _PANEL_IN)
+        self.title_room_in = self._column_in - _LEFT_IN - _EDGE_IN
+        """Inches from a panel's left edge to the next column."""
         self.figure: Figure = Figure(
             figsize=(width_in, tall_in + _AXIS_IN + len(lines) * _LINE_IN), facecolor="white"
         )
@@ -79,5 +81,5 @@ class Page:
 
 
 def label_room_in(labels: Sequence[str]) -> float:
-    """Return the width of the widest name, in inches."""
-    return max((text_width_in(label) for label in labels), default=0.0)
+    """Return the width of the widest name, in inches, with some room for wide letters."""
+    return 1.06 * max((text_width_in(label) for label in labels), default=0.0)

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 INK = "#222222"
 FAINT = "#6e6e6e"
-STAGE_SHADE = ("#ffffff", "#e8eef5")
-BAND = ("#fcefd4", "#f2cf88")  # weak, strong: Okabe and Ito's orange on white
-RECIPE_BAND = ("#ececec", "#c9c9c9")
+STAGE_SHADE = ("#ffffff", "#f1f6fb")
+BAND = ("#f8e2b5", "#ecbf6a")  # weak, strong: Okabe and Ito's orange on white
+RECIPE_BAND = ("#e4e4e4", "#c4c4c4")
+RECIPE_HATCH = "////"  # in grey, a grey band and an orange one are the same
 WIDTH_IN = 7.2
 TEXT_PT = 10.5
 SMALL_PT = 9.5

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from math import ceil, inf
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from devtrack.plots.curves import Curve
 from devtrack.plots.lines import draw_curves
-from devtrack.plots.palette import FAINT, INK, SMALL_PT, TEXT_PT
-from devtrack.plots.words import shorten
+from devtrack.plots.palette import FAINT, INK, SMALL_PT, TEXT_PT, text_width_in
+from devtrack.plots.words import short_sites, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,12 +27,12 @@ MAX_LINES_PER_FAMILY = 48
 _LABEL_CHARS = 24
 
 _FIRST = ("loss", "accuracy", "llc", "rllc")
-_TITLES = {
-    "llc": r"local learning coefficient $\hat{\lambda}$ (lower: simpler, more degenerate)",
-    "rllc": r"refined local learning coefficient $\hat{\lambda}$, by part of the network",
-    "weight_norm": "weight norm",
-    "lr": "learning rate",
-    "accuracy": "accuracy (fraction correct)",
+_TITLES = {  # what must be said, and what is said where there is room
+    "llc": (r"local learning coefficient $\hat{\lambda}$", " (lower: simpler, more degenerate)"),
+    "rllc": (r"refined LLC $\hat{\lambda}$", ", by part of the network"),
+    "weight_norm": ("weight norm", ""),
+    "lr": ("learning rate", ""),
+    "accuracy": ("accuracy", " (fraction correct)"),
 }
 
 
@@ -39,12 +40,14 @@ class Panel(NamedTuple):
     """The curves of one axis, the labels of its lines, and its title.
 
     ``title`` may hold mathtext; ``labels`` are the user's own words and never parsed as such.
+    ``note`` goes on with the title where there is room.
     """
 
     family: str
     title: str
     curves: tuple[Curve, ...]
     labels: tuple[str, ...]
+    note: str = ""
 
 
 def family_of(metric: str) -> str:
@@ -80,14 +83,16 @@ def arrange(curves: Sequence[Curve], *, moved: Collection[tuple[str, str]]) -> l
     for family in sorted(families, key=_order):
         members = sorted(families[family], key=lambda curve: _natural(curve.metric, curve.site))
         shown = _most_moving(members, moved)
-        chunks = [shown[i : i + MAX_LINES] for i in range(0, len(shown), MAX_LINES)]
+        size = ceil(len(shown) / ceil(len(shown) / MAX_LINES))  # panels of about as many lines
+        chunks = [shown[i : i + size] for i in range(0, len(shown), size)]
         for number, chunk in enumerate(chunks, start=1):
-            title = _title(family, members)
+            title, note = _title(family, members)
             if len(chunks) > 1:
                 title += f" ({number} of {len(chunks)})"
             if len(shown) < len(members):
-                title += f": {len(shown)} of {len(members)} lines, those that moved most"
-            panels.append(Panel(family, title, tuple(chunk), _labels(family, chunk, members)))
+                note = f": {len(shown)} of {len(members)} lines, those that moved most"
+            labels = _labels(family, chunk, members)
+            panels.append(Panel(family, title, tuple(chunk), labels, note))
     return panels
 
 
@@ -119,21 +124,20 @@ def _range(curve: Curve) -> float:
     return float(np.ptp(ok)) if ok.size else 0.0
 
 
-def _title(family: str, members: Sequence[Curve]) -> str:
+def _title(family: str, members: Sequence[Curve]) -> tuple[str, str]:
+    note = ""
     if family.startswith("probe/"):
         name = _plain(family.removeprefix("probe/"))
-        title = f"linear probe: {name}"
+        title, note = f"linear probe: {name}", " (selectivity = accuracy − control)"
     elif family in _TITLES:
-        title = _TITLES[family]
+        title, note = _TITLES[family]
     else:
         metrics = {curve.metric for curve in members}
         title = _plain(next(iter(metrics)) if len(metrics) == 1 else family).replace("_", " ")
     sites = {curve.site for curve in members}
     if len(sites) == 1 and sites != {"model"}:
         title += f" at {_plain(next(iter(sites)))}"
-    if family.startswith("probe/"):
-        title += " (selectivity = accuracy − control)"
-    return title
+    return title, note
 
 
 def _plain(text: str) -> str:
@@ -146,14 +150,19 @@ def _labels(family: str, chunk: Sequence[Curve], members: Sequence[Curve]) -> tu
         return ("",)
     metrics = {curve.metric for curve in members}
     sites = {curve.site for curve in members}
+    short = short_sites(sites - {"model"}) | {"model": "whole model"}
     labels = []
     for curve in chunk:
         parts = []
         if len(metrics) > 1:
             parts.append(_without_family(curve.metric, family))
         if len(sites) > 1:
-            parts.append("whole model" if curve.site == "model" else curve.site)
-        labels.append(shorten(" @ ".join(parts), most=_LABEL_CHARS))
+            parts.append(short[curve.site])
+        labels.append(" @ ".join(parts))
+    for most in range(_LABEL_CHARS, max(map(len, labels)) + 1):
+        cut = tuple(shorten(label, most=most) for label in labels)
+        if len(set(cut)) == len(set(labels)):  # two lines of one name are no names
+            return cut
     return tuple(labels)
 
 
@@ -162,15 +171,27 @@ def _without_family(metric: str, family: str) -> str:
     return rest.replace("_", " ")
 
 
-def draw_panel(ax: Axes, panel: Panel) -> None:
-    """Draw a panel's lines, title and ticks on axes whose step scale is set up."""
+def draw_panel(ax: Axes, panel: Panel, *, title_room_in: float = inf) -> None:
+    """Draw a panel's lines, title and ticks on axes whose step scale is set up.
+
+    Args:
+        ax: The axes.
+        panel: What to draw.
+        title_room_in: Inches that the title may take before it meets the next column.
+    """
     from matplotlib.ticker import MaxNLocator
 
     draw_curves(ax, panel.curves, labels=panel.labels, log_values=panel.family == "loss")
     if ax.get_yscale() == "linear":
         ax.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
     ax.set_label(panel.family)
-    ax.set_title(panel.title, loc="left", fontsize=TEXT_PT, color=INK, pad=4)
+    title = panel.title + panel.note
+    if text_width_in(title, size_pt=TEXT_PT) > title_room_in:
+        title = panel.title
+    most = int(title_room_in / text_width_in("m", size_pt=TEXT_PT)) if title_room_in < inf else None
+    if most is not None and "$" not in title:  # a formula cannot be cut
+        title = shorten(title, most=most)
+    ax.set_title(title, loc="left", fontsize=TEXT_PT, color=INK, pad=4)
     ax.tick_params(labelsize=SMALL_PT, color=FAINT, labelcolor=INK)
     ax.tick_params(which="minor", color=FAINT)
     ax.spines[["top", "right"]].set_visible(False)

@@ -89,12 +89,14 @@ def _centre(ax: Axes, bands: Sequence[Band], group: Sequence[int]) -> float:
 
 
 def _name_events(ax: Axes, marks: Sequence[Mark], taken: list[tuple[float, float]]) -> None:
-    """Write the kinds of events where there is room beside other names."""
+    """Write the kinds of events above their lines or beside them, where there is room."""
     for mark in marks:
         name = mark.kind.replace("_", " ")
         place, half = _position(ax, mark.step), 0.5 * text_width_in(name) / _width_in(ax)
-        if all(place + half < start or place - half > end for start, end in taken):
-            taken.append(_above(ax, place, name, weight="normal", color=FAINT))
+        for middle in (place, place + half, place - half):
+            if all(middle + half < start or middle - half > end for start, end in taken):
+                taken.append(_above(ax, middle, name, weight="normal", color=FAINT))
+                break
 
 
 def _name_stage(ax: Axes, stage: Stage) -> None:

@@ -5,11 +5,13 @@ The caption names only marks that are in the picture, so that it stays short.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from devtrack.plots.curves import Band, Curve, Mark
+
+_SHORT_SITE = 16  # letters of a module path that stays as it is
 
 
 def summary(bands: Sequence[Band], *, most_chars: int) -> str:
@@ -60,7 +62,7 @@ def caption(curves: Sequence[Curve], bands: Sequence[Band], marks: Sequence[Mark
         parts.append("×: the measurement failed.")
     if bands:
         parts.append(
-            "Orange band: a transition T from onset to end, darker where lines of that panel "
+            "Shaded band: a transition T from onset to end, darker where lines of that panel "
             f"change in it; black line: its midpoint, with its {bands[0].interval_level:.0%} "
             "interval on top."
         )
@@ -69,7 +71,7 @@ def caption(curves: Sequence[Curve], bands: Sequence[Band], marks: Sequence[Mark
             "that would show a band."
         )
     if any(band.event for band in bands):
-        parts.append("Grey band: a change that coincides with an event of the training recipe.")
+        parts.append("Hatched band: a change that coincides with an event of the training recipe.")
     if marks:
         parts.append("Dotted: events of the training recipe.")
     return " ".join(parts)
@@ -86,3 +88,30 @@ def shorten(text: str, *, most: int) -> str:
         return text
     head = (most - 1) // 3
     return f"{text[:head]}…{text[len(text) - (most - 1 - head) :]}"
+
+
+def short_sites(sites: Collection[str]) -> dict[str, str]:
+    """Shorten long module paths to the parts in which they differ, with the word before each.
+
+    Example:
+        >>> short_sites(["blocks.0.attention.head.2", "blocks.1.attention.head.7"])
+        {'blocks.0.attention.head.2': 'blocks.0…head.2', 'blocks.1.attention.head.7': \
+'blocks.1…head.7'}
+        >>> short_sites(["embed", "unembed"])
+        {'embed': 'embed', 'unembed': 'unembed'}
+    """
+    paths = {site: site.split(".") for site in sites}
+    whole = {site: site for site in sites}
+    depths = {len(path) for path in paths.values()}
+    if len(depths) != 1 or max(map(len, sites)) <= _SHORT_SITE:
+        return whole
+    differ = [len(set(level)) > 1 for level in zip(*paths.values())]
+    kept = [here or following for here, following in zip(differ, [*differ[1:], False])]
+    short = {}
+    for site, path in paths.items():
+        text = ""
+        for level, part in enumerate(path):
+            if kept[level]:
+                text += ("." if level and kept[level - 1] else "…" if level else "") + part
+        short[site] = text if kept[-1] else f"{text}…"
+    return short if any(differ) else whole

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from devtrack.errors import ConfigError
 from devtrack.plots import draw_timeline
@@ -126,6 +127,15 @@ def test_the_band_is_darker_where_lines_of_the_panel_changed():
     assert moved.get_facecolor()[3] == whole.get_facecolor()[3] == 1, "opaque: bands may overlap"
 
 
+def test_stages_and_bands_differ_in_grey():
+    figure = draw_timeline([curve("llc")], bands=[band(8), band(60)])
+    ax = axes(figure, "llc")
+    kinds = ("stage:2", "band:0", "moved:0")
+    red, green, blue = np.array([drawn(ax, kind)[0].get_facecolor()[:3] for kind in kinds]).T
+    grey = 0.299 * red + 0.587 * green + 0.114 * blue  # Rec. 601, as printers do
+    assert (np.diff(grey) < -0.05).all(), grey
+
+
 def test_transitions_close_together_share_a_name_and_part_their_intervals():
     close = [band(20), band(21), band(22), band(120)]
     figure = draw_timeline([curve("llc")], bands=close)
@@ -164,6 +174,7 @@ def test_a_change_of_the_recipe_is_shown_but_parts_no_stages():
     ax = axes(figure, "llc")
     recipe, own = drawn(ax, "band:0")[0], drawn(ax, "band:1")[0]
     assert recipe.get_facecolor()[:3] != own.get_facecolor()[:3]
+    assert (recipe.get_hatch(), own.get_hatch()) == ("////", None), "told apart in grey too"
     assert extent(ax, "stage:1")[1] == pytest.approx(60)
     assert not drawn(ax, "stage:3")
     assert "(lr change)" in texts(figure)
@@ -175,6 +186,14 @@ def test_events_are_marked_and_named():
     (line,) = drawn(axes(figure, "llc"), "event:lr_change")
     assert list(line.get_xdata()) == [40, 40]
     assert "lr change" in texts(figure)
+
+
+def test_an_event_beside_a_transition_is_named_beside_its_line():
+    figure = draw_timeline([curve("llc")], bands=[band(40)], marks=[Mark(46, "lr_change")])
+    strip = axes(figure, "strip")
+    (name,) = [text for text in strip.texts if text.get_text() == "lr change"]
+    (first,) = [text for text in strip.texts if text.get_text() == "T0"]
+    assert name.get_position()[0] > first.get_position()[0] + 0.02
 
 
 def test_the_caption_names_the_false_alarm_level_and_only_marks_that_are_there():
@@ -216,6 +235,33 @@ def test_thirty_lines_are_spread_over_panels_that_label_each_of_them():
     written = texts(figure)
     assert all(one.site in written for one in heads)
     assert panels[0].get_title(loc="left") == "attention/score (1 of 5)"
+
+
+def test_long_paths_are_named_by_what_parts_them_and_no_two_alike():
+    sites = [f"model.blocks.{k // 4}.attention.heads.{k % 4}" for k in range(8)]
+    figure = draw_timeline([curve("rllc", site=site) for site in sites])
+    panels = [ax for ax in figure.axes if ax.get_label() == "rllc"]
+    assert [len(ax.containers) for ax in panels] == [4, 4], "not six and two"
+    names = [text.get_text() for ax in panels for text in ax.texts if text.get_text()]
+    assert set(names) == {f"…blocks.{k // 4}…heads.{k % 4}" for k in range(8)}
+    deep = [f"encoder.layers.first.{k}.attention.output.projection" for k in range(3)]
+    ragged = [curve("w", site=site) for site in (*deep, "decoder")]
+    names = [text.get_text() for text in axes(draw_timeline(ragged), "w").texts]
+    assert len({name for name in names if name}) == 4
+
+
+def test_a_title_keeps_within_its_column():
+    long = "a_metric_with_a_name_that_is_much_too_long_for_a_narrow_column"
+    many = [curve(name) for name in ("llc", long, *(f"m{k}" for k in range(12)))]
+    figure = draw_timeline(many)
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    for ax in figure.axes:
+        if ax.get_title(loc="left"):
+            extent_px = ax._left_title.get_window_extent(renderer)
+            column = 0 if extent_px.x0 < figure.bbox.width / 2 else 1
+            assert extent_px.x1 <= (column + 1) * figure.bbox.width / 2
+    assert "simpler" not in axes(figure, "llc").get_title(loc="left")
+    assert "simpler" in axes(draw_timeline([curve("llc")]), "llc").get_title(loc="left")
 
 
 def test_labels_of_lines_that_end_together_do_not_overlap():
