@@ -36,8 +36,13 @@ def draw_recurring(
         axis: On which they were compared.
         title: Heading, taken literally.
     """
-    shown = sorted(found[:MAX_ROWS], key=lambda one: one.midpoint)
-    figure, ax = _rows([_name(one) for one in shown], title=title, hidden=len(found) - len(shown))
+    shown = sorted(found[:MAX_ROWS], key=lambda one: -one.midpoint)  # the first change on top
+    figure, ax = _rows(
+        [_name(one) for one in shown],
+        title=title,
+        below="On the right: runs in which it occurs, of those looked at",
+        hidden=len(found) - len(shown),
+    )
     scale_steps(ax, axis=axis.kind, first=axis.first, last=axis.last)
     for row, one in enumerate(shown):
         steps = [member.midpoint for member in one.members]
@@ -76,6 +81,7 @@ def draw_leads(
     figure, ax = _rows(
         [_name(one.change) for one in shown],
         title=title or f"What comes before the change of {target}",
+        below="On the right: runs in which it comes first, of those that have both",
         hidden=len(found) - len(shown),
     )
     for row, one in enumerate(shown):
@@ -100,7 +106,7 @@ def draw_leads(
     return figure
 
 
-def _rows(names: Sequence[str], *, title: str, hidden: int) -> tuple[Figure, Axes]:
+def _rows(names: Sequence[str], *, title: str, below: str, hidden: int) -> tuple[Figure, Axes]:
     """Return a figure with a row for each name, from below."""
     from matplotlib.figure import Figure
 
@@ -129,7 +135,7 @@ def _rows(names: Sequence[str], *, title: str, hidden: int) -> tuple[Figure, Axe
         fontweight="bold",
         **words,  # pyright: ignore[reportArgumentType]
     )
-    below = "runs on the right" + (f"; {hidden} more rows are not drawn" if hidden > 0 else "")
+    below += f"; {hidden} more rows are not drawn" if hidden > 0 else ""
     figure.text(
         *(0.15 / width_in, 1 - 0.38 / height_in, below),
         fontsize=SMALL_PT,

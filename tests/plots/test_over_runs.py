@@ -33,13 +33,10 @@ def test_a_dot_for_each_run_and_the_share_beside_it():
     figure = draw_recurring(recurring(changes()[1:], RUNS, axis=AXIS), axis=AXIS)
     (ax,) = figure.axes
     dots = {line.get_gid(): line.get_xdata() for line in ax.lines if line.get_gid()}
-    assert [label.get_text() for label in ax.get_yticklabels()] == [
-        "$a_b at head.1 up",
-        "accuracy up",
-    ]
-    assert sorted(dots["runs:1"]) == sorted(
-        c.midpoint for c in changes()[1:] if c.effect and c.metric == "accuracy"
-    )
+    names = [label.get_text() for label in ax.get_yticklabels()]
+    assert names == ["accuracy up", "$a_b at head.1 up"], "from below: the first change is on top"
+    given = [one.midpoint for one in changes()[1:] if one.metric == "accuracy"]
+    assert sorted(dots["runs:0"]) == sorted(given)
     assert {"6 of 6", "5 of 6"} <= set(texts(figure))
     figure.savefig("/dev/null", format="png")
 

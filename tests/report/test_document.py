@@ -175,6 +175,7 @@ def test_nothing_that_a_user_wrote_is_markup_and_nothing_is_fetched(tmp_path):
     assert len(page.ids) == len(set(page.ids))
     assert page.text.count(NASTY) > 12, "it is all there, as text"
     assert "<!--" not in text
+    assert "<metadata" not in text
     for name, value in page.attributes:
         assert not name.startswith("on"), name
         if not name.startswith("xmlns"):  # names of languages, never fetched
