@@ -57,7 +57,7 @@ def watch(
     opened = open_store(store)
     info = opened.run(options.one_run(which, run))
     console = Console()
-    finder = _Finder(opened, info.run_id, metric)
+    finder = _Finder(opened, info.run_id)
     drawn: object = None
     live = Live(console=console, auto_refresh=False) if console.is_terminal else None
     with _until_interrupted() as stop, live or nullcontext():
@@ -92,9 +92,9 @@ class _Finder:
         version: Counts the searches.
     """
 
-    def __init__(self, store: Store, run_id: str, metrics: Sequence[str] | None) -> None:
+    def __init__(self, store: Store, run_id: str) -> None:
         self.version = 0
-        self._store, self._run_id, self._metrics = store, run_id, metrics
+        self._store, self._run_id = store, run_id
         self._found: Sequence[Transition] = ()
         self._seen: object = (0, 0)
         self._next = 0.0
@@ -111,7 +111,7 @@ class _Finder:
             return self._found
         from devtrack.transitions import find_transitions
 
-        self._found = find_transitions(self._store, self._run_id, metrics=self._metrics, save=False)
+        self._found = find_transitions(self._store, self._run_id, save=False)
         self._seen = seen
         self.version += 1
         self._next = time.monotonic() + _IDLE_PER_WORK * (time.monotonic() - start)

@@ -68,6 +68,19 @@ def test_few_rows_are_no_error(devtrack, tmp_path):
         assert "failed  4 failed" in out
 
 
+def test_a_metric_that_has_only_failed_may_be_watched_by_itself(devtrack, tmp_path):
+    store = open_store(tmp_path / "runs", create=True)
+    with store.writer(RunInfo("r-1", "r", datetime(2026, 11, 21))) as writer:
+        for step in range(30):
+            failed = Row("llc", np.nan, status=Status.FAILED)
+            writer.append(Clock(step), [Row("loss", 1.0 + step % 3, 0.1), failed])
+        writer.flush()
+        code, out, _ = devtrack("watch", "--store", store.path, "--once", "--metric", "llc")
+    assert code == 0
+    assert "failed  30 failed" in out
+    assert "loss" not in out
+
+
 def test_it_ends_when_the_newest_attempt_has_closed_its_account(tmp_path):
     store = open_store(tmp_path / "runs", create=True)
     info = RunInfo("r-1", "r", datetime(2026, 11, 21))
