@@ -57,6 +57,7 @@ def watch(
     opened = open_store(store)
     info = opened.run(options.one_run(which, run))
     console = Console()
+    letters = letters_for(sys.stdout.encoding)  # while it is what it is: Live puts its own there
     finder = _Finder(opened, info.run_id)
     drawn: object = None
     live = Live(console=console, auto_refresh=False) if console.is_terminal else None
@@ -70,7 +71,7 @@ def watch(
                 width=console.width,
                 height=console.height,
                 axis=axis.value,
-                letters=letters_for(sys.stdout.encoding),
+                letters=letters,
             )
             if live is not None:
                 live.update(shown, refresh=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -138,6 +139,36 @@ def test_ctrl_c_ends_it_without_an_error(store):
         out, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (0, "picture: q.png\n")
     assert out.startswith("run 'quiet'")
+
+
+def test_a_terminal_shows_blocks_and_fits(store):
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    primary, secondary = pty.openpty()
+    fcntl.ioctl(secondary, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 70, 0, 0))
+    command = "import sys; from devtrack.cli import main; main()"
+    with subprocess.Popen(
+        [sys.executable, "-c", command, "watch", "--once", "--store", str(store)],
+        stdout=secondary,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "TERM": "xterm", "PYTHONIOENCODING": "utf-8"},
+    ) as process:
+        os.close(secondary)
+        written = b""
+        try:
+            while part := os.read(primary, 65536):
+                written += part
+        except OSError:  # Linux's way to say that the other end is closed
+            pass
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+    os.close(primary)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "\n", written.decode())
+    assert "▁" in text and "▲" in text
+    assert max(map(len, text.splitlines())) <= 70
 
 
 @pytest.mark.parametrize(
