@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from devtrack.metrics.units import IdleUnits
     from devtrack.metrics.weights import WeightNorm
     from devtrack.rows import Clock, Row, Status
+    from devtrack.sampling.calibration import calibrate
     from devtrack.store import Store, open_store
     from devtrack.tracker import Tracker
     from devtrack.transitions import find_transitions
@@ -69,6 +70,7 @@ _HOMES = {
     "Tracker": "devtrack.tracker",
     "WeightNorm": "devtrack.metrics.weights",
     "WeightSpectrum": "devtrack.metrics.spectra",
+    "calibrate": "devtrack.sampling.calibration",
     "find_transitions": "devtrack.transitions",
     "open_store": "devtrack.store",
     "plots": "devtrack.plots",
@@ -103,6 +105,7 @@ __all__ = [
     "Tracker",
     "WeightNorm",
     "WeightSpectrum",
+    "calibrate",
     "find_transitions",
     "open_store",
     "plots",
