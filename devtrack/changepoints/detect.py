@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -47,16 +47,40 @@ def detect(
             but what happens in step with it is put down to it.
         alpha: Share of runs without a change in which one or more may be reported.
         axis: ``"log"`` or ``"linear"`` steps; ``"auto"`` takes the one the snapshots are spaced on.
-        events: What was done to the run; what they explain is not reported as a transition.
+        events: What was done to the run. What they explain is no transition; where it would have
+            been taken for one, it is returned with the event's kind in ``event``.
 
     Returns:
-        The transitions by midpoint; none when the run is too short to tell (10 snapshots).
+        The transitions and marks by midpoint; none when the run is too short to tell (10
+        snapshots). The rate ``alpha`` is that of transitions, which have no ``event``.
 
     Raises:
         ConfigError: ``alpha`` is no rate, or ``axis`` none of the three.
     """
     if not 0 < alpha < 1:
         raise ConfigError(f"alpha={alpha!r}: must lie between 0 and 1. Pass alpha=0.05.")
+    found = _find(series, alpha=alpha, axis=axis, events=events)
+    if not events:
+        return found
+    unexplained = _find([s for s in series if not is_recipe(s)], alpha=alpha, axis=axis, events=())
+    return sorted([*found, *_marks(unexplained, found, events)], key=lambda t: t.midpoint)
+
+
+def _marks(
+    unexplained: Sequence[Transition], found: Sequence[Transition], events: Sequence[RecipeEvent]
+) -> Iterator[Transition]:
+    """Yield the changes that only the events explain, each with the event nearest its midpoint."""
+    for one in unexplained:
+        near = [event for event in events if one.onset <= event.step <= one.end]
+        if near and not any(t.onset <= one.end and one.onset <= t.end for t in found):
+            event = min(near, key=lambda event: abs(event.step - one.midpoint))
+            yield one._replace(event=event.kind)
+
+
+def _find(
+    series: Sequence[Series], *, alpha: float, axis: str, events: Sequence[RecipeEvent]
+) -> list[Transition]:
+    """Return the transitions that the events do not explain."""
     models, line = _models(series, axis=axis, events=events)
     if not models or line is None:
         return []

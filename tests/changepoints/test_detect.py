@@ -112,7 +112,10 @@ def test_the_recipe_explains_a_drop():
     drop = -2.0 * (STEPS >= 500)
     run = [series(drop, name="loss")]
     assert len(detect(run)) == 1
-    assert detect(run, events=[RecipeEvent(500, "lr_change")]) == []
+    (mark,) = detect(run, events=[RecipeEvent(500, "lr_change")])
+    assert mark.event == "lr_change"
+    assert mark.onset <= 500 <= mark.end
+    assert [t.event for t in detect(run, events=[RecipeEvent(20, "lr_change")])] == [None]
 
 
 @settings(max_examples=6, deadline=None, phases=[Phase.explicit, Phase.generate])
