@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from devtrack.rows import Clock, Row, RunInfo
-from devtrack.store import open_store
-
 
 def test_it_writes_one_file_named_after_the_run_and_prints_its_path(devtrack, store, tmp_path):
     code, out, err = devtrack("report", "grokking", "--store", store)
@@ -16,16 +13,6 @@ def test_it_writes_one_file_named_after_the_run_and_prints_its_path(devtrack, st
     assert text.startswith("<!DOCTYPE html>")
     assert "llc" in text and ">T0</a>, half-way" in text
     assert devtrack("report", "--run", "grokking", "--store", store)[2] == "", "nothing is stale"
-
-
-def test_a_name_that_is_no_file_name(devtrack, tmp_path):
-    from datetime import datetime
-
-    opened = open_store(tmp_path / "runs", create=True)
-    with opened.writer(RunInfo("r-1", "../a b/<c>", datetime(2026, 11, 21))) as writer:
-        writer.append(Clock(1), [Row("loss", 1.0)])
-    assert devtrack("report", "--store", tmp_path / "runs")[:2] == (0, "a-b-c.html\n")
-    assert (tmp_path / "a-b-c.html").is_file()
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def test_few_rows_are_no_error(devtrack, tmp_path):
         writer.flush()
         code, out, _ = devtrack("watch", "--store", store.path, "--once")
         assert (code, out.splitlines()[1]) == (0, "waiting for the first observation")
-        for step in range(4):
+        for step in (0, 5):
             writer.append(
                 Clock(step), [Row(NASTY, 1.0, 0.1), Row("b", np.nan, status=Status.FAILED)]
             )
@@ -66,7 +66,7 @@ def test_few_rows_are_no_error(devtrack, tmp_path):
             assert code == 0
             assert NASTY in out, "a name is no markup"
             assert "no transition so far" in out
-        assert "failed  4 failed" in out
+        assert "failed  2 failed" in out
 
 
 def test_a_metric_that_has_only_failed_may_be_watched_by_itself(devtrack, tmp_path):

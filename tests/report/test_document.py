@@ -202,22 +202,6 @@ def test_a_run_whose_numbers_all_failed(tmp_path):
     assert f"llc model failed {len(STEPS)} chains diverged" in text
 
 
-def test_settings_that_change_within_a_run_are_pointed_out(tmp_path):
-    def rows(step):
-        return [Row("llc", 5.0, 0.1, attrs={**LLC, "n_beta": 30.0 if step < 100 else 60.0})]
-
-    text = Page(render_report(written(tmp_path / "runs", rows=rows))).text
-    assert "A configuration changed within the run" in text
-    assert "n_beta 60.0" in text
-
-
-def test_many_events_of_a_kind_are_cut_and_counted(tmp_path):
-    events = [(step, Event("lr_change", f"to {step}")) for step in range(100)]
-    text = Page(render_report(written(tmp_path / "runs", events=events))).text
-    assert "and 80 more" in text
-    assert "to 99" in text
-
-
 def test_what_cannot_be_reported_is_refused(tmp_path):
     store = written(tmp_path / "runs")
     with pytest.raises(UnknownRunError):
