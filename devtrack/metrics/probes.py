@@ -25,7 +25,8 @@ class LinearProbe:
     gives every group of samples a label drawn at random from the real labels' distribution;
     selectivity is the accuracy minus the control's (Hewitt & Liang 2019, arXiv:1909.03368). The
     classifier is a logistic regression on standardised features, fitted on one half of the samples
-    and scored on the other; the halves and the control labels are the same at every snapshot.
+    and scored on the other, or cross-validated; the parts and the control labels are the same at
+    every snapshot.
 
     Args:
         site: Module path whose output is probed. A forward pass of the loss must reach it.
@@ -37,7 +38,10 @@ class LinearProbe:
             their control label, as all occurrences of a word do in Hewitt & Liang. Without it,
             every sample is a group of its own and the control cannot generalise.
         regularization: Inverse strength C of the l2 penalty.
-        seed: Chooses the halves and the control labels.
+        num_folds: None for two halves; else every row is scored once, by a classifier fitted on
+            the other folds: all rows count, at ``num_folds`` times the cost. The error treats the
+            scores as independent; since the fits share data, it is a little small.
+        seed: Chooses the halves or folds and the control labels.
 
     Shapes:
         Activations (sample, …, feature) are flattened to (sample, feature) if labels come one per
@@ -54,6 +58,7 @@ class LinearProbe:
     data: Any = None
     control_group: Callable[[Any], torch.Tensor] | None = None
     regularization: float = 1.0
+    num_folds: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -62,16 +67,21 @@ class LinearProbe:
                 f"regularization={self.regularization}: must be positive (the inverse strength C "
                 f"of the penalty). Use regularization=1.0."
             )
+        if self.num_folds is not None and self.num_folds < 2:
+            raise ConfigError(
+                f"num_folds={self.num_folds}: must be at least 2, or None for two halves. Use "
+                f"num_folds=5."
+            )
 
     def compute(self, subject: Subject) -> Iterator[Row]:
         """Yield accuracy, control accuracy and selectivity at the site."""
         features, labels, groups = self._collect(subject)
         rng = np.random.default_rng(self.seed)
-        half = _two_halves(labels, rng)
+        training = _training_parts(labels, self.num_folds, rng)
         control = _control_labels(labels, groups, rng)
-        accuracy = _held_out_accuracy(features, labels, half, self.regularization)
-        control_accuracy = _held_out_accuracy(features, control, half, self.regularization)
-        n_test = int((~half).sum())
+        accuracy = _held_out_accuracy(features, labels, training, self.regularization)
+        control_accuracy = _held_out_accuracy(features, control, training, self.regularization)
+        n_test = sum(int((~part).sum()) for part in training)
         se, control_se = binomial_se(accuracy, n_test), binomial_se(control_accuracy, n_test)
         prefix, site = f"probe/{self.name}", self.site
         yield Row(f"{prefix}.accuracy", accuracy, se, site, attrs={"n_test": n_test})
@@ -118,16 +128,25 @@ def flat_features(activation: torch.Tensor, label: torch.Tensor, site: str) -> t
     )
 
 
-def _two_halves(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return a mask (sample,) of the training half."""
-    mask = np.zeros(len(labels), dtype=bool)
-    mask[rng.permutation(len(labels))[: len(labels) // 2]] = True
-    if len(np.unique(labels[mask])) < 2:
-        raise MetricError(
-            f"target with labels {np.unique(labels)[:5].tolist()} on {len(labels)} samples: the "
-            f"training half must hold at least 2 classes. Pass more data= or another target."
-        )
-    return mask
+def _training_parts(
+    labels: np.ndarray, num_folds: int | None, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Return masks (row,) of what to fit on; the rest of each is what to score."""
+    order = rng.permutation(len(labels))
+    if num_folds is None:
+        parts = [np.isin(np.arange(len(labels)), order[: len(labels) // 2])]
+    else:
+        fold = np.empty(len(labels), dtype=int)
+        fold[order] = np.arange(len(labels)) % num_folds
+        parts = [fold != held_out for held_out in range(num_folds)]
+    for part in parts:
+        if len(np.unique(labels[part])) < 2 or part.all():
+            raise MetricError(
+                f"target with labels {np.unique(labels)[:5].tolist()} on {len(labels)} samples: "
+                f"what is fitted must hold at least 2 classes, and something must be left to score."
+                f" Pass more data= or another target."
+            )
+    return parts
 
 
 def _control_labels(labels: np.ndarray, groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -136,13 +155,17 @@ def _control_labels(labels: np.ndarray, groups: np.ndarray, rng: np.random.Gener
 
 
 def _held_out_accuracy(
-    features: np.ndarray, labels: np.ndarray, train: np.ndarray, regularization: float
+    features: np.ndarray, labels: np.ndarray, training: list[np.ndarray], regularization: float
 ) -> float:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    # The optimum is unique; a tolerance below the test's resolution only costs time.
-    classifier = LogisticRegression(C=regularization, tol=1e-3, max_iter=1000)
-    probe = make_pipeline(StandardScaler(), classifier).fit(features[train], labels[train])
-    return float(probe.score(features[~train], labels[~train]))
+    right = total = 0
+    for part in training:
+        # The optimum is unique; a tolerance below the test's resolution only costs time.
+        classifier = LogisticRegression(C=regularization, tol=1e-3, max_iter=1000)
+        probe = make_pipeline(StandardScaler(), classifier).fit(features[part], labels[part])
+        right += int((probe.predict(features[~part]) == labels[~part]).sum())
+        total += int((~part).sum())
+    return right / total

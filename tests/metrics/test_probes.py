@@ -62,6 +62,22 @@ def test_it_is_the_logistic_regression_of_scikit_learn():
     assert _values(_subject(x, y))["accuracy"].value == pytest.approx(expected, abs=1 / 200)
 
 
+def test_with_folds_every_row_is_scored_once_by_the_others():
+    x, y = _planted(signal=1.0)
+    fold = np.empty(400, dtype=int)
+    fold[np.random.default_rng(0).permutation(400)] = np.arange(400) % 5
+    right = 0
+    for held_out in range(5):
+        train = fold != held_out
+        scaler = StandardScaler().fit(x[train])
+        oracle = LogisticRegression(tol=1e-8, max_iter=10_000)
+        oracle.fit(scaler.transform(x[train]), y[train])
+        right += (oracle.predict(scaler.transform(x[~train])) == y[~train].numpy()).sum()
+    row = _values(_subject(x, y), num_folds=5)["accuracy"]
+    assert row.value == pytest.approx(right / 400, abs=1.5 / 400)
+    assert row.attrs["n_test"] == 400
+
+
 def test_groups_let_the_control_be_memorised():
     """Hewitt & Liang's point: with few word types, a probe learns any labels of theirs."""
     groups = torch.arange(400) % 4
@@ -101,3 +117,8 @@ def test_errors_say_given_allowed_next(options, message):
 def test_regularization_is_checked_at_the_door():
     with pytest.raises(ConfigError, match="regularization=0: must be positive.*Use"):
         LinearProbe(site="a", target=lambda b: b, name="p", regularization=0)
+
+
+def test_num_folds_is_checked_at_the_door():
+    with pytest.raises(ConfigError, match="num_folds=1: must be at least 2.*Use num_folds=5"):
+        LinearProbe(site="a", target=lambda b: b, name="p", num_folds=1)
