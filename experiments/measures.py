@@ -1,0 +1,90 @@
+"""What experiments take from a finished run: dates of changes, and checks of the sampler."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from devtrack import LLC, Row, Subject, open_store
+from devtrack.metrics.metric import LossFunction
+from devtrack.metrics.objective import training_step_loss
+from devtrack.snapshots import load_into, read
+
+
+def half_way(
+    path: Sequence[tuple[int, float, float, str]], *, falls: bool, log: bool = False
+) -> float:
+    """Return the last step at which a series crosses the middle of its change.
+
+    The change goes from the extreme (highest, if it falls) to the final value. NaN if the series
+    ends at its extreme. Only numbers of status ok count.
+
+    Args:
+        path: (step, value, se, status) in order of steps; step 0 is left out.
+        falls: Whether the change is a fall.
+        log: Take the middle of the logarithms of values.
+    """
+    trusted = [line for line in path if line[3] == "ok" and line[0] > 0]
+    steps, values = (np.array([line[i] for line in trusted], float) for i in (0, 1))
+    if not steps.size:
+        return math.nan
+    heights = np.log(np.maximum(values, 1e-12)) if log else values
+    heights = heights if falls else -heights
+    top = int(np.argmax(heights))
+    middle = (heights[top] + heights[-1]) / 2
+    above = np.flatnonzero(heights[top:-1] > middle) + top
+    if not above.size:
+        return math.nan
+    i = above[-1]
+    share = (heights[i] - middle) / (heights[i] - heights[i + 1])
+    return float(np.exp(np.interp(share, [0, 1], np.log(steps[[i, i + 1]]))))
+
+
+def halved(llc: LLC) -> LLC:
+    """Return settings with half the step size that go as far."""
+    return replace(
+        llc,
+        lr=llc.lr / 2,
+        num_burnin_steps=2 * llc.num_burnin_steps,
+        num_steps_bw_draws=2 * llc.num_steps_bw_draws,
+    )
+
+
+def estimate(
+    llc: LLC, model: nn.Module, batches: Sequence[Any], *, loss: LossFunction = training_step_loss
+) -> Row:
+    """Return the LLC of a model as it stands."""
+    subject = Subject(model.eval(), 0, batches, loss, torch.Generator().manual_seed(0))
+    (row,) = [one for one in llc.compute(subject) if isinstance(one, Row)]
+    return row
+
+
+def half_the_step(
+    store: str, run_id: str, llc: LLC, model: nn.Module, batches: Sequence[Any]
+) -> list[tuple[int, float, float, float, str]]:
+    """Return (step, ε, LLC, se, status) with ε and ε / 2 at three snapshots of a run.
+
+    Args:
+        store, run_id: The run, with snapshots.
+        llc: The settings that were used.
+        model: Of the run's class; its weights are overwritten.
+        batches: The data that were used.
+    """
+    opened = open_store(store)
+    listed = opened.sql(
+        "SELECT step, path FROM snapshots WHERE run_id = ? ORDER BY step", [run_id]
+    ).fetchall()
+    lines = []
+    for at in (len(listed) // 2, 3 * len(listed) // 4, len(listed) - 1):
+        step, path = listed[at]
+        load_into(model, read(opened.path / run_id / path))
+        for settings in (llc, halved(llc)):
+            row = estimate(settings, model, batches)
+            lines.append((step, settings.lr, row.value, row.se, str(row.status)))
+    return lines
