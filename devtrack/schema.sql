@@ -185,11 +185,15 @@ CREATE VIEW probes AS
            arg_max(se, seq) FILTER (part = 'control_accuracy') AS control_accuracy_se,
            arg_max(value, seq) FILTER (part = 'selectivity') AS selectivity,
            arg_max(se, seq) FILTER (part = 'selectivity') AS selectivity_se,
+           arg_max(value, seq) FILTER (part = 'r_squared') AS r_squared,  -- of a regression probe
+           arg_max(se, seq) FILTER (part = 'r_squared') AS r_squared_se,
+           arg_max(value, seq) FILTER (part = 'control_r_squared') AS control_r_squared,
+           arg_max(se, seq) FILTER (part = 'control_r_squared') AS control_r_squared_se,
            CASE WHEN bool_or(status = 'failed') THEN 'failed'
                 WHEN bool_or(status = 'suspect') THEN 'suspect' ELSE 'ok' END AS status,
            attempt
     FROM parts
-    WHERE part IN ('accuracy', 'control_accuracy', 'selectivity')
+    WHERE part IN ('accuracy', 'control_accuracy', 'selectivity', 'r_squared', 'control_r_squared')
     GROUP BY run, run_id, attempt, step, site, probe;
 
 -- The losses along the sampling chains behind each estimate.

@@ -24,6 +24,7 @@ import tempfile
 import threading
 import time
 import warnings
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -83,7 +84,9 @@ class Turn(Callback):
         self.turns.append(time.perf_counter() - self._since)
         self._other.release()
 
-    def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Change turns."""
         if trainer.global_step % STEPS_PER_TURN == 0:
             self.give()
