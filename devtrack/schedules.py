@@ -184,6 +184,8 @@ class Cursor:
     def __init__(self, schedule: Schedule, *, total: int | None = None, start: int = -1) -> None:
         self._pending = schedule.steps(total)
         self._next: int | None = next(self._pending, None)
+        self._added: list[int] = []
+        self._passed = start
         self._pass(start)
 
     def due(self, step: int) -> bool:
@@ -195,10 +197,27 @@ class Cursor:
             [10, 25, 31]
         """
         crossed = self._next is not None and self._next <= step
+        crossed = crossed or bool(self._added and self._added[0] <= step)
         self._pass(step)
         return crossed
 
+    def add(self, steps: Iterable[int]) -> None:
+        """Observe these steps too; one that was passed already, or is scheduled, adds nothing.
+
+        Example:
+            >>> cursor = Cursor(every(10))
+            >>> cursor.add([12, 14])
+            >>> [step for step in range(9, 21) if cursor.due(step)]
+            [10, 12, 14, 20]
+        """
+        for step in steps:
+            if step > self._passed:
+                heapq.heappush(self._added, step)
+
     def _pass(self, step: int) -> None:
+        self._passed = max(self._passed, step)
+        while self._added and self._added[0] <= step:
+            heapq.heappop(self._added)
         while self._next is not None and self._next <= step:
             self._next = next(self._pending, None)
 

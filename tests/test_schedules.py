@@ -65,6 +65,17 @@ def test_a_resumed_cursor_does_not_repeat():
     assert [s for s in (30, 31, 40) if cursor.due(s)] == [40]
 
 
+@given(SCHEDULES, st.lists(st.integers(0, 300), max_size=30), st.integers(0, 300))
+def test_added_steps_are_observed_like_scheduled_ones(schedule, added, when):
+    """The naive twin: the schedule and, from ``when`` on, the added steps as one set."""
+    cursor = Cursor(schedule, total=300)
+    seen = [step for step in range(when + 1) if cursor.due(step)]
+    cursor.add(added)
+    seen += [step for step in range(when + 1, 301) if cursor.due(step)]
+    later = {step for step in added if step > when}
+    assert seen == sorted({s for s in preview(schedule, total=300)} | later)
+
+
 @pytest.mark.parametrize("make", [lambda: every(0), lambda: log_spaced(1), lambda: at([-1])])
 def test_errors_say_given_allowed_next(make):
     with pytest.raises(ConfigError, match=r"=.*must be an integer of at least.*Pass"):
