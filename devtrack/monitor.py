@@ -1,0 +1,259 @@
+"""Watches a run while it trains: alarms at changes, invariants, and the actions on them.
+
+``Monitor`` is configuration; ``start`` makes a ``Watch``, which holds what it has seen of one run.
+Neither knows a trainer: what an action asks of one goes through ``Controls``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from devtrack.actions import Action, Controls, Log, Occasion, StopTraining
+from devtrack.changepoints.online import Alarm, OnlineDetector
+from devtrack.changepoints.series import RecipeEvent
+from devtrack.errors import ConfigError
+from devtrack.invariants import Invariant
+from devtrack.rows import Event, Record, Row, Status
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """Detects changes at every snapshot and acts on them.
+
+    Args:
+        actions: Carried out at every alarm and at the begin of every violation, in this order.
+        invariants: Rules that the run must keep; a rule with ``stop=True`` ends the training.
+        false_alarms_per_1000: Alarms per 1000 snapshots of a run in which nothing changes. All
+            metrics are judged together: more of them do not mean more alarms.
+        metrics: Names or globs of the metrics to watch, such as ``("llc", "probe/*")``; all if
+            None. Learning rates are never watched: they are the recipe.
+
+    Raises:
+        ConfigError: An argument that cannot work.
+
+    Example:
+        >>> monitor = Monitor(invariants=[Invariant("loss < 10")], false_alarms_per_1000=0.5)
+    """
+
+    actions: Sequence[Action] = (Log(),)
+    invariants: Sequence[Invariant] = ()
+    false_alarms_per_1000: float = 1.0
+    metrics: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        for action in self.actions:
+            if not isinstance(action, Action) or isinstance(action, type):
+                raise ConfigError(
+                    f"actions holds {action!r}: must be instances of Log, Call, Densify, "
+                    "SaveCheckpoint, StopTraining or have a carry_out of their own. "
+                    "Wrap a function: Call(function)."
+                )
+        for rule in self.invariants:
+            if not isinstance(rule, Invariant):
+                raise ConfigError(
+                    f"invariants holds {rule!r}: must be Invariant objects. "
+                    'Write Invariant("probe/deception.accuracy < 0.6").'
+                )
+        OnlineDetector(false_alarms_per_1000=self.false_alarms_per_1000)
+
+    def start(self) -> Watch:
+        """Begin to watch a run."""
+        return Watch(self)
+
+
+class Watch:
+    """What a monitor has seen of one run. Use ``Monitor.start``."""
+
+    def __init__(self, monitor: Monitor) -> None:
+        self._monitor = monitor
+        self._detector = OnlineDetector(false_alarms_per_1000=monitor.false_alarms_per_1000)
+        self._violated: set[tuple[Invariant, str]] = set()
+        self._unchecked: set[Invariant] = set()
+        self._last_step: int | None = None
+        self._broken = False
+
+    def note(self, step: int, events: Iterable[Event]) -> None:
+        """Take in that the recipe changed: what it does to the curves is no change of the run."""
+        for event in events:
+            self._detector.note(RecipeEvent(step, event.kind))
+
+    def remember(self, rows: Iterable[tuple[int, Row]], alarms: Iterable[int] = ()) -> None:
+        """Take in what was measured before a resume, without acting on it.
+
+        Args:
+            rows: Steps and rows, by step.
+            alarms: Steps at which an alarm was raised.
+        """
+        by_step: dict[int, list[Row]] = {}
+        for step, row in rows:
+            by_step.setdefault(step, []).append(row)
+        for step in sorted(by_step):
+            self._detector.remember(step, self._watched(by_step[step]), rate=_rate(by_step[step]))
+            self._last_step = step
+        for step in sorted(alarms):
+            self._detector.restart(step)
+
+    def look(self, step: int, records: Iterable[Record], controls: Controls) -> list[Event]:
+        """Look at a new snapshot, act, and return what happened.
+
+        Args:
+            step: Optimizer steps completed.
+            records: What was measured.
+            controls: What actions may ask of the training.
+
+        Returns:
+            Events of the kinds ``alarm``, ``violation``, ``invariant_unchecked``,
+            ``action_failed`` for each action that raised, and ``detection_failed``.
+        """
+        rows = [r for r in records if isinstance(r, Row)]
+        previous = step if self._last_step is None else self._last_step
+        self._last_step = step
+        events: list[Event] = []
+        for rule in self._monitor.invariants:
+            for event in self._check(rule, rows):
+                events.append(event)
+                if event.kind == "violation":
+                    extra = (StopTraining(),) if rule.stop else ()
+                    actions = (*self._monitor.actions, *extra)
+                    events += _act(actions, Occasion(event, step, previous), controls)
+        try:
+            alarm = self._detector.update(step, self._watched(rows), rate=_rate(rows))
+        except Exception as error:  # noqa: BLE001 - invariants are checked all the same
+            return [*events, *self._fail(error)]
+        if alarm is not None:
+            event = _alarm_event(alarm, self._monitor.false_alarms_per_1000)
+            events.append(event)
+            events += _act(self._monitor.actions, Occasion(event, step, previous), controls)
+        return events
+
+    def _fail(self, error: Exception) -> list[Event]:
+        """Say once that changes are no longer detected."""
+        if self._broken:
+            return []
+        self._broken = True
+        text = f"{type(error).__name__}: {error}"
+        return [Event("detection_failed", f"detection of changes failed: {text}", {"error": text})]
+
+    def _watched(self, rows: Iterable[Row]) -> dict[str, tuple[float, float]]:
+        """Return the numbers that enter the detection, by ``metric@site``: only trusted ones."""
+        patterns = self._monitor.metrics
+        return {
+            f"{row.metric}@{row.site}": (row.value, row.se)
+            for row in rows
+            if row.status is Status.OK
+            and row.metric != "lr"
+            and not row.metric.startswith("lr/")
+            and (patterns is None or any(fnmatchcase(row.metric, p) for p in patterns))
+        }
+
+    def _check(self, rule: Invariant, rows: Sequence[Row]) -> list[Event]:
+        """Return an event when a rule begins to be violated, or can no longer be checked."""
+        found = [
+            r for r in rows if rule.watches(r.metric, r.site) and r.status is not Status.FAILED
+        ]
+        if not found:
+            if rule in self._unchecked:
+                return []
+            self._unchecked.add(rule)
+            return [_unchecked_event(rule)]
+        self._unchecked.discard(rule)
+        events = []
+        for row in found:
+            key = (rule, row.site)
+            if not rule.is_violated(row.value, se=row.se):
+                self._violated.discard(key)
+            elif key not in self._violated:
+                self._violated.add(key)
+                events.append(_violation_event(rule, row))
+        return events
+
+
+def rows_before(store: Any, run_id: str, step: int) -> tuple[list[tuple[int, Row]], list[int]]:
+    """Read what ``Watch.remember`` needs of a run that is resumed at ``step``."""
+    rows = store.sql(
+        "SELECT step, metric, value, se, site, status FROM metrics "
+        "WHERE run_id = ? AND step <= ? AND status = 'ok' ORDER BY step",
+        [run_id, step],
+    ).fetchall()
+    alarms = store.sql(
+        "SELECT DISTINCT step FROM events WHERE run_id = ? AND step <= ? AND kind = 'alarm'",
+        [run_id, step],
+    ).fetchall()
+    known = [
+        (at, Row(metric, value, math.nan if se is None else se, site, Status(status)))
+        for at, metric, value, se, site, status in rows
+    ]
+    return known, [at for (at,) in alarms]
+
+
+def _rate(rows: Iterable[Row]) -> float | None:
+    """Return the learning rate of the first parameter group, if it was recorded."""
+    return next((row.value for row in rows if row.metric == "lr"), None)
+
+
+def _act(actions: Iterable[Action], occasion: Occasion, controls: Controls) -> list[Event]:
+    """Carry out the actions; one that fails becomes an event and does not stop the others."""
+    failures = []
+    for action in actions:
+        try:
+            action.carry_out(occasion, controls)
+        except Exception as error:  # noqa: BLE001 - a user's action may fail in any way
+            name = type(action).__name__
+            text = f"{type(error).__name__}: {error}"
+            failures.append(
+                Event(
+                    "action_failed",
+                    f"action {name} at step {occasion.step} failed: {text}",
+                    {"action": name, "error": text, "on": occasion.event.kind},
+                )
+            )
+    return failures
+
+
+def _alarm_event(alarm: Alarm, false_alarms_per_1000: float) -> Event:
+    moves = ", ".join(f"{m.name.removesuffix('@model')} ({m.direction})" for m in alarm.moves)
+    return Event(
+        "alarm",
+        f"{moves} changed course after step {alarm.onset}; seen at step {alarm.step}, "
+        f"by a rule with {false_alarms_per_1000:g} false alarms in 1000 snapshots",
+        {
+            "onset": alarm.onset,
+            "log_evidence": alarm.log_evidence,
+            "threshold": alarm.threshold,
+            "false_alarms_per_1000": false_alarms_per_1000,
+            "moves": [move._asdict() for move in alarm.moves],
+        },
+    )
+
+
+def _violation_event(rule: Invariant, row: Row) -> Event:
+    _, _, sign, bound = rule.parsed
+    spread = f" ± {row.se:.4g}" if math.isfinite(row.se) else ""
+    where = "" if row.site == "model" else f" at {row.site}"
+    doubt = " (a suspect number)" if row.status is Status.SUSPECT else ""
+    return Event(
+        "violation",
+        f"{row.metric}{where} is {row.value:.4g}{spread}{doubt}, must be {sign} {bound:g}",
+        {
+            "rule": rule.rule,
+            "metric": row.metric,
+            "site": row.site,
+            "value": row.value,
+            "se": row.se if math.isfinite(row.se) else None,
+            "bound": bound,
+            "z": rule.z,
+            "stop": rule.stop,
+        },
+    )
+
+
+def _unchecked_event(rule: Invariant) -> Event:
+    return Event(
+        "invariant_unchecked",
+        f"{rule.rule!r} could not be checked: no such number was measured here",
+        {"rule": rule.rule},
+    )
