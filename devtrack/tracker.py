@@ -18,6 +18,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch.utils import _pytree as pytree
 
 from devtrack import trainer_facts as facts
+from devtrack.actions import Controls
 from devtrack.batches import fixed_batches
 from devtrack.errors import ConfigError, UnknownRunError
 from devtrack.isolation import isolated
@@ -26,6 +27,7 @@ from devtrack.metrics.loss import Loss
 from devtrack.metrics.metric import LossFunction, Metric
 from devtrack.metrics.objective import training_step_loss
 from devtrack.metrics.weights import WeightNorm
+from devtrack.monitor import Monitor, Watch, rows_before
 from devtrack.observer import Observer
 from devtrack.provenance import describe, new_run_id, utc_now, versions
 from devtrack.recipe import LearningRateWatch
@@ -60,10 +62,12 @@ class Tracker(Callback):
         use_loggers: Forward the numbers to the Trainer's loggers as ``devtrack/<metric>``.
         max_overhead: Cap on the time that observing may add, as a share of the training time,
             e.g. 0.05. An observation waits until it is affordable. No cap by default.
+        monitor: Looks at every snapshot for changes and violated invariants, and acts on them.
         seed: Of every random choice devtrack makes.
 
     Raises:
-        ConfigError: If two metrics share a name, or on a sharded strategy (at ``setup``).
+        ConfigError: If two metrics share a name; at ``setup`` on a sharded strategy, or when a
+            monitor watches one of several processes.
         StoreError: If the store cannot be opened (at the start of training).
     """
 
@@ -80,6 +84,7 @@ class Tracker(Callback):
         snapshots: bool = True,
         use_loggers: bool = True,
         max_overhead: float | None = None,
+        monitor: Monitor | None = None,
         seed: int = 0,
     ) -> None:
         self.store = Path(store)
@@ -92,12 +97,14 @@ class Tracker(Callback):
         self.snapshots = snapshots
         self.use_loggers = use_loggers
         self.max_overhead = max_overhead
+        self.monitor = monitor
         self.seed = seed
         self.run_id: str | None = None
         """Id of the run being recorded, or recorded last."""
         _require_metrics(self.metrics)
         self._observer: Observer | None = None
         self._cursor: Cursor | None = None
+        self._watch: Watch | None = None
         self._awaits_batch = False
         self._due = False
         self._starts_anew = True
@@ -113,6 +120,7 @@ class Tracker(Callback):
         """Refuse what cannot be observed, before anything has started."""
         if stage == "fit" and not facts.is_dry_run(trainer):
             _require_replicated(trainer.strategy)
+            _require_one_process(self.monitor, trainer.world_size)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the run and observe the weights that training starts from."""
@@ -202,6 +210,7 @@ class Tracker(Callback):
         if not self._starts_anew:
             event = Event("resume", f"resumed at step {step}", {"attempt": writer.attempt})
             self._observer.record(self._clock(trainer), [event])
+        self._watch = self._guarded(lambda: self._start_watch(store, step))
         batches = self._guarded(lambda: self._choose_batches(trainer))
         self._awaits_batch = batches is None
         if batches is not None:
@@ -224,6 +233,8 @@ class Tracker(Callback):
         self._samples_seen += facts.samples_in(batch) * trainer.world_size
         if events := self._rates.update(facts.learning_rates(trainer)):
             self._guarded(lambda: observer.record(self._clock(trainer), events))
+            if self._watch is not None:
+                self._watch.note(trainer.global_step, events)
         assert self._cursor is not None
         self._due = self._cursor.due(trainer.global_step) or self._due
         if self._due and observer.affordable():
@@ -236,6 +247,32 @@ class Tracker(Callback):
         self._warn_of_failures(records, clock.step)
         if self.use_loggers and records:
             self._guarded(lambda: facts.forward(records, trainer))
+        if self._watch is not None and records:
+            self._guarded(lambda: self._look(observer, trainer, records))
+
+    def _start_watch(self, store: Any, step: int) -> Watch | None:
+        if self.monitor is None:
+            return None
+        watch = self.monitor.start()
+        if not self._starts_anew:
+            watch.remember(*rows_before(store, str(self.run_id), step))
+        return watch
+
+    def _look(self, observer: Observer, trainer: Trainer, records: Sequence[Record]) -> None:
+        assert self._watch is not None and self._cursor is not None
+        controls = Controls(
+            observe_at=self._cursor.add,
+            save_checkpoint=trainer.save_checkpoint,
+            stop=lambda: setattr(trainer, "should_stop", True),
+            folder=self.store / str(self.run_id),
+        )
+        clock = self._clock(trainer)
+        with isolated(seed=self.seed):
+            events = self._watch.look(clock.step, records, controls)
+        observer.record(clock, events)
+        for event in events:
+            if event.kind.endswith("_failed"):
+                warnings.warn(f"{event.message}. Training continues.", TrackerWarning, stacklevel=2)
 
     def _warn_of_failures(self, records: Iterable[Record], step: int) -> None:
         """Say at the first failure of a metric what its rows will say, while it can be mended."""
@@ -318,6 +355,7 @@ class Tracker(Callback):
             "seed": self.seed,
             "snapshots": self.snapshots,
             "max_overhead": self.max_overhead,
+            "monitor": describe(self.monitor),
             **facts.of_training(trainer, pl_module),
         }
 
@@ -342,4 +380,12 @@ def _require_replicated(strategy: Strategy) -> None:
         raise ConfigError(
             f"strategy {type(strategy).__name__}: devtrack reads whole weights, so each process "
             f"must hold them. Use a single device or strategy='ddp'."
+        )
+
+
+def _require_one_process(monitor: Monitor | None, world_size: int) -> None:
+    if monitor is not None and world_size > 1:
+        raise ConfigError(
+            f"monitor= on {world_size} processes: must be one, since the others would not hear of "
+            f"a stop or a checkpoint. Leave monitor out, or train on one device."
         )

@@ -1,0 +1,313 @@
+import logging
+import math
+import random
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from devtrack import Loss, Row, Status, open_store, schedules
+from devtrack.actions import Call, Controls, Densify, Log, SaveCheckpoint, StopTraining
+from devtrack.errors import ConfigError
+from devtrack.invariants import Invariant
+from devtrack.monitor import Monitor
+from devtrack.tracker import Tracker, TrackerWarning
+from devtrack.transitions import RECIPE_KINDS
+
+CHANGE = 60
+
+
+class Asked:
+    """Stands in for a training: remembers what it was asked for."""
+
+    def __init__(self):
+        self.steps, self.saved, self.stopped = [], [], 0
+        self.controls = Controls(self.steps.extend, self.saved.append, self._stop, Path("run"))
+
+    def _stop(self):
+        self.stopped += 1
+
+
+def signal(step):
+    """Noise that is the same for the same step, and a jump of twelve standard deviations."""
+    noise = float(np.random.default_rng(step).standard_normal())
+    return Row("signal", noise + (12.0 if step > CHANGE else 0.0), se=1.0)
+
+
+def run(monitor, rows=signal, *, steps=range(1, 81)):
+    watch, asked, events = monitor.start(), Asked(), []
+    for step in steps:
+        found = watch.look(step, [rows(step)], asked.controls)
+        events += [(step, event) for event in found]
+    return events, asked
+
+
+def test_an_alarm_is_one_event_in_plain_words_with_its_numbers():
+    ((step, event),), _ = run(Monitor(actions=()))
+    assert CHANGE < step <= CHANGE + 5
+    assert event.kind == "alarm"
+    assert event.message == (
+        f"signal (up) changed course after step {event.attrs['onset']}; seen at step {step}, "
+        "by a rule with 1 false alarms in 1000 snapshots"
+    )
+    assert event.attrs["log_evidence"] > event.attrs["threshold"]
+    assert CHANGE - 3 <= event.attrs["onset"] < step
+
+
+def test_metrics_that_are_not_watched_and_numbers_that_are_not_trusted_raise_no_alarm():
+    assert run(Monitor(actions=(), metrics=("llc", "probe/*")))[0] == []
+    suspect = lambda s: Row("signal", signal(s).value, 1.0, status=Status.SUSPECT)  # noqa: E731
+    assert run(Monitor(actions=()), suspect)[0] == []
+    rate = lambda s: Row("lr", signal(s).value, 1.0, site="optimizer")  # noqa: E731
+    assert run(Monitor(actions=()), rate)[0] == []
+
+
+def test_a_violation_is_an_event_when_it_begins_and_again_after_it_has_ended():
+    rule = Invariant("signal < 6", stop=True)
+    values = {1: 5.0, 2: 7.0, 3: 9.0, 4: 9.0, 5: 5.0, 6: 9.0}
+    events, asked = run(
+        Monitor(actions=(), invariants=(rule,)),
+        lambda step: Row("signal", values[step], se=1.0),
+        steps=values,
+    )
+    assert [step for step, _ in events] == [3, 6]  # 7 ± 1 is not past 6 by two standard errors
+    assert asked.stopped == 2
+    assert events[0][1].message == "signal is 9 ± 1, must be < 6"
+    assert events[0][1].attrs["rule"] == "signal < 6"
+
+
+def test_an_invariant_that_cannot_be_checked_says_so_once():
+    for bad in (Row("other", 1.0), Row("signal", math.nan, status=Status.FAILED)):
+        events, asked = run(
+            Monitor(invariants=(Invariant("signal < 1", stop=True),)),
+            lambda step, row=bad: row,
+            steps=range(1, 4),
+        )
+        assert [(s, e.kind) for s, e in events] == [(1, "invariant_unchecked")]
+        assert asked.stopped == 0
+
+
+def test_actions_ask_for_what_they_say(caplog):
+    called = []
+    actions = (Log(), Call(lambda e, s: called.append((e.kind, s))), Densify(factor=2, snapshots=3))
+    with caplog.at_level(logging.WARNING, logger="devtrack.monitor"):
+        ((step, event),), asked = run(Monitor(actions=actions), steps=range(2, 161, 2))
+    assert called == [("alarm", step)]
+    assert asked.steps == [step + 1, step + 2, step + 3, step + 4, step + 5, step + 6]
+    assert caplog.messages[-1] == f"step {step}: {event.message}"
+
+
+def test_a_checkpoint_goes_to_the_runs_folder_or_where_it_is_told(tmp_path):
+    for folder, home in ((None, tmp_path / "run" / "checkpoints"), (str(tmp_path / "x"),) * 2):
+        asked = Asked()
+        controls = asked.controls._replace(folder=tmp_path / "run")
+        watch = Monitor(actions=(SaveCheckpoint(folder),), invariants=(Invariant("a < 0"),)).start()
+        watch.look(7, [Row("a", 1.0)], controls)
+        assert asked.saved == [Path(home) / "violation-step=7.ckpt"]
+        assert Path(home).is_dir()
+
+
+def test_an_action_that_fails_is_an_event_and_the_others_go_on():
+    def broken(event, step):
+        raise KeyError("no network")
+
+    events, asked = run(Monitor(actions=(Call(broken), StopTraining())))
+    assert [event.kind for _, event in events] == ["alarm", "action_failed"]
+    assert "action Call at step" in events[1][1].message
+    assert "no network" in events[1][1].message
+    assert asked.stopped == 1
+
+
+def test_a_resumed_watch_goes_on_as_if_it_had_never_stopped():
+    through, _ = run(Monitor(actions=()))
+    watch = Monitor(actions=()).start()
+    watch.remember([(step, signal(step)) for step in range(1, 56)])
+    events = []
+    for step in range(56, 81):
+        events += [(step, e) for e in watch.look(step, [signal(step)], Asked().controls)]
+    assert events == through
+    again = Monitor(actions=()).start()
+    (alarm_step,) = (step for step, _ in through)
+    again.remember([(step, signal(step)) for step in range(1, alarm_step + 2)], [alarm_step])
+    for step in range(alarm_step + 2, 81):
+        assert again.look(step, [signal(step)], Asked().controls) == []
+
+
+def test_what_it_reports_is_no_change_of_the_recipe():
+    assert not {"alarm", "violation"} & set(RECIPE_KINDS)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Monitor(actions=(print,)), r"actions holds .*print.*must be.*Call\(function\)"),
+        (lambda: Monitor(actions=(Log,)), r"actions holds .*must be instances"),
+        (lambda: Monitor(invariants=("a < 1",)), r"invariants holds 'a < 1'.*Write Invariant"),
+        (lambda: Monitor(false_alarms_per_1000=0), r"false_alarms_per_1000=0.*Pass"),
+        (lambda: Densify(factor=1), r"factor=1: must be an integer of at least 2"),
+        (lambda: Densify(snapshots=0), r"snapshots=0: must be"),
+        (lambda: Call("print"), r"Call\('print'\): must be a function"),
+    ],
+)
+def test_what_cannot_work_is_refused_at_the_door(make, message):
+    with pytest.raises(ConfigError, match=message):
+        make()
+
+
+# Live, through the tracker
+
+X = torch.randn(64, 6, generator=torch.Generator().manual_seed(0))
+
+
+class Signal:
+    name = "signal"
+
+    def compute(self, subject):
+        yield signal(subject.step)
+
+
+class Net(LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.3), nn.Linear(8, 1))
+        self.trace = []
+
+    def training_step(self, batch, batch_idx):
+        return self.body(batch[0]).square().mean()
+
+    def on_train_batch_end(self, outputs, batch, batch_idx):
+        streams = (random.getstate(), np.random.get_state()[1].tolist())
+        optimizer = [
+            v.clone() if isinstance(v, torch.Tensor) else v
+            for state in self.trainer.optimizers[0].state.values()
+            for v in state.values()
+        ]
+        weights = [v.clone() for v in self.state_dict().values()]
+        self.trace.append((weights, optimizer, torch.get_rng_state(), streams))
+
+    def configure_optimizers(self):
+        return torch.optim.AdamW(self.parameters(), lr=1e-2)
+
+
+def fit(tracker=None, *, steps=80, ckpt_path=None):
+    torch.manual_seed(1)
+    random.seed(1)
+    np.random.seed(1)
+    trainer = Trainer(
+        max_steps=steps,
+        max_epochs=-1,
+        accelerator="cpu",
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        logger=False,
+        enable_checkpointing=False,
+        callbacks=[tracker] if tracker else [],
+    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        module = Net()
+        loader = DataLoader(TensorDataset(X), batch_size=16, shuffle=True)
+        trainer.fit(module, loader, ckpt_path=ckpt_path)
+    return trainer, module
+
+
+def track(store, monitor, schedule=None, **options):
+    schedule = schedules.every(1) if schedule is None else schedule
+    options = {"metrics": [Signal()], "snapshots": False} | options
+    return Tracker(store, schedule, monitor=monitor, **options)
+
+
+def events_of(store, kind):
+    query = "SELECT step, message FROM events WHERE kind = ? ORDER BY step"
+    return open_store(store).sql(query, [kind]).fetchall()
+
+
+def _equal(a, b):
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(_equal(x, y) for x, y in zip(a, b, strict=True))
+    return a == b
+
+
+def test_training_is_bitwise_the_same_with_a_monitor_that_does_not_stop_it(tmp_path):
+    def draws(event, step):
+        random.random()
+        np.random.rand(3)
+        torch.rand(3)
+
+    actions = (Log(), Call(draws), Densify(), SaveCheckpoint())
+    rule = Invariant("signal < 3")
+    monitor = Monitor(actions=actions, invariants=(rule,))
+    _, without = fit()
+    tracker = track(tmp_path, monitor, schedules.every(2), metrics=[Signal(), Loss()])
+    _, watched = fit(tracker)
+    assert len(without.trace) == len(watched.trace) == 80
+    for step, pair in enumerate(zip(without.trace, watched.trace, strict=True)):
+        assert _equal(*pair), f"differs after step {step + 1}"
+    assert events_of(tmp_path, "alarm")
+    assert events_of(tmp_path, "violation")
+    assert list((tmp_path / str(tracker.run_id) / "checkpoints").glob("alarm-step=*.ckpt"))
+
+
+def test_a_denser_schedule_follows_the_alarm(tmp_path):
+    fit(track(tmp_path, Monitor(actions=(Densify(factor=2, snapshots=5),)), schedules.every(4)))
+    ((alarm, _),) = events_of(tmp_path, "alarm")
+    rows = open_store(tmp_path).sql("SELECT step FROM metrics WHERE metric = 'signal' ORDER BY 1")
+    steps = [step for (step,) in rows.fetchall()]
+    assert [s for s in steps if s <= alarm] == list(range(0, alarm + 1, 4))
+    assert [s for s in steps if s > alarm] == sorted({*range(alarm + 2, 81, 2)})[: len(steps)]
+
+
+def test_a_violated_invariant_stops_the_training(tmp_path):
+    trainer, _ = fit(track(tmp_path, Monitor(invariants=(Invariant("signal < 6", stop=True),))))
+    assert CHANGE < trainer.global_step <= CHANGE + 2
+    ((step, message),) = events_of(tmp_path, "violation")
+    assert step == trainer.global_step
+    assert message.endswith("must be < 6")
+
+
+def test_a_failing_action_is_a_warning_and_an_event_and_training_goes_on(tmp_path):
+    def broken(event, step):
+        raise OSError("no network")
+
+    with pytest.warns(TrackerWarning, match="action Call at step .*no network.*Training continues"):
+        trainer, _ = fit(track(tmp_path, Monitor(actions=(Call(broken),))))
+    assert trainer.global_step == 80
+    assert len(events_of(tmp_path, "action_failed")) == 1
+
+
+def test_a_broken_detector_leaves_the_invariants_at_work(tmp_path, monkeypatch):
+    def broken(*args, **kwargs):
+        raise FloatingPointError("singular")
+
+    monkeypatch.setattr("devtrack.changepoints.online.surprise", broken)
+    monitor = Monitor(invariants=(Invariant("signal < 6", stop=True),))
+    with pytest.warns(TrackerWarning, match="detection of changes failed.*singular") as caught:
+        trainer, _ = fit(track(tmp_path, monitor))
+    assert len([w for w in caught if w.category is TrackerWarning]) == 1
+    assert trainer.global_step <= CHANGE + 2
+
+
+def test_a_resumed_training_keeps_its_watch(tmp_path):
+    trainer, _ = fit(track(tmp_path / "a", Monitor(actions=())))
+    ((alarm, _),) = events_of(tmp_path / "a", "alarm")
+    trainer, _ = fit(track(tmp_path / "b", Monitor(actions=())), steps=58)
+    trainer.save_checkpoint(tmp_path / "b.ckpt")
+    fit(track(tmp_path / "b", Monitor(actions=())), ckpt_path=tmp_path / "b.ckpt")
+    assert [step for step, _ in events_of(tmp_path / "b", "alarm")] == [alarm]
+
+
+def test_several_processes_are_refused_before_training():
+    from devtrack.tracker import _require_one_process
+
+    _require_one_process(None, 2)
+    _require_one_process(Monitor(), 1)
+    with pytest.raises(ConfigError, match="monitor= on 2 processes: must be one.*Leave monitor"):
+        _require_one_process(Monitor(), 2)
