@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from devtrack import plots, schedules
     from devtrack.errors import DevtrackError
+    from devtrack.invariants import Invariant
     from devtrack.metrics.ablation import Ablation
     from devtrack.metrics.anomaly import Anomalies
     from devtrack.metrics.behaviour import Behaviour
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from devtrack.metrics.spectra import WeightSpectrum
     from devtrack.metrics.units import IdleUnits
     from devtrack.metrics.weights import WeightNorm
+    from devtrack.monitor import Monitor
     from devtrack.rows import Clock, Row, Status
     from devtrack.sampling.calibration import calibrate
     from devtrack.store import Store, open_store
@@ -57,12 +59,14 @@ _HOMES = {
     "HeadComposition": "devtrack.metrics.composition",
     "HeadScores": "devtrack.metrics.heads",
     "IdleUnits": "devtrack.metrics.units",
+    "Invariant": "devtrack.invariants",
     "LLC": "devtrack.metrics.llc",
     "LinearProbe": "devtrack.metrics.probes",
     "Loss": "devtrack.metrics.loss",
     "Metric": "devtrack.metrics.metric",
     "NGramScores": "devtrack.metrics.ngrams",
     "RegressionProbe": "devtrack.metrics.regression",
+    "Monitor": "devtrack.monitor",
     "Row": "devtrack.rows",
     "Status": "devtrack.rows",
     "Store": "devtrack.store",
@@ -93,9 +97,11 @@ __all__ = [
     "HeadComposition",
     "HeadScores",
     "IdleUnits",
+    "Invariant",
     "LinearProbe",
     "Loss",
     "Metric",
+    "Monitor",
     "NGramScores",
     "RegressionProbe",
     "Row",
