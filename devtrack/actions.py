@@ -72,8 +72,8 @@ class Call:
     """Call a function with the event and the step.
 
     Args:
-        function: Gets ``(event, step)``. It runs inside the training loop, between two steps:
-            what it draws from global random streams, training will miss.
+        function: Gets ``(event, step)`` inside the training loop, between two steps. Training
+            waits for it; the random streams are put back afterwards.
     """
 
     function: Callable[[Event, int], Any]

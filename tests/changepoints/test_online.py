@@ -54,6 +54,41 @@ def test_a_planted_change_is_seen_within_snapshots_and_a_relaxation_is_not(grid,
     assert len(found) == 1, "one change, one alarm"
 
 
+def ar1(rng, size, phi):
+    z = rng.standard_normal(size)
+    for i in range(1, size):
+        z[i] = phi * z[i - 1] + (1 - phi**2) ** 0.5 * z[i]
+    return z
+
+
+def alarms_on_quiet_runs(count, *, seed):
+    """Trends of all sizes, correlated noise, misstated standard errors: nothing changes."""
+    rng, alarms = np.random.default_rng(seed), 0
+    for k in range(count):
+        grid = (LINEAR, LOG)[k % 2]
+        curves = {
+            f"m{j}": 10 ** rng.uniform(-1, 0.5) * relaxation(grid)
+            + rng.uniform(0.7, 1.4) * ar1(rng, grid.size, rng.choice([0.0, 0.4]))
+            for j in range(1 + k % 3)
+        }
+        alarms += len(watch(grid, curves, noise=0.0))
+    return alarms
+
+
+def test_quiet_runs_stay_quiet():
+    """At 1 in 1000, 560 snapshots bring 3 alarms or more once in 50 such tests; the seed is fixed.
+
+    Cut ``MARGIN`` by 4 and there are more.
+    """
+    assert alarms_on_quiet_runs(7, seed=5) <= 2
+
+
+@pytest.mark.slow
+def test_the_false_alarm_rate_holds():
+    """8000 snapshots, 8 alarms expected at the stated rate; 15 or more come once in 50 times."""
+    assert alarms_on_quiet_runs(100, seed=6) <= 14
+
+
 def test_a_spike_is_no_change_and_a_step_of_its_size_is():
     flat = np.zeros(N)
     spike, step = flat.copy(), flat.copy()
