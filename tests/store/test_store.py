@@ -119,18 +119,27 @@ def test_latest_llc_and_probes(store: Store, info: Info) -> None:
                     Row("probe/parity.accuracy", 0.9, 0.01, "embed"),
                     Row("probe/parity.control_accuracy", 0.5, 0.02, "embed"),
                     Row("probe/parity.selectivity", 0.4, 0.03, "embed", "suspect"),  # type: ignore
+                    Row("probe/size.r_squared", 0.7, 0.04, "embed"),
+                    Row("probe/size.control_r_squared", -0.1, 0.05, "embed"),
                     Row("probe/a.b.accuracy", nan, status="failed"),  # type: ignore[arg-type]
                 ],
             )
     latest = "SELECT DISTINCT step, count(*) OVER () FROM metrics_latest"
-    assert store.sql(latest).fetchall() == [(10, 6)]
+    assert store.sql(latest).fetchall() == [(10, 8)]
     llc = "SELECT run, llc, rhat, ess, gamma_ratio, reasons, chain_values FROM llc WHERE step = 10 "
     assert store.sql(llc + "AND metric = 'llc'").fetchall() == [
         ("grok", 13.0, 1.2, 50.0, None, ["rhat"], [1.0, None])
     ]
     assert store.sql("SELECT count(*) FROM llc WHERE site = 'blocks.0'").fetchall() == [(2,)]
-    probes = "SELECT * EXCLUDE (run_id, attempt) FROM probes WHERE step = 0 ORDER BY probe"
+    probes = (
+        "SELECT * EXCLUDE (run_id, attempt, r_squared, r_squared_se, control_r_squared, "
+        "control_r_squared_se) FROM probes WHERE step = 0 AND probe <> 'size' ORDER BY probe"
+    )
     assert store.sql(probes).fetchall() == [
         ("grok", 0, "model", "a.b", None, None, None, None, None, None, "failed"),
         ("grok", 0, "embed", "parity", 0.9, 0.01, 0.5, 0.02, 0.4, 0.03, "suspect"),
+    ]
+    regression = "SELECT accuracy, r_squared, r_squared_se, control_r_squared, status FROM probes "
+    assert store.sql(regression + "WHERE step = 0 AND probe = 'size'").fetchall() == [
+        (None, 0.7, 0.04, -0.1, "ok")
     ]
