@@ -79,7 +79,11 @@ def train(
 
 
 def conclude(
-    store: str | Path, run_id: str, *, left_out: Sequence[str] = (), drawn: Sequence[str] = ("*",)
+    store: str | Path,
+    run_id: str,
+    *,
+    left_out: Sequence[str] = (),
+    drawn: Sequence[str] | None = None,
 ) -> list[Transition]:
     """Find the run's transitions, print them, and draw its timeline beside the store.
 
@@ -87,7 +91,7 @@ def conclude(
         store: The store.
         run_id: The run.
         left_out: Metrics in which no transition is looked for: those known by calculation.
-        drawn: Globs of the metrics that are in the picture.
+        drawn: Globs of the metrics that are in the picture; all if None.
     """
     opened = open_store(store)
     info = opened.run(run_id)
