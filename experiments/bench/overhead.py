@@ -1,18 +1,18 @@
 """What does the tracker cost, LLC aside? The same training with and without it, in turns.
 
-    python -m experiments.bench.overhead [--steps 10000] [--pairs 3]
+    python -m experiments.bench.overhead [--steps 10000] [--rounds 4]
 
-The training is an MLP whose width is chosen so that a step takes about 10 ms on this machine. Each
-pair is one fit without and one with ``Tracker`` (default schedule; snapshots, loss, weight norm).
-The two fits of a pair run in two threads that take turns of 25 steps, one at a time, so that a
-machine that becomes slower for a while is slow for both; a fit's time is the time that it held its
-turn, from the start of ``fit`` to its return.
+The training is an MLP whose width is chosen so that a step takes about 10 ms on this machine. A
+round is three fits, two without and one with ``Tracker`` (default schedule; snapshots, loss, weight
+norm), in three threads that take turns of 25 steps, one at a time, so that a machine that becomes
+slower for a while is slow for all. A fit's time is the time that it held its turn, from the start
+of ``fit`` to its return. Who goes first changes from round to round.
 
-``total`` is the plain ratio of those times. On a shared machine it scatters by several percent, so
-it is taken apart: ``per step``, what the hooks cost, is the median ratio of adjacent turns without
-an observation; ``waited`` is the time that the tracker itself says training waited for it (opening,
-observing, closing) over the time without it. Their sum is reported; believe it when ``total``
-scatters around it.
+``with it`` is the time of the tracked fit over the mean of the two others, ``null`` that of one of
+them over the other: where it scatters by 3 %, so does ``with it``, and neither tells 1 from 2 %.
+``inside`` can: the time that training spent in the tracker's hooks, the opening, every step, the
+observations and the closing, over the time without it. Believe it when ``with it`` scatters around
+it by no more than ``null`` does around zero.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import tempfile
 import threading
 import time
 import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -113,29 +114,51 @@ def fit(width: int, steps: int, callbacks: list[Callback]) -> float:
     return time.perf_counter() - start
 
 
-def fit_in_turns(width: int, steps: int, tracker: Tracker) -> tuple[list[float], list[float]]:
-    """Return the seconds of each turn of a training without the tracker, and with it."""
-    first, second = threading.Semaphore(1), threading.Semaphore(0)
-    without, with_it = Turn(first, second), Turn(second, first)
+def fit_in_turns(
+    width: int, steps: int, fits: Sequence[list[Callback]], *, first: int
+) -> list[list[float]]:
+    """Return the seconds of each turn of trainings that differ by their callbacks only.
 
-    def run(turn: Turn, callbacks: list[Callback]) -> None:
+    Args:
+        width: Of the network.
+        steps: Of each training.
+        fits: The callbacks of each.
+        first: Index of the one that begins.
+    """
+    free = [threading.Semaphore(number == first) for number in range(len(fits))]
+    turns = [Turn(mine, other) for mine, other in zip(free, [*free[1:], free[0]], strict=True)]
+
+    def run(callbacks: list[Callback], turn: Turn) -> None:
         turn.take()
         fit(width, steps, [*callbacks, turn])
         turn.give()
 
-    other = threading.Thread(target=run, args=(with_it, [tracker]))
-    other.start()
-    run(without, [])
-    other.join()
-    return without.turns, with_it.turns
+    # all in threads of their own: the main thread's memory is handed out by other rules
+    threads = [threading.Thread(target=run, args=each) for each in zip(fits, turns, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [turn.turns for turn in turns]
 
 
-def account(folder: str) -> tuple[float, set[int]]:
-    """Return the seconds that training waited, by the tracker's account, and the observed steps."""
-    store = open_store(folder)
-    query = "SELECT (attrs->>'elapsed_s')::DOUBLE FROM events WHERE kind = 'cost'"
-    ((waited_s,),) = store.sql(query).fetchall()
-    return waited_s, {step for (step,) in store.sql("SELECT DISTINCT step FROM metrics").fetchall()}
+def time_hooks(callback: Callback) -> list[float]:
+    """Return a list that grows by the seconds of every call of a hook of the callback."""
+    spent: list[float] = []
+
+    def timed(hook: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            start = time.perf_counter()
+            answer = hook(*args, **kwargs)
+            spent.append(time.perf_counter() - start)
+            return answer
+
+        return call
+
+    for name in dir(Callback):
+        if name.startswith("on_") or name in ("setup", "teardown"):
+            setattr(callback, name, timed(getattr(callback, name)))
+    return spent
 
 
 def width_for_target() -> int:
@@ -156,7 +179,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--steps", type=int, default=10000)
-    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=4)
     arguments = parser.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
@@ -166,32 +189,29 @@ def main() -> None:
         f"width {width}, {arguments.steps} steps, batch {BATCH}, {torch.get_num_threads()} threads"
     )
     print(
-        f"{'pair':>4} {'without s':>10} {'with s':>8} {'ms/step':>8} {'total':>8} {'per step':>9} "
-        f"{'waited':>8} {'sum':>8} {'observations':>13}"
+        f"{'round':>5} {'without s':>10} {'ms/step':>8} {'null':>8} {'with it':>8} {'inside':>8} "
+        f"{'observations':>13}"
     )
-    sums = []
-    for pair in range(arguments.pairs):
+    inside = []
+    for number in range(arguments.rounds):
         with tempfile.TemporaryDirectory() as folder:
             tracker = Tracker(folder, metrics=[Loss(), WeightNorm()], name="overhead")
-            without, with_it = fit_in_turns(width, arguments.steps, tracker)
-            waited_s, observed = account(folder)
-        total = sum(with_it) / sum(without) - 1
-        quiet = [
-            after / before
-            for turn, (before, after) in enumerate(zip(without, with_it, strict=True))
-            if 0 < turn < len(with_it) - 1
-            and observed.isdisjoint(range(turn * STEPS_PER_TURN, (turn + 1) * STEPS_PER_TURN + 1))
-        ]
-        per_step = statistics.median(quiet) - 1
-        waited = waited_s / sum(without)
-        sums.append(per_step + waited)
+            spent = time_hooks(tracker)
+            turns = fit_in_turns(
+                width, arguments.steps, [[], [tracker], [Callback()]], first=number % 3
+            )
+            count = "SELECT count(DISTINCT step) FROM metrics"
+            ((observations,),) = open_store(folder).sql(count).fetchall()
+        before, with_it, after = (sum(each) for each in turns)
+        without = (before + after) / 2
+        inside.append(sum(spent) / without)
         print(
-            f"{pair:>4} {sum(without):>10.2f} {sum(with_it):>8.2f} "
-            f"{1000 * sum(without) / arguments.steps:>8.2f} {total:>+8.2%} {per_step:>+9.2%} "
-            f"{waited:>+8.2%} {sums[-1]:>+8.2%} {len(observed):>13}",
+            f"{number:>5} {without:>10.2f} {1000 * without / arguments.steps:>8.2f} "
+            f"{after / before - 1:>+8.2%} {with_it / without - 1:>+8.2%} {inside[-1]:>+8.2%} "
+            f"{observations:>13}",
             flush=True,
         )
-    print(f"median overhead {statistics.median(sums):+.2%}")
+    print(f"median inside the tracker {statistics.median(inside):+.2%}")
 
 
 if __name__ == "__main__":
