@@ -13,7 +13,8 @@ SUMS = PAIRS.sum(1) % P
 def clock(frequencies, height=8.0):
     """Logits of a network that adds by trigonometry: Σ cos(w_k (a + b − c))."""
     apart = SUMS[:, None] - torch.arange(P)  # (pair, answer)
-    return height * sum(torch.cos(2 * torch.pi * k * apart / P) for k in frequencies)
+    parts = [torch.cos(2 * torch.pi * k * apart / P) for k in frequencies]
+    return height * torch.stack(parts).sum(0)
 
 
 def table():
