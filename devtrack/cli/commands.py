@@ -81,10 +81,8 @@ app.command(epilog="Example: devtrack runs --json")(query.runs)
 app.command(epilog="Example: devtrack sql \"FROM llc WHERE status = 'ok'\" --csv > llc.csv")(
     query.sql
 )
-app.command(epilog="Example: devtrack transitions --run grokking")(findings.transitions)
-app.command(epilog="Example: devtrack timeline --run grokking --out timeline.png")(
-    findings.timeline
-)
+app.command(epilog="Example: devtrack transitions grokking")(findings.transitions)
+app.command(epilog="Example: devtrack timeline grokking --out timeline.png")(findings.timeline)
 app.command(epilog="Example: devtrack report grokking --output grokking.html")(report.report)
 app.command(epilog="Example: devtrack watch grokking --png timeline.png")(watch.watch)
 app.command(epilog="Example: devtrack calibrate problem.py:build --run grokking")(

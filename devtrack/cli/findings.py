@@ -33,6 +33,7 @@ class Axis(StrEnum):
 
 
 def transitions(
+    which: options.RunArgument = None,
     store: options.Store = "runs",
     run: options.Run = None,
     alpha: Annotated[
@@ -56,7 +57,7 @@ def transitions(
     from devtrack.store import open_store
 
     opened = open_store(store)
-    info = opened.run(run)
+    info = opened.run(options.one_run(which, run))
     from devtrack.transitions import find_transitions
 
     found = find_transitions(opened, info.run_id, alpha=alpha, metrics=metric, sites=site)
@@ -125,6 +126,7 @@ def timeline(
     out: Annotated[
         Path, typer.Option("--out", help="Picture to write: .png, .pdf or .svg.")
     ] = Path("timeline.png"),
+    which: options.RunArgument = None,
     store: options.Store = "runs",
     run: options.Run = None,
     axis: Annotated[Axis, typer.Option("--axis", help="Scale of the step axis.")] = Axis.LOG,
@@ -142,7 +144,7 @@ def timeline(
 
     require_picture(out)
     opened = open_store(store)
-    info = opened.run(run)
+    info = opened.run(options.one_run(which, run))
     found = analyse_if_stale(opened, info)
     figure = draw(
         opened, info.run_id, axis=axis.value, metrics=metric, sites=site, transitions=found

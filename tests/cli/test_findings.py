@@ -82,6 +82,14 @@ def test_a_run_without_transitions_exits_with_3(devtrack, store):
     assert (code, json.loads(out)) == (3, [])
 
 
+@pytest.mark.parametrize("command", ["transitions", "timeline"])
+def test_the_run_may_be_an_argument(devtrack, store, command):
+    code, _, err = devtrack(command, "quiet", "--store", store)
+    assert (code, "run 'quiet'" in err) == (3 if command == "transitions" else 0, True)
+    code, _, err = devtrack(command, "quiet", "--run", "grokking", "--store", store)
+    assert (code, "'quiet' and --run 'grokking': pass one of them" in err) == (2, True)
+
+
 def test_the_newest_run_is_the_default(devtrack, store):
     assert GROKKING in devtrack("transitions", "--store", store)[2]
 
@@ -90,7 +98,7 @@ def test_the_newest_run_is_the_default(devtrack, store):
     ("arguments", "parts"),
     [
         (["transitions", "--run", "groking"], ["run 'groking'", "Did you mean 'grokking'"]),
-        (["timeline", "--run", "groking"], ["run 'groking'", "Did you mean 'grokking'"]),
+        (["timeline", "groking"], ["run 'groking'", "Did you mean 'grokking'"]),
         (["transitions", "--metric", "lcl"], ["'lcl'", "llc", "loss"]),
         (["timeline", "--metric", "lcl"], ["'lcl'", "llc, loss, weight_norm", "Use one of these"]),
         (["timeline", "--site", "head.*"], ["sites='head.*'", "embed, model"]),
