@@ -88,6 +88,23 @@ def forward_passes(
             yield batch, outputs
 
 
+def flat_features(activation: torch.Tensor, label: torch.Tensor, site: str) -> torch.Tensor:
+    """Return activations as (row, feature), a row for each label.
+
+    Raises:
+        MetricError: If there is not one label per sample or per position.
+    """
+    if label.shape == activation.shape[:-1]:
+        return activation.reshape(-1, activation.shape[-1])
+    if label.ndim == 1 and len(label) == len(activation):
+        return activation.reshape(len(activation), -1)
+    raise MetricError(
+        f"target of shape {tuple(label.shape)} for activations of shape {tuple(activation.shape)} "
+        f"at site {site!r}: must be one label per sample or per position. Return a tensor of shape "
+        f"{tuple(activation.shape[:1])} or {tuple(activation.shape[:-1])}."
+    )
+
+
 def require_rows_and_groups(max_rows: int, num_groups: int) -> None:
     """Raise ConfigError unless both numbers can give an estimate and its error."""
     if max_rows < 8:

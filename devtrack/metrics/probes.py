@@ -5,16 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from devtrack.errors import ConfigError, MetricError
+from devtrack.metrics.chunks import Chunks
+from devtrack.metrics.logistic import AveragedLogistic
 from devtrack.metrics.metric import Subject
-from devtrack.metrics.proportions import binomial_se
-from devtrack.metrics.sites import captured
-from devtrack.rows import Row
+from devtrack.metrics.proportions import clustered_se
+from devtrack.metrics.sites import matching_modules
+from devtrack.rows import Row, Status
+
+Integers = npt.NDArray[np.integer]
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,11 +28,16 @@ class LinearProbe:
     """Accuracy of a linear classifier on activations, next to the same on random labels.
 
     A probe that is rich enough to memorise says little about the representation. The control task
-    gives every group of samples a label drawn at random from the real labels' distribution;
+    gives every group of rows a label drawn at random from the real labels' distribution;
     selectivity is the accuracy minus the control's (Hewitt & Liang 2019, arXiv:1909.03368). The
     classifier is a logistic regression on standardised features, fitted on one half of the samples
     and scored on the other, or cross-validated; the parts and the control labels are the same at
     every snapshot.
+
+    Activations stream by in chunks of bounded memory. What fits in one is fitted at once; else the
+    classifier is the mean of those fitted on each chunk (see ``logistic.AveragedLogistic``), and a
+    second pass scores all rows. Logistic regression and not a map from second moments, as in
+    ``RegressionProbe``: where units are not Gaussian, the latter reads less.
 
     Args:
         site: Module path whose output is probed. A forward pass of the loss must reach it.
@@ -34,22 +45,25 @@ class LinearProbe:
             of shape (batch, position, feature).
         name: Rows are named ``probe/<name>.accuracy``, ``.control_accuracy``, ``.selectivity``.
         data: What to probe on (see ``devtrack.batches.fixed_batches``); else the run's batches.
-        control_group: Maps a batch to integers of the labels' shape: samples of one group share
-            their control label, as all occurrences of a word do in Hewitt & Liang. Without it,
-            every sample is a group of its own and the control cannot generalise.
-        regularization: Inverse strength C of the l2 penalty.
+        control_group: Maps a batch to integers of the labels' shape: rows of one group share their
+            control label, as all occurrences of a word do in Hewitt & Liang. Without it, every row
+            is a group of its own and the control cannot generalise.
+        regularization: Strength of the l2 penalty on standardised features, per row (1 / (n · C) in
+            scikit-learn's terms). Choose it once and keep it for the run.
         num_folds: None for two halves; else every row is scored once, by a classifier fitted on
-            the other folds: all rows count, at ``num_folds`` times the cost. The error treats the
-            scores as independent; since the fits share data, it is a little small.
+            the other folds: all rows count, at ``num_folds`` times the cost. Errors treat the
+            scores of samples as independent; since the fits share data, they are a little small.
+        max_memory_gb: Memory, 10⁹ bytes, that activations may take; those of one batch and the
+            model's own come on top. A chunk should hold several times more rows than units.
         seed: Chooses the halves or folds and the control labels.
 
     Shapes:
         Activations (sample, …, feature) are flattened to (sample, feature) if labels come one per
-        sample, to (sample · position, feature) if they come one per position.
+        sample, to (sample · position, feature) if they come one per position. Rows of one sample
+        are never parted, and errors are taken over samples.
 
-    Source:
-        Standard errors are binomial with two successes and two failures added (Agresti & Coull
-        1998), so that a perfect score is not reported as exact.
+    Raises:
+        ConfigError: If a number is outside its range.
     """
 
     site: str
@@ -57,115 +71,159 @@ class LinearProbe:
     name: str
     data: Any = None
     control_group: Callable[[Any], torch.Tensor] | None = None
-    regularization: float = 1.0
+    regularization: float = 1e-3
     num_folds: int | None = None
+    max_memory_gb: float = 0.5
     seed: int = 0
 
     def __post_init__(self) -> None:
         if not self.regularization > 0:
             raise ConfigError(
-                f"regularization={self.regularization}: must be positive (the inverse strength C "
-                f"of the penalty). Use regularization=1.0."
+                f"regularization={self.regularization}: must be positive (the strength of the "
+                f"penalty, per row). Use regularization=1e-3."
             )
         if self.num_folds is not None and self.num_folds < 2:
             raise ConfigError(
                 f"num_folds={self.num_folds}: must be at least 2, or None for two halves. Use "
                 f"num_folds=5."
             )
+        if not self.max_memory_gb > 0:
+            raise ConfigError(
+                f"max_memory_gb={self.max_memory_gb}: must be above 0, in 10⁹ bytes. Use "
+                f"max_memory_gb=0.5."
+            )
 
     def compute(self, subject: Subject) -> Iterator[Row]:
         """Yield accuracy, control accuracy and selectivity at the site."""
-        features, labels, groups = self._collect(subject)
+        matching_modules(subject.model, (self.site,))
+        batches = subject.batches_of(self.data)
         rng = np.random.default_rng(self.seed)
-        training = _training_parts(labels, self.num_folds, rng)
-        control = _control_labels(labels, groups, rng)
-        accuracy = _held_out_accuracy(features, labels, training, self.regularization)
-        control_accuracy = _held_out_accuracy(features, control, training, self.regularization)
-        n_test = sum(int((~part).sum()) for part in training)
-        se, control_se = binomial_se(accuracy, n_test), binomial_se(control_accuracy, n_test)
-        prefix, site = f"probe/{self.name}", self.site
-        yield Row(f"{prefix}.accuracy", accuracy, se, site, attrs={"n_test": n_test})
-        yield Row(f"{prefix}.control_accuracy", control_accuracy, control_se, site)
-        difference = accuracy - control_accuracy
-        yield Row(f"{prefix}.selectivity", difference, math.hypot(se, control_se), site)
+        rows, groups = self._labels(batches)
+        training = _training_parts(rows, self.num_folds, rng)
+        tasks = [rows.label, _control_labels(rows.label, groups, rng)]
+        chunks = Chunks(
+            subject,
+            batches,
+            self.site,
+            self.target,
+            num_rows=len(rows.label),
+            max_chunk_bytes=int(1e9 * self.max_memory_gb / 2),  # a chunk, and a copy to fit on
+        )
+        probes, reasons = _fit(chunks, tasks, training, rows.num_classes, self.regularization)
+        right, total = _score(chunks, tasks, training, probes, rows.sample)
+        attrs: dict[str, Any] = {"n_test": int(total.sum()), "num_chunks": chunks.num_chunks}
+        if reasons:
+            attrs["reasons"] = reasons
+        prefix, status = f"probe/{self.name}", Status.SUSPECT if reasons else Status.OK
 
-    def _collect(self, subject: Subject) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return features (sample, feature), labels (sample,) and control groups (sample,)."""
-        features, labels, groups = [], [], []
-        with torch.no_grad(), captured(subject.model, (self.site,)) as outputs:
-            for batch in subject.batches_of(self.data):
-                outputs.clear()
-                subject.loss(subject.model, batch)
-                if self.site not in outputs:
-                    raise MetricError(
-                        f"site {self.site!r}: the loss never calls this module, or it returns no "
-                        f"tensor. Choose a module on the way from the batch to the loss."
-                    )
-                label = self.target(batch)
-                features.append(flat_features(outputs[self.site], label, self.site).cpu())
-                labels.append(label.reshape(-1).cpu())
-                if self.control_group is not None:
-                    groups.append(self.control_group(batch).reshape(-1).cpu())
-        y = torch.cat(labels).numpy()
-        group = torch.cat(groups).numpy() if groups else np.arange(len(y))
-        return torch.cat(features).double().numpy(), y, group
+        def row(part: str, value: float, se: float) -> Row:
+            return Row(f"{prefix}.{part}", value, se, self.site, status, attrs)
 
+        accuracy, control = right.sum(1) / total.sum()
+        scored = total > 0
+        se, control_se = (clustered_se(task[scored], total[scored]) for task in right)
+        yield row("accuracy", accuracy, se)
+        yield row("control_accuracy", control, control_se)
+        yield row("selectivity", accuracy - control, math.hypot(se, control_se))
 
-def flat_features(activation: torch.Tensor, label: torch.Tensor, site: str) -> torch.Tensor:
-    """Return activations as (row, feature), a row for each label.
-
-    Raises:
-        MetricError: If there is not one label per sample or per position.
-    """
-    if label.shape == activation.shape[:-1]:
-        return activation.reshape(-1, activation.shape[-1])
-    if label.ndim == 1 and len(label) == len(activation):
-        return activation.reshape(len(activation), -1)
-    raise MetricError(
-        f"target of shape {tuple(label.shape)} for activations of shape {tuple(activation.shape)} "
-        f"at site {site!r}: must be one label per sample or per position. Return a tensor of shape "
-        f"{tuple(activation.shape[:1])} or {tuple(activation.shape[:-1])}."
-    )
+    def _labels(self, batches: list[Any]) -> tuple[_Rows, Integers]:
+        """Return the labels and samples of all rows, and their control groups, (row,)."""
+        labels, samples, groups = [], [], []
+        group_of = self.control_group
+        start = 0
+        for batch in batches:
+            label = self.target(batch)
+            count = len(label)
+            labels.append(label.detach().reshape(-1).cpu().numpy())
+            samples.append(np.arange(start, start + count).repeat(label.numel() // max(count, 1)))
+            start += count
+            if group_of is not None:
+                groups.append(group_of(batch).detach().reshape(-1).cpu().numpy())
+        names, label = np.unique(np.concatenate(labels), return_inverse=True)
+        group = np.concatenate(groups) if groups else np.arange(len(label))
+        return _Rows(label, np.concatenate(samples), len(names)), group
 
 
-def _training_parts(
-    labels: np.ndarray, num_folds: int | None, rng: np.random.Generator
-) -> list[np.ndarray]:
+class _Rows(NamedTuple):
+    """Of every row, (row,): its class, 0 … K − 1, and the sample that it belongs to; and K."""
+
+    label: Integers
+    sample: Integers
+    num_classes: int
+
+
+def _training_parts(rows: _Rows, num_folds: int | None, rng: np.random.Generator) -> list[Mask]:
     """Return masks (row,) of what to fit on; the rest of each is what to score."""
-    order = rng.permutation(len(labels))
+    num_samples = rows.sample[-1] + 1
+    order = rng.permutation(num_samples)
     if num_folds is None:
-        parts = [np.isin(np.arange(len(labels)), order[: len(labels) // 2])]
-    else:
-        fold = np.empty(len(labels), dtype=int)
-        fold[order] = np.arange(len(labels)) % num_folds
-        parts = [fold != held_out for held_out in range(num_folds)]
-    for part in parts:
-        if len(np.unique(labels[part])) < 2 or part.all():
-            raise MetricError(
-                f"target with labels {np.unique(labels)[:5].tolist()} on {len(labels)} samples: "
-                f"what is fitted must hold at least 2 classes, and something must be left to score."
-                f" Pass more data= or another target."
-            )
-    return parts
+        chosen = np.isin(np.arange(num_samples), order[: num_samples // 2])
+        return [chosen[rows.sample]]
+    fold = np.empty(num_samples, dtype=int)
+    fold[order] = np.arange(num_samples) % num_folds
+    return [(fold != held_out)[rows.sample] for held_out in range(num_folds)]
 
 
-def _control_labels(labels: np.ndarray, groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _control_labels(labels: Integers, groups: Integers, rng: np.random.Generator) -> Integers:
     _, group_index = np.unique(groups, return_inverse=True)
     return rng.choice(labels, size=group_index.max() + 1)[group_index]
 
 
-def _held_out_accuracy(
-    features: np.ndarray, labels: np.ndarray, training: list[np.ndarray], regularization: float
-) -> float:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+def _fit(
+    chunks: Chunks,
+    tasks: list[Integers],
+    training: list[Mask],
+    num_classes: int,
+    regularization: float,
+) -> tuple[list[AveragedLogistic], list[str]]:
+    """Return a probe for each training part, and reasons to doubt them."""
+    probes = [AveragedLogistic(len(tasks), num_classes) for _ in training]
+    lacking = 0
+    for rows, x in chunks:
+        for probe, part in zip(probes, training, strict=True):
+            if rows.start == 0:  # not before, so that labels of a wrong shape are named as such
+                _require_classes(tasks[0][part], part)
+            kept = part[rows]
+            if kept.any():
+                labels = [task[rows][kept] for task in tasks]
+                probe.add(x[kept], labels, 1 / (regularization * kept.sum()))
+                lacking = max(lacking, num_classes - len(np.unique(labels[0])))
+    if lacking and chunks.num_chunks > 1:
+        return probes, [
+            f"{lacking} of {num_classes} classes are missing from one of {chunks.num_chunks} "
+            f"chunks: shuffle the data, or raise max_memory_gb"
+        ]
+    return probes, []
 
-    right = total = 0
-    for part in training:
-        # The optimum is unique; a tolerance below the test's resolution only costs time.
-        classifier = LogisticRegression(C=regularization, tol=1e-3, max_iter=1000)
-        probe = make_pipeline(StandardScaler(), classifier).fit(features[part], labels[part])
-        right += int((probe.predict(features[~part]) == labels[~part]).sum())
-        total += int((~part).sum())
-    return right / total
+
+def _score(
+    chunks: Chunks,
+    tasks: list[Integers],
+    training: list[Mask],
+    probes: list[AveragedLogistic],
+    sample: Integers,
+) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]:
+    """Return how many held-out rows of each sample are right, (task, sample), and how many are."""
+    right = np.zeros((len(tasks), sample[-1] + 1))
+    total = np.zeros(sample[-1] + 1)
+    for rows, x in chunks:
+        for probe, part in zip(probes, training, strict=True):
+            scored = ~part[rows]
+            own = sample[rows][scored]
+            features = x[scored]
+            total += np.bincount(own, minlength=len(total))
+            for index, task in enumerate(tasks):
+                hit = probe.logits(features, index).argmax(1) == task[rows][scored]
+                right[index] += np.bincount(own, weights=hit, minlength=len(total))
+    return right, total
+
+
+def _require_classes(labels: Integers, part: Mask) -> None:
+    """Raise MetricError unless there is something to tell apart and something to score."""
+    num_classes = len(np.unique(labels))
+    if num_classes < 2 or part.all():
+        raise MetricError(
+            f"target with {num_classes} classes on {len(labels)} of {len(part)} rows to fit on: "
+            f"must hold at least 2 classes, and something must be left to score. Pass more data= "
+            f"or another target."
+        )

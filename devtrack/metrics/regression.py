@@ -13,11 +13,10 @@ import torch
 
 from devtrack.batches import num_rows
 from devtrack.errors import ConfigError, MetricError
-from devtrack.metrics.activations import forward_passes
+from devtrack.metrics.activations import flat_features, forward_passes
 from devtrack.metrics.jackknife import jackknife_se
 from devtrack.metrics.metric import Subject
 from devtrack.metrics.moments import Array, GroupedMoments, Moments
-from devtrack.metrics.probes import flat_features
 from devtrack.metrics.sites import matching_modules
 from devtrack.rows import Row, Status
 

@@ -1,3 +1,8 @@
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +13,7 @@ from torch import nn
 from devtrack.errors import ConfigError, MetricError
 from devtrack.metrics.metric import Subject
 from devtrack.metrics.probes import LinearProbe
+from devtrack.rows import Status
 
 
 class Net(nn.Module):
@@ -122,3 +128,83 @@ def test_regularization_is_checked_at_the_door():
 def test_num_folds_is_checked_at_the_door():
     with pytest.raises(ConfigError, match="num_folds=1: must be at least 2.*Use num_folds=5"):
         LinearProbe(site="a", target=lambda b: b, name="p", num_folds=1)
+
+
+def _in_chunks(x, **options):
+    """Options that cut 400 rows into 4 chunks."""
+    return {"max_memory_gb": 1e-9 * 2 * 4 * x.shape[1] * 100} | options
+
+
+def test_rows_that_do_not_fit_are_read_in_chunks():
+    x, y = _planted(signal=1.0)
+    whole = _values(_subject(x, y), num_folds=5)["accuracy"]
+    batches = [(x[:130], y[:130]), (x[130:], y[130:])]
+    parts = _values(replace(_subject(x, y), batches=batches), num_folds=5, **_in_chunks(x))[
+        "accuracy"
+    ]
+    assert (whole.attrs["num_chunks"], parts.attrs["num_chunks"]) == (1, 4)
+    assert parts.attrs["n_test"] == 400
+    assert parts.value == pytest.approx(whole.value, abs=4 / 400)
+
+
+def test_the_mean_of_the_chunks_maps_is_what_the_formula_says():
+    """A naive twin: scikit-learn on each chunk, the maps averaged by hand."""
+    x, y = _planted(signal=1.0)
+    train = np.zeros(400, dtype=bool)
+    train[np.random.default_rng(0).permutation(400)[:200]] = True
+    weights = intercept = 0.0
+    for chunk in np.array_split(np.arange(400), 4):
+        rows = chunk[train[chunk]]
+        scaler = StandardScaler().fit(x[rows])
+        fit = LogisticRegression(C=1 / (1e-3 * len(rows)), tol=1e-8, max_iter=10_000)
+        fit.fit(scaler.transform(x[rows]), y[rows])
+        w = fit.coef_[0] / scaler.scale_
+        weights = weights + w * len(rows) / 200
+        intercept = intercept + (fit.intercept_[0] - w @ scaler.mean_) * len(rows) / 200
+    guess = x[~train].numpy() @ weights + intercept > 0
+    row = _values(_subject(x, y), **_in_chunks(x))["accuracy"]
+    assert row.value == pytest.approx((guess == y[~train].numpy()).mean(), abs=1 / 200)
+
+
+def test_three_classes_and_one_that_a_chunk_lacks():
+    rng = torch.Generator().manual_seed(0)
+    y = torch.randint(0, 3, (400,), generator=rng)
+    y[:100][y[:100] == 2] = 0
+    x = torch.randn(400, 3, generator=rng) + 4 * torch.nn.functional.one_hot(y, 3)
+    rows = _values(_subject(x, y), **_in_chunks(x))
+    assert rows["accuracy"].value > 0.95
+    assert rows["accuracy"].status is Status.SUSPECT
+    assert "1 of 3 classes are missing" in rows["accuracy"].attrs["reasons"][0]
+    assert _values(_subject(x, y))["accuracy"].status is Status.OK
+
+
+def test_large_means_and_silent_units_do_no_harm():
+    x, y = _planted()
+    plain = _values(_subject(x, y))["accuracy"].value
+    x = torch.cat([x + 1e4, torch.full((400, 1), 7.0)], dim=1)
+    assert _values(_subject(x, y))["accuracy"].value == pytest.approx(plain, abs=3 / 200)
+
+
+def test_rows_of_one_sample_count_as_one():
+    x, y = _planted(signal=1.0)
+    alone = _values(_subject(x, y))["accuracy"]
+    together = _values(
+        _subject(x[:, None].expand(-1, 50, -1), y[:, None].expand(-1, 50)),
+    )["accuracy"]
+    assert together.attrs["n_test"] == 50 * alone.attrs["n_test"]
+    assert together.se == pytest.approx(alone.se, rel=0.05)
+
+
+@pytest.mark.slow
+def test_a_million_rows_of_1024_units_fit_in_2_gib():
+    """In a process of its own, as the benchmark prints it."""
+    answer = subprocess.run(
+        [sys.executable, "-m", "experiments.bench.probe_memory", "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(answer.stdout)
+    assert found["num_rows"] >= 1_000_000
+    assert found["num_units"] == 1024
+    assert found["peak_mib"] < 2048
