@@ -189,11 +189,16 @@ CREATE VIEW probes AS
            arg_max(se, seq) FILTER (part = 'r_squared') AS r_squared_se,
            arg_max(value, seq) FILTER (part = 'control_r_squared') AS control_r_squared,
            arg_max(se, seq) FILTER (part = 'control_r_squared') AS control_r_squared_se,
+           arg_max(value, seq) FILTER (part = 'mdl_bits') AS mdl_bits,    -- online code, bits per row
+           arg_max(se, seq) FILTER (part = 'mdl_bits') AS mdl_bits_se,
+           arg_max(value, seq) FILTER (part = 'compression') AS compression,  -- uniform code / it
+           arg_max(se, seq) FILTER (part = 'compression') AS compression_se,
            CASE WHEN bool_or(status = 'failed') THEN 'failed'
                 WHEN bool_or(status = 'suspect') THEN 'suspect' ELSE 'ok' END AS status,
            attempt
     FROM parts
-    WHERE part IN ('accuracy', 'control_accuracy', 'selectivity', 'r_squared', 'control_r_squared')
+    WHERE part IN ('accuracy', 'control_accuracy', 'selectivity', 'r_squared', 'control_r_squared',
+                   'mdl_bits', 'compression')
     GROUP BY run, run_id, attempt, step, site, probe;
 
 -- The losses along the sampling chains behind each estimate.

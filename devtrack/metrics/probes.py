@@ -13,6 +13,7 @@ import torch
 
 from devtrack.errors import ConfigError, MetricError
 from devtrack.metrics.chunks import Chunks
+from devtrack.metrics.codelength import OnlineCode
 from devtrack.metrics.logistic import AveragedLogistic
 from devtrack.metrics.metric import Subject
 from devtrack.metrics.proportions import clustered_se
@@ -53,9 +54,13 @@ class LinearProbe:
         num_folds: None for two halves; else every row is scored once, by a classifier fitted on
             the other folds: all rows count, at ``num_folds`` times the cost. Errors treat the
             scores of samples as independent; since the fits share data, they are a little small.
+        description_length: Adds ``probe/<name>.mdl_bits``, the online code's length in bits per
+            row (Voita & Titov 2020, arXiv:2003.12298), and ``.compression``, log₂ of the number of
+            classes over it: above 1 where the labels can be read off, and the more the fewer rows
+            it takes to learn that. Costs about one fit more.
         max_memory_gb: Memory, 10⁹ bytes, that activations may take; those of one batch and the
             model's own come on top. A chunk should hold several times more rows than units.
-        seed: Chooses the halves or folds and the control labels.
+        seed: Chooses the halves or folds, the control labels and the order of the code.
 
     Shapes:
         Activations (sample, …, feature) are flattened to (sample, feature) if labels come one per
@@ -73,6 +78,7 @@ class LinearProbe:
     control_group: Callable[[Any], torch.Tensor] | None = None
     regularization: float = 1e-3
     num_folds: int | None = None
+    description_length: bool = False
     max_memory_gb: float = 0.5
     seed: int = 0
 
@@ -94,7 +100,7 @@ class LinearProbe:
             )
 
     def compute(self, subject: Subject) -> Iterator[Row]:
-        """Yield accuracy, control accuracy and selectivity at the site."""
+        """Yield accuracy, control accuracy and selectivity at the site; the code's if wanted."""
         matching_modules(subject.model, (self.site,))
         batches = subject.batches_of(self.data)
         rng = np.random.default_rng(self.seed)
@@ -125,6 +131,24 @@ class LinearProbe:
         yield row("accuracy", accuracy, se)
         yield row("control_accuracy", control, control_se)
         yield row("selectivity", accuracy - control, math.hypot(se, control_se))
+        if self.description_length:
+            yield from self._code_rows(row, chunks, rows)
+
+    def _code_rows(
+        self, row: Callable[[str, float, float], Row], chunks: Chunks, rows: _Rows
+    ) -> Iterator[Row]:
+        code: OnlineCode | None = None
+        rank = np.random.default_rng(self.seed).permutation(rows.sample.max() + 1)
+        for part, x in chunks:
+            if code is None:
+                code = OnlineCode(rows.num_classes, 1 / (self.regularization * len(x)))
+            order = np.argsort(rank[rows.sample[part]], kind="stable")  # samples shuffled
+            code.add(x[order], rows.label[part][order], rows.sample[part][order])
+        assert code is not None
+        bits, se = code.bits_per_row()
+        uniform = math.log2(rows.num_classes)
+        yield row("mdl_bits", bits, se)
+        yield row("compression", uniform / bits, uniform / bits**2 * se)
 
     def _labels(self, batches: list[Any]) -> tuple[_Rows, Integers]:
         """Return the labels and samples of all rows, and their control groups, (row,)."""

@@ -1,7 +1,7 @@
 """Peak memory of a linear probe on a million activations, and what reading in chunks costs.
 
     python -m experiments.bench.probe_memory [--rows 1000000] [--units 1024] [--max-memory-gb 0.5]
-                                             [--json]
+                                             [--code] [--json]
 
 Batches of 16 sequences of 1024 tokens go through an embedding whose first unit tells even tokens
 from odd ones, in noise that every occurrence of a token draws afresh. The best possible accuracy is
@@ -81,12 +81,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--units", type=int, default=1024)
+    parser.add_argument("--code", action="store_true", help="the description length too")
     parser.add_argument("--max-memory-gb", type=float, default=0.5)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     found = measure(
         options.rows,
         options.units,
+        description_length=options.code,
         max_memory_gb=options.max_memory_gb,
     )
     if options.json:

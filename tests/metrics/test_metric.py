@@ -93,7 +93,9 @@ def _metrics(path, tokens):
         ),
         Anomalies(sites=("blocks.?",), trusted=(tokens,), data=(tokens.flip(1),)),
         RegressionProbe(site="blocks.0", target=lambda b: b[0].float(), name="token"),
-        LinearProbe(site="blocks.0", target=lambda b: b[0] % 2, name="parity"),
+        LinearProbe(
+            site="blocks.0", target=lambda b: b[0] % 2, name="parity", description_length=True
+        ),
         ConceptDirection(site="blocks.0", concept=even, name="even"),
     ]
 

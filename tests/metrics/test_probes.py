@@ -195,6 +195,14 @@ def test_rows_of_one_sample_count_as_one():
     assert together.se == pytest.approx(alone.se, rel=0.05)
 
 
+def test_the_code_is_shorter_where_labels_can_be_read_off():
+    rows = _values(_subject(*_planted()), description_length=True)
+    assert rows["mdl_bits"].value + 3 * rows["mdl_bits"].se < 1.0
+    assert rows["compression"].value == pytest.approx(1 / rows["mdl_bits"].value)
+    blind = _values(_subject(*_planted(signal=0.0)), description_length=True)
+    assert blind["compression"].value < 1.0 + 3 * blind["compression"].se
+
+
 @pytest.mark.slow
 def test_a_million_rows_of_1024_units_fit_in_2_gib():
     """In a process of its own, as the benchmark prints it."""

@@ -121,11 +121,13 @@ def test_latest_llc_and_probes(store: Store, info: Info) -> None:
                     Row("probe/parity.selectivity", 0.4, 0.03, "embed", "suspect"),  # type: ignore
                     Row("probe/size.r_squared", 0.7, 0.04, "embed"),
                     Row("probe/size.control_r_squared", -0.1, 0.05, "embed"),
+                    Row("probe/size.mdl_bits", 0.5, 0.02, "embed"),
+                    Row("probe/size.compression", 2.0, 0.08, "embed"),
                     Row("probe/a.b.accuracy", nan, status="failed"),  # type: ignore[arg-type]
                 ],
             )
     latest = "SELECT DISTINCT step, count(*) OVER () FROM metrics_latest"
-    assert store.sql(latest).fetchall() == [(10, 8)]
+    assert store.sql(latest).fetchall() == [(10, 10)]
     llc = "SELECT run, llc, rhat, ess, gamma_ratio, reasons, chain_values FROM llc WHERE step = 10 "
     assert store.sql(llc + "AND metric = 'llc'").fetchall() == [
         ("grok", 13.0, 1.2, 50.0, None, ["rhat"], [1.0, None])
@@ -133,13 +135,17 @@ def test_latest_llc_and_probes(store: Store, info: Info) -> None:
     assert store.sql("SELECT count(*) FROM llc WHERE site = 'blocks.0'").fetchall() == [(2,)]
     probes = (
         "SELECT * EXCLUDE (run_id, attempt, r_squared, r_squared_se, control_r_squared, "
-        "control_r_squared_se) FROM probes WHERE step = 0 AND probe <> 'size' ORDER BY probe"
+        "control_r_squared_se, mdl_bits, mdl_bits_se, compression, compression_se) "
+        "FROM probes WHERE step = 0 AND probe <> 'size' ORDER BY probe"
     )
     assert store.sql(probes).fetchall() == [
         ("grok", 0, "model", "a.b", None, None, None, None, None, None, "failed"),
         ("grok", 0, "embed", "parity", 0.9, 0.01, 0.5, 0.02, 0.4, 0.03, "suspect"),
     ]
-    regression = "SELECT accuracy, r_squared, r_squared_se, control_r_squared, status FROM probes "
+    regression = (
+        "SELECT accuracy, r_squared, r_squared_se, control_r_squared, mdl_bits, compression_se, "
+        "status FROM probes "
+    )
     assert store.sql(regression + "WHERE step = 0 AND probe = 'size'").fetchall() == [
-        (None, 0.7, 0.04, -0.1, "ok")
+        (None, 0.7, 0.04, -0.1, 0.5, 0.08, "ok")
     ]
