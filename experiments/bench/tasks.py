@@ -5,10 +5,8 @@ Each is trained for some seconds and left in the middle of learning, where LLCs 
 
 from __future__ import annotations
 
-import sysconfig
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +16,7 @@ from torch.nn import functional
 from devtrack.metrics.llc import LLC
 from experiments.bench.gates import DeepLinear, ToySuperposition, squared_error
 from experiments.exact import balanced_weights
+from experiments.library_text import library_tokens, windows
 
 Built = tuple[nn.Module, Callable[[nn.Module, Any], torch.Tensor], list[Any]]
 """Model, loss, batches: all on one device."""
@@ -149,26 +148,11 @@ class AttentionOnly(nn.Module):
 def language_model(device: str, vocabulary: int, width: int) -> Built:
     """The standard library's own sources, in tokens of a BPE trained on them; batches of 16."""
     torch.manual_seed(0)
-    tokens = _library_tokens(vocabulary)
-    count = 16 * 32
-    starts = torch.randint(len(tokens) - 65, (count,))
-    windows = torch.stack([tokens[start : start + 65] for start in starts.tolist()]).to(device)
-    batches = [(part[:, :-1], part[:, 1:]) for part in windows.split(16)]
+    tokens = torch.cat(library_tokens(vocabulary, num_files=60))
+    drawn = windows(tokens, 16 * 32, 65, generator=torch.default_generator).to(device)
+    batches = [(part[:, :-1], part[:, 1:]) for part in drawn.split(16)]
     model = AttentionOnly(vocabulary, width)
     return _trained(model, cross_entropy, batches, device, num_steps=200, lr=1e-3)
-
-
-def _library_tokens(vocabulary: int, *, num_files: int = 60) -> torch.Tensor:
-    """Return the sources of some standard library modules as one row of tokens."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-
-    paths = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))[:num_files]
-    texts = [path.read_text(errors="replace") for path in paths]
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trainer = trainers.BpeTrainer(vocab_size=vocabulary, show_progress=False)
-    tokenizer.train_from_iterator(texts, trainer)
-    return torch.tensor([i for text in texts for i in tokenizer.encode(text).ids])
 
 
 def _trained(
