@@ -32,20 +32,17 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from devtrack import LLC, Clock, Function, Loss, Row, Subject, Tracker, open_store, schedules
+from devtrack import LLC, Function, Loss, Row, Subject, Tracker, schedules
 from devtrack import demo as network
 from devtrack.demo import ModularAddition, P, all_pairs, correct, demo_metrics
-from devtrack.evaluate import evaluate
 from devtrack.metrics.metric import Metric
-from devtrack.metrics.objective import training_step_loss
-from devtrack.snapshots import read as read_snapshot
 from experiments.fourier import excluded_loss, key_frequencies, restricted_loss, wave_power
-from experiments.measures import half_the_step, half_way
+from experiments.measures import half_the_step, half_way, measure_snapshots
 from experiments.run import Batches, conclude, one_thread, options, rows_of, show, train
 
 MAX_STEPS = 3000
@@ -99,29 +96,6 @@ class Progress:
         yield Row("excluded_loss", float(excluded[self._trained].mean()), attrs=attrs)
 
 
-def measure_snapshots(store: str, run_id: str, metrics: Sequence[Metric], batches: Any) -> None:
-    """Compute metrics on the stored snapshots of a run, and add their rows to it."""
-    opened = open_store(store)
-    info = opened.run(run_id)
-    listed = opened.sql(
-        "SELECT step, epoch, samples_seen, path FROM snapshots WHERE run_id = ? ORDER BY step",
-        [run_id],
-    ).fetchall()
-    model = ModularAddition()
-    writer = opened.writer(info)
-    for step, epoch, samples, path in listed:
-        found = evaluate(
-            metrics,
-            model=model,
-            tensors=read_snapshot(opened.path / run_id / path),
-            step=step,
-            batches=batches,
-            loss=training_step_loss,
-        )
-        writer.append(Clock(step, epoch, samples), found.records)
-    writer.close()
-
-
 class Dates(NamedTuple):
     """When each measure of one seed was half-way, in steps; final test accuracy."""
 
@@ -150,7 +124,8 @@ def run_seed(
     with torch.no_grad():
         frequencies = key_frequencies(wave_power(model(grid()), grid(), P))
         accuracy = float(correct(model, test).float().mean())
-    measure_snapshots(store, run_id, [Progress(frequencies, trained[0])], [trained])
+    progress = Progress(frequencies, trained[0])
+    measure_snapshots(store, run_id, [progress], [trained], model=ModularAddition())
     dates = {
         metric: half_way(
             rows_of(store, run_id, metric),

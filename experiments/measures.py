@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from devtrack import LLC, Row, Subject, open_store
-from devtrack.metrics.metric import LossFunction
+from devtrack import LLC, Clock, Row, Subject, open_store
+from devtrack.evaluate import evaluate
+from devtrack.metrics.metric import LossFunction, Metric
 from devtrack.metrics.objective import training_step_loss
 from devtrack.snapshots import load_into, read
 
@@ -63,6 +64,46 @@ def estimate(
     subject = Subject(model.eval(), 0, batches, loss, torch.Generator().manual_seed(0))
     (row,) = [one for one in llc.compute(subject) if isinstance(one, Row)]
     return row
+
+
+def measure_snapshots(
+    store: str,
+    run_id: str,
+    metrics: Sequence[Metric],
+    batches: Sequence[Any],
+    *,
+    model: nn.Module,
+    every: int = 1,
+    seed: int = 0,
+) -> None:
+    """Compute metrics on the stored snapshots of a run, and add their rows to it.
+
+    Args:
+        store, run_id: The run, with snapshots.
+        metrics: What to measure.
+        batches: What to measure on, on the model's device.
+        model: Of the run's class; its weights are overwritten.
+        every: Measure every so many snapshots, counted from the last one.
+        seed: Of the metrics.
+    """
+    opened = open_store(store)
+    listed = opened.sql(
+        "SELECT step, epoch, samples_seen, path FROM snapshots WHERE run_id = ? ORDER BY step",
+        [run_id],
+    ).fetchall()
+    writer = opened.writer(opened.run(run_id))
+    for step, epoch, samples, path in listed[::-1][::every][::-1]:
+        found = evaluate(
+            metrics,
+            model=model,
+            tensors=read(opened.path / run_id / path),
+            step=step,
+            batches=batches,
+            loss=training_step_loss,
+            seed=seed,
+        )
+        writer.append(Clock(step, epoch, samples), found.records)
+    writer.close()
 
 
 def half_the_step(

@@ -112,12 +112,14 @@ def show(title: str, columns: Sequence[str], lines: Sequence[Sequence[Any]]) -> 
         print("(nothing)")
 
 
-def rows_of(store: str | Path, run_id: str, metric: str) -> list[tuple[int, float, float, str]]:
+def rows_of(
+    store: str | Path, run_id: str, metric: str, *, site: str = "model"
+) -> list[tuple[int, float, float, str]]:
     """Return (step, value, se, status) of a metric along a run; NaN where there is no number."""
     found = open_store(store).sql(
         "SELECT step, coalesce(value, 'nan'), coalesce(se, 'nan'), status FROM metrics "
-        "WHERE run_id = ? AND metric = ? ORDER BY step",
-        [run_id, metric],
+        "WHERE run_id = ? AND metric = ? AND site = ? ORDER BY step",
+        [run_id, metric, site],
     )
     return found.fetchall()
 
