@@ -152,7 +152,7 @@ class _Story(NamedTuple):
 
     def _likelihood(self, total: npt.ArrayLike, *, without: int = 0) -> Array:
         """Return the log likelihood at the best noise variance that is not below the floor."""
-        count = max(self.z.size - self.fitted, 2) + self.freedom - without
+        count = max(self.z.size - self.fitted - without, 2) + self.freedom
         variance = np.maximum(np.asarray(total, float) / count, self.floor)
         return -0.5 * count * np.log(variance) - 0.5 * np.asarray(total, float) / variance
 

@@ -3,9 +3,11 @@ import math
 import numpy as np
 import pytest
 
+from devtrack.changepoints.axis import choose_axis
 from devtrack.changepoints.online import OnlineDetector, joint
 from devtrack.changepoints.recent import recent_past
-from devtrack.changepoints.recipe import RecipeEvent
+from devtrack.changepoints.recipe import RecipeEvent, recipe_columns
+from devtrack.changepoints.surprise import surprise
 from devtrack.errors import ConfigError
 
 N = 80
@@ -122,6 +124,19 @@ def test_what_the_recipe_did_is_no_alarm():
     event = RecipeEvent(2000.0, "evalset_change")
     assert watch(LINEAR, {"loss": jump})
     assert watch(LINEAR, {"loss": jump}, events=[event]) == {}
+
+
+def test_more_marks_than_points_leave_the_odds_finite():
+    """Two events bring 18 columns: nothing is left to tell the noise of 16 points from."""
+    events = [RecipeEvent(200.0, "lr_change"), RecipeEvent(500.0, "lr_change")]
+    step = LINEAR[:16].astype(float)
+    noise = np.random.default_rng(4).standard_normal(step.size)
+    past = recent_past([(s, v, math.nan) for s, v in zip(step, noise)], step)
+    axis = choose_axis(step)
+    marks = recipe_columns(step, axis, events=events, schedules=())
+    found = surprise(past, axis.fraction(step), now=1.0, onset=np.array([0.8, 0.5]), marks=marks)
+    assert marks.shape[1] > step.size
+    assert np.all(np.isfinite(found.log_odds))
 
 
 def test_no_alarm_while_the_learning_rate_warms_up():
