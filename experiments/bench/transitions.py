@@ -2,11 +2,10 @@
 
     python -m experiments.bench.transitions [--data ../shared/transitions] [--seed N] [--quiet N]
 
-Prints one table: devtrack's detector, ruptures PELT with its defaults, and a piecewise constant
-fit of standardised series with a BIC penalty. ``--seed`` draws fresh synthetic runs with the
-benchmark's own generator instead of reading its public part. ``--quiet`` draws that many runs
-without any transition and prints the share in which devtrack raises an alarm at several nominal
-rates: the measurement behind the constants of ``devtrack/changepoints/chance.py``.
+Prints one table: devtrack's detector, and those of ``rivals.py``. ``--seed`` draws fresh synthetic
+runs with the benchmark's own generator instead of reading its public part. ``--quiet`` draws that
+many runs without any transition and prints the share in which devtrack raises an alarm at several
+nominal rates: the measurement behind the constants of ``devtrack/changepoints/chance.py``.
 
 The generator and the scorer lie beside the checkout, in ``../shared/transitions``.
 """
@@ -18,24 +17,22 @@ import importlib.util
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import ruptures
 
 from devtrack.changepoints import RecipeEvent, Series
 from devtrack.changepoints.detect import detect
+from experiments.bench.online_rivals import Run
+from experiments.bench.rivals import RIVALS, Detector
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "transitions"
 COLUMNS = ["run", "step", "start", "end", "score", "metrics"]
 QUIET_FAMILIES = dict(smooth=3, nuisance=2, flat=1)
-
-Run = tuple[list[Series], list[RecipeEvent]]
-Detector = Callable[[Run], Iterable[dict[str, Any]]]
 
 
 def devtrack_detector(run: Run, *, alpha: float = 0.05) -> Iterable[dict[str, Any]]:
@@ -51,28 +48,7 @@ def devtrack_detector(run: Run, *, alpha: float = 0.05) -> Iterable[dict[str, An
             }
 
 
-def pelt_detector(run: Run) -> Iterable[dict[str, Any]]:
-    """Yield change points of ruptures' PELT with an rbf cost and its defaults, pen=10."""
-    step, matrix, names = _matrix(run)
-    breaks = ruptures.Pelt(model="rbf").fit(matrix).predict(pen=10)[:-1]
-    yield from _breaks(step, breaks, names)
-
-
-def piecewise_detector(run: Run) -> Iterable[dict[str, Any]]:
-    """Yield the change points of a piecewise constant fit with a BIC penalty."""
-    step, matrix, names = _matrix(run)
-    noise = np.median(np.abs(np.diff(matrix, axis=0)), axis=0) / 0.954 + 1e-9
-    penalty = 3 * matrix.shape[1] * np.log(len(step))
-    signal = matrix / noise
-    breaks = ruptures.Pelt(model="l2", jump=1, min_size=3).fit(signal).predict(pen=penalty)[:-1]
-    yield from _breaks(step, breaks, names)
-
-
-DETECTORS: dict[str, Detector] = {
-    "devtrack": devtrack_detector,
-    "ruptures PELT-rbf": pelt_detector,
-    "piecewise constant, BIC": piecewise_detector,
-}
+DETECTORS: dict[str, Detector] = {"devtrack": devtrack_detector, **RIVALS}
 
 
 def read_runs(data: Path) -> dict[str, Run]:
@@ -164,24 +140,6 @@ def _module(name: str) -> ModuleType:
     sys.modules[name] = module  # its dataclasses look themselves up there
     spec.loader.exec_module(module)
     return module
-
-
-def _matrix(run: Run) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Return steps (step,), standardised series on them (step, series), and their names."""
-    series = [s for s in run[0] if not s.metric.startswith("lr")]
-    step = np.unique(np.concatenate([s.step for s in series]))
-    columns = []
-    for s in series:
-        known = np.isfinite(s.value)
-        column = np.interp(step, s.step[known], s.value[known])
-        columns.append((column - column.mean()) / (column.std() + 1e-12))
-    return step, np.column_stack(columns), [s.metric for s in series]
-
-
-def _breaks(step: np.ndarray, breaks: list[int], names: list[str]) -> Iterable[dict[str, Any]]:
-    for k in breaks:
-        place = 0.5 * (step[k - 1] + step[k])
-        yield dict(step=place, start=place, end=place, score=1.0, metrics="|".join(names))
 
 
 if __name__ == "__main__":
