@@ -21,17 +21,21 @@ class Path(NamedTuple):
     """What else is known of the chains, where a sampler says so. NaN: unknown.
 
     Shapes:
-        slope: (chain, look).
+        slope: (chain, look). anharmonic: (chain, draw).
 
     Attributes:
         slope: nβ ∇L(w*)·(w − w*); 0 at a minimum.
         step_bias: How much too high a finite step size should make λ̂.
         pull: γ E‖w − w*‖² / parameters.
+        settled: Share of the sampled directions that have come to rest.
+        anharmonic: nβ (½ ∇L(w)·(w − w*) − L(w) + L(w*)); 0 where the loss is a quadratic.
     """
 
     slope: npt.NDArray[np.floating]
     step_bias: float
     pull: float
+    settled: float
+    anharmonic: npt.NDArray[np.floating]
 
 
 class Diagnosis(NamedTuple):
@@ -127,6 +131,8 @@ def diagnose(
         slope=slope,
         step_bias=path.step_bias if path else np.nan,
         pull=path.pull if path else np.nan,
+        settled=path.settled if path else np.nan,
+        anharmonic=path.anharmonic[holds] if path else np.full((1, 1), np.nan),
         num_parameters=num_parameters,
     )
     reasons = (*failures, *doubts(evidence))

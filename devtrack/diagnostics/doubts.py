@@ -24,7 +24,8 @@ class Evidence(NamedTuple):
     """All that the checks look at; see ``Diagnosis`` and ``Path`` for the words.
 
     Shapes:
-        signal: (chain, draw). full_signal, slope: (chain, look). Failed chains are left out.
+        signal, anharmonic: (chain, draw). full_signal, slope: (chain, look). Failed chains are left
+        out.
     """
 
     signal: Floats
@@ -37,6 +38,8 @@ class Evidence(NamedTuple):
     slope: Floats
     step_bias: float
     pull: float
+    settled: float
+    anharmonic: Floats
     num_parameters: int
 
 
@@ -44,8 +47,7 @@ def doubts(seen: Evidence) -> list[str]:
     """Return the reasons to doubt an estimate; none if it is good."""
     if is_constant(seen.signal):
         return ["the loss never changed: it does not depend on the sampled weights, or lr is 0"]
-    checks = (_mixing, _spread, _drifting, _minimum, _slope, _step, _pulled, _bound)
-    return [reason for check in checks for reason in check(seen)]
+    return [reason for check in _CHECKS for reason in check(seen)]
 
 
 def _mixing(seen: Evidence) -> Iterator[str]:
@@ -131,7 +133,48 @@ def _pulled(seen: Evidence) -> Iterator[str]:
         )
 
 
+def _settled(seen: Evidence) -> Iterator[str]:
+    """Doubt chains that have not spread in many directions: what holds them there is unseen."""
+    virial = 2 * (seen.anharmonic + seen.signal)  # nβ ∇L·(w − w*)
+    if not np.isfinite(virial).all():
+        return
+    error = virial.std() / np.sqrt(effective_draws(virial)) / seen.num_parameters
+    least = bands.SETTLED_MIN if seen.pull > 0 else bands.SETTLED_MIN_UNPULLED
+    if seen.settled + bands.SETTLED_SIGMAS * error < least:
+        unsettled = f"{1 - seen.settled:.0%} of the directions have not settled"
+        if seen.pull > 0:
+            yield (
+                f"{unsettled}: chains still spread there, and λ̂ lacks what they have not met; "
+                "raise localization, num_burnin_steps or lr, or lower n_beta"
+            )
+        else:
+            yield f"{unsettled}: without a pull nothing holds the chains there; raise localization"
+
+
+def _leaving(seen: Evidence) -> Iterator[str]:
+    grown, grown_se = drift(seen.anharmonic)
+    if grown > max(bands.GROWTH_SIGMAS * grown_se, bands.GROWTH_SHARE * abs(seen.value)):
+        yield (
+            f"chains keep leaving the neighbourhood of w* (λ̂'s anharmonic part grew by {grown:.2g} "
+            "from first to last third): localization too small, or lr too large; raise localization"
+        )
+
+
 def _bound(seen: Evidence) -> Iterator[str]:
     most = seen.num_parameters / 2
     if seen.value - bands.BOUND_SIGMAS * seen.se > most:
         yield f"λ̂ exceeds its bound parameters / 2 = {most:g}: lr too large; lower it"
+
+
+_CHECKS = (
+    _mixing,
+    _spread,
+    _drifting,
+    _minimum,
+    _slope,
+    _step,
+    _pulled,
+    _settled,
+    _leaving,
+    _bound,
+)

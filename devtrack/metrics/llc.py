@@ -209,6 +209,7 @@ class LLC:
             "slope": mean_of_finite(path.slope),
             "step_bias": path.step_bias,
             "pull": path.pull,
+            "settled": path.settled,
             "num_parameters": chains.num_parameters,
             "num_batches": chains.num_batches,
             "samples_per_batch": chains.samples_per_batch,

@@ -15,7 +15,7 @@ from devtrack.isolation import isolated
 from devtrack.sampling.engines import Engine, build_groups, choose_engine, require_engine
 from devtrack.sampling.objective import LossFunction, Objective, Parts
 from devtrack.sampling.settings import SamplerSettings
-from devtrack.sampling.walkers import Indices, Look, Walkers
+from devtrack.sampling.walkers import Indices, Look, Met, Walkers
 
 Floats = npt.NDArray[np.floating]
 
@@ -31,6 +31,7 @@ class Chains(NamedTuple):
 
     Shapes:
         loss, baseline: (chain, num_burnin_steps + draw); L(w_t) and L(w*) on the same batch.
+        virial: likewise; ∇L(w_t)·(w_t − w*).
         full_loss: (chain, look); the mean over the first ``full_batches`` batches at evenly spaced
             steps after burn-in; with one batch in all, ``loss`` at every draw.
         squared_distance, first_order, squared_gradient: (chain, look); see ``Look``.
@@ -46,6 +47,7 @@ class Chains(NamedTuple):
 
     loss: Floats
     baseline: Floats
+    virial: Floats
     full_loss: Floats
     full_baseline: float
     squared_distance: Floats
@@ -122,6 +124,7 @@ def sample(
     return Chains(
         loss=drawn_loss,
         baseline=at_center[order][:, drawn],
+        virial=met.virial[:, drawn],
         full_loss=met.full_loss if full_batches > 1 else drawn_loss[:, settings.num_burnin_steps :],
         full_baseline=float(at_center[:full_batches].mean()),
         squared_distance=met.squared_distance,
@@ -138,10 +141,11 @@ def sample(
     )
 
 
-class _Met(NamedTuple):
-    """Shapes: loss (chain, step); the others (chain, look)."""
+class _Walked(NamedTuple):
+    """Shapes: loss, virial (chain, step); the others (chain, look)."""
 
     loss: Floats
+    virial: Floats
     full_loss: Floats
     squared_distance: Floats
     first_order: Floats
@@ -155,13 +159,13 @@ def _walk(
     looks: list[int],
     full_batches: int,
     gradient: torch.Tensor,
-) -> _Met:
+) -> _Walked:
     rows = np.array_split(order, len(groups))
     met = [
         _walk_group(make_group(), own, looks=looks, full_batches=full_batches, gradient=gradient)
         for make_group, own in zip(groups, rows, strict=True)
     ]
-    return _Met(*(np.concatenate(parts) for parts in zip(*met, strict=True)))
+    return _Walked(*(np.concatenate(parts) for parts in zip(*met, strict=True)))
 
 
 def _walk_group(
@@ -171,19 +175,20 @@ def _walk_group(
     looks: list[int],
     full_batches: int,
     gradient: torch.Tensor,
-) -> _Met:
-    loss = np.full(order.shape, np.nan)
+) -> _Walked:
+    met = Met(np.full(order.shape, np.nan), np.full(order.shape, np.nan))
     full_loss = np.full((len(order), len(looks)), np.nan)
     seen = Look(*np.full((3, len(order), len(looks)), np.nan))
     for look, (start, stop) in enumerate(pairwise([0, *looks])):
-        loss[:, start:stop] = group.advance(order[:, start:stop])
+        for kept, now in zip(met, group.advance(order[:, start:stop]), strict=True):
+            kept[:, start:stop] = now
         for kept, now in zip(seen, group.look(gradient), strict=True):
             kept[:, look] = now
         if not np.isfinite(seen.squared_distance[:, look]).any():
             break  # no chain left to follow: the rest stays NaN
         if full_batches > 1:
             full_loss[:, look] = group.full_losses(full_batches)
-    return _Met(loss, full_loss, *seen)
+    return _Walked(*met, full_loss, *seen)
 
 
 def _look_steps(settings: SamplerSettings) -> list[int]:

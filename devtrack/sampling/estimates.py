@@ -29,12 +29,11 @@ def estimate(
     with np.errstate(over="ignore", invalid="ignore"):  # chains on their way to infinity
         signal = chains.n_beta * (chains.loss - chains.baseline)[:, drawn]
         full_signal = chains.n_beta * (chains.full_loss - chains.full_baseline)
-        path = path_of(chains, settings)
     return diagnose(
         signal,
         full_signal,
         num_parameters=chains.num_parameters,
-        path=path,
+        path=path_of(chains, settings),
         checks=checks,
     )
 
@@ -44,6 +43,10 @@ def path_of(chains: Chains, settings: SamplerSettings) -> Path:
 
     A step of size ε heats a quadratic by (ε/8) nβ² E‖∇L_m‖² in units of λ̂: ½ Σ nβh · ε/4 over its
     curvatures h, and what the choice of batch adds. LM-SGLD keeps the latter only.
+
+    Integration by parts gives E[(w − w*)·(nβ ∇L + γ(w − w*))] = 1 per parameter at equilibrium,
+    whatever the loss. A direction in which chains still diffuse counts for less, so that the mean
+    is the share of directions that have come to rest.
     """
     heat = settings.lr / 8 * chains.n_beta**2
     step_bias = {
@@ -51,11 +54,18 @@ def path_of(chains: Chains, settings: SamplerSettings) -> Path:
         "lm_sgld": heat * chains.gradient_noise,
         "rmsprop_sgld": math.nan,
     }[settings.method]
-    away = mean_of_finite(chains.squared_distance)
+    pull = settings.localization * mean_of_finite(chains.squared_distance)
+    drawn = slice(settings.num_burnin_steps, None)
+    with np.errstate(over="ignore", invalid="ignore"):
+        virial = chains.n_beta * chains.virial[:, drawn]
+        signal = chains.n_beta * (chains.loss - chains.baseline)[:, drawn]
+        anharmonic = 0.5 * virial - signal
     return Path(
         slope=chains.n_beta * chains.first_order,
         step_bias=step_bias,
-        pull=settings.localization * away / chains.num_parameters,
+        pull=pull / chains.num_parameters,
+        settled=(mean_of_finite(virial) + pull) / chains.num_parameters,
+        anharmonic=anharmonic,
     )
 
 

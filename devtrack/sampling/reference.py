@@ -18,7 +18,7 @@ from devinterp.optim.prior import GaussianPrior
 
 from devtrack.sampling.objective import Objective
 from devtrack.sampling.settings import SamplerSettings
-from devtrack.sampling.walkers import Indices, Look, Losses
+from devtrack.sampling.walkers import Indices, Look, Losses, Met
 
 
 class BiasCorrectedRmsprop(Preconditioner):
@@ -72,18 +72,19 @@ class ReferenceWalker:
         self._squared_gradient = float("nan")
         self._optimizer = _build_optimizer(self._weights, settings, n_beta=n_beta)
 
-    def advance(self, batches: Indices) -> Losses:
+    def advance(self, batches: Indices) -> Met:
         """Take one step per column (see ``Walkers``)."""
-        losses = np.empty(batches.shape)
+        losses, virials = np.empty(batches.shape), np.empty(batches.shape)
         gradient = torch.empty_like(self._weights.data)
         for step, batch in enumerate(batches[0]):
             loss = self._objective.gradient(self._weights.data, int(batch), out=gradient)
             losses[0, step] = float(loss)
+            virials[0, step] = float((self._weights.data - self._objective.center) @ gradient)
             self._squared_gradient = float(gradient.square().sum())
             self._weights.grad = gradient
             with _default_dtype(self._weights.dtype):
                 self._optimizer.step(noise_generator=self._generator)
-        return losses
+        return Met(losses, virials)
 
     def full_losses(self, num_batches: int) -> Losses:
         """Return the mean loss over batches (see ``Walkers``)."""

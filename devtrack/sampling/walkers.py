@@ -18,6 +18,21 @@ Indices = npt.NDArray[np.integer]
 Losses = npt.NDArray[np.floating]
 
 
+class Met(NamedTuple):
+    """What chains meet on their way.
+
+    Shapes:
+        All (chain, step), taken where a chain stands before it moves.
+
+    Attributes:
+        loss: L_m(w) on the step's batch.
+        virial: ∇L_m(w)·(w − w*) on the same batch: 2 (L − L(w*)) where L is a quadratic.
+    """
+
+    loss: Losses
+    virial: Losses
+
+
 class Look(NamedTuple):
     """What is seen of every chain of a group between two steps.
 
@@ -38,12 +53,11 @@ class Look(NamedTuple):
 class Walkers(Protocol):
     """A group of chains that share a call. Positions live on from one call to the next."""
 
-    def advance(self, batches: Indices) -> Losses:
-        """Take one step per column and return the losses met on the way.
+    def advance(self, batches: Indices) -> Met:
+        """Take one step per column and return what was met on the way.
 
         Shapes:
-            batches: (chain, step), the batch that each chain looks at. Returns: (chain, step); the
-            loss at a step is taken where the chain stands before it moves.
+            batches: (chain, step), the batch that each chain looks at.
         """
         ...
 
@@ -88,19 +102,21 @@ class VectorizedWalkers:
         self._noise = torch.empty_like(self._weights)
         self._squared_gradient = torch.full_like(self._weights[:, 0], torch.nan)
 
-    def advance(self, batches: Indices) -> Losses:
+    def advance(self, batches: Indices) -> Met:
         """Take one step per column (see ``Walkers``)."""
         order = torch.as_tensor(batches, device=self._center.device)
-        met = []
+        losses, virials = [], []
         with quiet_vmap():
             for step in range(order.shape[1]):
-                met.append(self._evaluate(order[:, step]))
+                losses.append(self._evaluate(order[:, step]))
+                away = self._weights - self._center
+                virials.append(torch.linalg.vecdot(away, self._gradient))
                 if step + 1 == order.shape[1]:
                     self._squared_gradient = self._gradient.square().sum(1)
                 for row, generator in zip(self._noise, self._generators, strict=True):
                     row.normal_(generator=generator)
                 self._update.apply(self._weights, self._center, self._gradient, self._noise)
-        return torch.stack(met, dim=1).double().cpu().numpy()
+        return Met(*(torch.stack(m, dim=1).double().cpu().numpy() for m in (losses, virials)))
 
     def full_losses(self, num_batches: int) -> Losses:
         """Return the mean loss over batches (see ``Walkers``)."""

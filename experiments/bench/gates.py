@@ -13,6 +13,7 @@ from torch import nn
 from devtrack.metrics.llc import LLC
 from devtrack.metrics.metric import LossFunction, Subject
 from devtrack.rows import Row
+from devtrack.sampling.settings import Method
 from experiments import exact
 
 Problem = tuple[nn.Module, LossFunction, list[Any]]
@@ -165,13 +166,16 @@ def deep_linear(
     widths: Sequence[int],
     rank: int,
     *,
-    num_draws: int = 1000,
-    lr: float = 3e-5,
+    localization: float = 10.0,
+    lr: float = 6e-5,
+    method: Method = "sgld",
+    num_draws: int = 1500,
     affordable: bool = True,
 ) -> Gate:
     """Squared error of a balanced deep linear network to a teacher that is its own w*.
 
-    The truth is Aoyagi's λ, less (m − 1) / log nβ at multiplicity m.
+    The truth is Aoyagi's λ, less (m − 1) / log nβ at multiplicity m. The pull must hold the chains
+    along the many flat directions within the draws, and leave the singular ones to the loss.
     """
     n_beta = 1000.0
     asymptotic = exact.deep_linear(widths, rank)
@@ -191,10 +195,11 @@ def deep_linear(
         0.10,
         build,
         LLC(
+            method=method,
             n_beta=n_beta,
-            localization=1.0,
+            localization=localization,
             lr=lr,
-            num_chains=16,
+            num_chains=8,
             num_draws=num_draws,
             num_burnin_steps=num_draws,
         ),
@@ -214,7 +219,7 @@ def at_zero_and_identity() -> Gate:
         return model, squared_error, [(inputs, torch.zeros(2, 2, dtype=torch.float64))]
 
     settings = LLC(
-        n_beta=1e5, localization=1.0, lr=1e-6, num_chains=64, num_draws=1500, num_burnin_steps=500
+        n_beta=1e5, localization=1e3, lr=1e-6, num_chains=64, num_draws=1500, num_burnin_steps=500
     )
     return Gate("deep linear [2, 2, 2] rank 0 at (0, I)", 2.0, 0.05, build, settings)
 
@@ -306,17 +311,30 @@ def gates() -> list[Gate]:
         deep_linear([8, 4, 8], 2),
         deep_linear([16, 8, 8, 8, 16], 4),
         deep_linear([10, 10, 10], 5),
-        deep_linear([10, 20, 20, 10], 10, lr=1e-5),
+        deep_linear([10, 20, 20, 10], 10, localization=30.0, lr=3e-5),
         polygon(5, 5, 7.0),
         polygon(5, 6, 7.0),
         polygon(5, 6, 8.5, plus=True),
         polygon(6, 6, 8.5),
         normal_crossing(1, 3, num_draws=3000, affordable=False),
-        deep_linear([5, 4, 5], 0, num_draws=5000, affordable=False),
-        deep_linear([2, 2, 2], 1, num_draws=5000, affordable=False),
-        deep_linear([5, 5, 5, 5], 2, num_draws=5000, affordable=False),
-        deep_linear([10, 10, 10, 10], 3, num_draws=5000, affordable=False),
+        *(_singular(widths, rank) for widths, rank in SINGULAR),
     ]
+
+
+SINGULAR = (([5, 4, 5], 0), ([2, 2, 2], 1), ([5, 5, 5, 5], 2), ([10, 10, 10, 10], 3))
+"""Widths and ranks where λ comes from high orders of the loss, and a strong pull would hide it."""
+
+
+def _singular(widths: Sequence[int], rank: int) -> Gate:
+    return deep_linear(
+        widths,
+        rank,
+        localization=3.0,
+        lr=5e-5,
+        method="lm_sgld",
+        num_draws=5000,
+        affordable=False,
+    )
 
 
 BAD_SETTINGS = ("lr × 30", "lr × 1000", "NaN in the data", "w* not a minimum", "too little data")

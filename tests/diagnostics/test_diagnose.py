@@ -171,10 +171,10 @@ def test_gamma_ratio_has_the_standard_error_it_claims():
     assert np.std(ratios) == pytest.approx(claimed, rel=0.12)  # sd of 400: 3.5 %, and O(1/n) terms
 
 
-def _on_path(*, slope=0.0, step_bias=0.0, pull=0.1, value=10.0):
+def _on_path(*, slope=0.0, step_bias=0.0, pull=0.1, settled=1.0, anharmonic=0.0, value=10.0):
     signal = _gamma_draws(value)
     slopes = slope + np.random.default_rng(1).normal(size=(4, 25)) * 0.1
-    path = Path(slopes, step_bias, pull)
+    path = Path(slopes, step_bias, pull, settled, np.zeros_like(signal) + anharmonic)
     return diagnose(signal, signal, num_parameters=100, path=path)
 
 
@@ -192,7 +192,8 @@ def test_a_slope_at_the_center_is_doubted_even_where_the_value_is_positive():
 def test_a_slope_within_its_own_noise_is_not_doubted():
     signal = _gamma_draws()
     slopes = np.random.default_rng(0).normal(-1.0, 10.0, size=(4, 25))
-    found = diagnose(signal, signal, num_parameters=100, path=Path(slopes, 0.0, 0.1))
+    path = Path(slopes, 0.0, 0.1, 1.0, np.zeros_like(signal))
+    found = diagnose(signal, signal, num_parameters=100, path=path)
     assert found.status is Status.OK, found.reasons
 
 
@@ -206,6 +207,27 @@ def test_chains_that_are_driven_away_are_doubted():
 
 def test_what_is_unknown_of_the_path_is_not_held_against_it():
     signal = _gamma_draws()
-    unknown = Path(np.full((4, 25), np.nan), np.nan, np.nan)
+    unknown = Path(np.full((4, 25), np.nan), np.nan, np.nan, np.nan, np.full((4, 500), np.nan))
     found = diagnose(signal, signal, num_parameters=100, path=unknown)
     assert found.status is Status.OK, found.reasons
+
+
+def test_directions_that_have_not_settled_are_doubted():
+    assert _on_path(settled=0.8).status is Status.OK
+    assert "40% of the directions have not settled: chains still" in _reason(_on_path(settled=0.6))
+
+
+def test_without_a_pull_every_direction_must_be_held_by_the_loss():
+    assert "without a pull nothing holds" in _reason(_on_path(settled=0.8, pull=0.0))
+    assert _on_path(settled=0.95, pull=0.0).status is Status.OK
+
+
+def test_a_share_within_its_own_noise_is_not_doubted():
+    wild = np.random.default_rng(0).normal(scale=2000.0, size=(4, 500))  # error of the share: 0.9
+    assert _on_path(settled=0.0, anharmonic=wild).status is Status.OK
+
+
+def test_chains_that_keep_leaving_are_doubted():
+    growing = np.linspace(0, 6, 500) + np.random.default_rng(0).normal(size=(4, 500))
+    assert "keep leaving the neighbourhood" in _reason(_on_path(anharmonic=growing))
+    assert _on_path(anharmonic=growing / 3).status is Status.OK  # a tenth of the value

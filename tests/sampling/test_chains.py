@@ -75,6 +75,7 @@ def test_all_engines_take_the_same_path(method, localization):
         other = _sample(engine, method=method, localization=localization)
         np.testing.assert_allclose(other.loss, default.loss, rtol=1e-9)
         np.testing.assert_array_equal(other.baseline, default.baseline)
+        np.testing.assert_allclose(other.virial, default.virial, rtol=1e-7, atol=1e-12)
         np.testing.assert_allclose(other.full_loss, default.full_loss, rtol=1e-9)
         for what in ("squared_distance", "squared_gradient", "first_order"):
             np.testing.assert_allclose(getattr(other, what), getattr(default, what), rtol=1e-7)
@@ -286,3 +287,19 @@ def _bytes_of_one_chain():
     model, batches = _problem()
     objective = Objective(model, _loss, batches)
     return ARRAYS_PER_CHAIN * 8 * objective.num_parameters + objective.saved_bytes()
+
+
+def test_the_virial_of_a_quadratic_is_twice_its_height():
+    model = nn.Linear(3, 1).double().eval()
+    x = torch.randn(8, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    with torch.no_grad():
+        batches = [(x, model(x))]  # w* is a minimum, so that there is no slope
+    chains = sample(
+        model,
+        lambda m, batch: (m(batch[0]) - batch[1]).square().mean(),
+        batches,
+        settings=SamplerSettings(**SHORT),
+        generator=torch.Generator().manual_seed(0),
+    )
+    np.testing.assert_allclose(chains.virial, 2 * (chains.loss - chains.baseline), atol=1e-12)
+    assert chains.virial[:, 1:].min() > 0

@@ -40,6 +40,16 @@ def test_bad_settings_never_pass_as_ok(how):
     assert row.attrs["reasons"]
 
 
+def test_chains_that_have_not_spread_never_pass_as_ok():
+    # they meet a quadratic: λ̂ a quarter too low, R-hat and Gamma ratio without fault
+    gate = gates.deep_linear([8, 4, 8], 2, method="lm_sgld", localization=1.0, lr=3e-8)
+    row = gates.estimate(replace(gate, settings=replace(gate.settings, n_beta=1e7, num_draws=500)))
+    assert row.value < 0.85 * gate.truth
+    assert row.attrs["rhat"] < 1.1 and 0.7 < row.attrs["gamma_ratio"] < 1.3
+    assert "directions have not settled" in row.attrs["reasons"][0]
+    assert row.status is Status.SUSPECT
+
+
 def test_less_data_than_a_batch_is_an_error():
     with pytest.raises(DataError, match="at most 64 samples"):
         gates.estimate(gates.spoil(gates.deep_linear([5, 3, 5], 3), "too little data"))
