@@ -38,6 +38,7 @@ class Chains(NamedTuple):
 
     Attributes:
         full_baseline: L(w*) on the same batches as ``full_loss``.
+        data_baseline: L(w*) on all batches.
         gradient_noise: E‖∇L_m(w*) − ∇L(w*)‖², what the choice of batch adds to a squared gradient.
         n_beta: Inverse temperature nβ that was used.
         samples_per_batch, num_batches, num_parameters: Sizes of the problem.
@@ -50,6 +51,7 @@ class Chains(NamedTuple):
     virial: Floats
     full_loss: Floats
     full_baseline: float
+    data_baseline: float
     squared_distance: Floats
     first_order: Floats
     squared_gradient: Floats
@@ -127,6 +129,7 @@ def sample(
         virial=met.virial[:, drawn],
         full_loss=met.full_loss if full_batches > 1 else drawn_loss[:, settings.num_burnin_steps :],
         full_baseline=float(at_center[:full_batches].mean()),
+        data_baseline=float(at_center.mean()),
         squared_distance=met.squared_distance,
         first_order=met.first_order,
         squared_gradient=met.squared_gradient,
