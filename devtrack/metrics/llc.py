@@ -19,8 +19,9 @@ from devtrack.metrics.metric import LossFunction, Subject
 from devtrack.rows import ChainTrace, Row, Status
 from devtrack.sampling.chains import Chains, sample
 from devtrack.sampling.engines import Engine
-from devtrack.sampling.estimates import estimate, mean_of_finite, path_of, quiet_signal
+from devtrack.sampling.estimates import estimate, mean_of_finite, path_of
 from devtrack.sampling.minibatches import split_batches
+from devtrack.sampling.quieting import quiet_signal
 from devtrack.sampling.settings import Method, SamplerSettings
 
 
@@ -28,7 +29,7 @@ from devtrack.sampling.settings import Method, SamplerSettings
 class LLC:
     """The local learning coefficient λ̂ = nβ (E[L(w)] − L(w*)), by Langevin sampling around w*.
 
-    Every draw is paired with L(w*) on the same batch, and L(w*) on all batches is a control variate
+    Every draw is paired with L(w*) on the same batch and corrected for its batch where that pays
     (``quiet_signal``). Burn-in is recorded and left out, a chain that fails is named and left out.
     Keep one configuration for a whole run: the LLC depends on it.
 
@@ -190,7 +191,7 @@ class LLC:
 
     def _attrs(self, chains: Chains, found: Diagnosis) -> dict[str, Any]:
         path = path_of(chains, self.settings)
-        signal = quiet_signal(chains, num_burnin_steps=self.num_burnin_steps)
+        quiet = quiet_signal(chains, num_burnin_steps=self.num_burnin_steps)
         attrs = {
             "rhat": found.rhat,
             "ess": found.ess,
@@ -208,7 +209,7 @@ class LLC:
             "num_steps_bw_draws": self.num_steps_bw_draws,
             "init_loss": chains.full_baseline,
             "data_loss": chains.data_baseline,
-            "control": signal.control,
+            "control": quiet.control,
             "mean_squared_distance": mean_of_finite(chains.squared_distance),
             "slope": mean_of_finite(path.slope),
             "step_bias": path.step_bias,

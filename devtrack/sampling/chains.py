@@ -32,6 +32,7 @@ class Chains(NamedTuple):
     Shapes:
         loss, baseline: (chain, num_burnin_steps + draw); L(w_t) and L(w*) on the same batch.
         virial: likewise; ∇L(w_t)·(w_t − w*).
+        batch: (chain, num_burnin_steps + draw); its index.
         full_loss: (chain, look); the mean over the first ``full_batches`` batches at evenly spaced
             steps after burn-in; with one batch in all, ``loss`` at every draw.
         squared_distance, first_order, squared_gradient: (chain, look); see ``Look``.
@@ -49,6 +50,7 @@ class Chains(NamedTuple):
     loss: Floats
     baseline: Floats
     virial: Floats
+    batch: Indices
     full_loss: Floats
     full_baseline: float
     data_baseline: float
@@ -127,6 +129,7 @@ def sample(
         loss=drawn_loss,
         baseline=at_center[order][:, drawn],
         virial=met.virial[:, drawn],
+        batch=order[:, drawn],
         full_loss=met.full_loss if full_batches > 1 else drawn_loss[:, settings.num_burnin_steps :],
         full_baseline=float(at_center[:full_batches].mean()),
         data_baseline=float(at_center.mean()),
@@ -216,12 +219,36 @@ def _drawn_steps(settings: SamplerSettings) -> Indices:
 
 
 def _batch_order(settings: SamplerSettings, *, num_batches: int, seed: int) -> Indices:
-    """Return the batch of every step, (chain, step): random orders, one after another."""
-    num_steps = settings.num_burnin_steps + settings.num_draws * settings.num_steps_bw_draws
-    num_rounds = -(-num_steps // num_batches)
+    """Return the batch of every step, (chain, step): random orders, one after another.
+
+    The draws begin with an order of their own. As many chains as there are batches share an order
+    and enter it at equal distances, so that together they have met all batches equally often after
+    few steps.
+    """
+    num_steps = settings.num_draws * settings.num_steps_bw_draws
     rng = np.random.default_rng(seed)
-    rounds = np.tile(np.arange(num_batches), (settings.num_chains, num_rounds, 1))
-    return rng.permuted(rounds, axis=2).reshape(settings.num_chains, -1)[:, :num_steps]
+    blocks = [
+        np.concatenate(
+            [
+                _shared_order(rng, chains, num_batches, settings.num_burnin_steps),
+                _shared_order(rng, chains, num_batches, num_steps),
+            ],
+            axis=1,
+        )
+        for start in range(0, settings.num_chains, num_batches)
+        if (chains := min(num_batches, settings.num_chains - start))
+    ]
+    return np.concatenate(blocks)
+
+
+def _shared_order(
+    rng: np.random.Generator, num_chains: int, num_batches: int, num_steps: int
+) -> Indices:
+    rounds = np.tile(np.arange(num_batches), (-(-num_steps // num_batches), 1))
+    orders = rng.permuted(rounds, axis=1)  # (round, batch)
+    entry = np.arange(num_chains) * num_batches // num_chains
+    place = (entry[:, None] + np.arange(num_batches)) % num_batches  # (chain, batch)
+    return orders[:, place].swapaxes(0, 1).reshape(num_chains, -1)[:, :num_steps]
 
 
 def _draw_seeds(generator: torch.Generator, count: int) -> list[int]:

@@ -109,6 +109,18 @@ def test_every_chain_walks_whole_rounds_of_the_batches():
     assert len(np.unique(rounds.reshape(-1, 4).round(9), axis=0)) > 1  # in different orders
 
 
+def test_chains_together_meet_all_batches_soon():
+    # 4 batches, blocks of up to 4 chains: a step shows each block as many batches as it has chains
+    chains = _sample(num_chains=6, num_burnin_steps=3, num_draws=8)
+    for block in (chains.batch[:4], chains.batch[4:]):
+        for step in block.T:
+            assert len(set(step)) == len(block)
+    np.testing.assert_array_equal(chains.batch[:, 3:7].sum(axis=1), 6)  # draws begin a round
+    at_center = {int(k): v for k, v in zip(chains.batch.ravel(), chains.baseline.ravel())}
+    assert len(at_center) == 4
+    np.testing.assert_array_equal(chains.baseline, np.vectorize(at_center.get)(chains.batch))
+
+
 def test_shapes_with_thinning():
     chains = _sample(num_draws=6, num_burnin_steps=5, num_steps_bw_draws=3)
     assert chains.loss.shape == chains.baseline.shape == (3, 11)
