@@ -122,7 +122,7 @@ def _turn(part: Part, model: SeriesModel, shapes: list[Shape]) -> Dated | None:
         if s.kind == STEP
     ]
     inside = np.flatnonzero((u >= left) & (u <= right))
-    height = -np.sign(effect) * (fit.curve - np.sum(levels, axis=0))[inside]
+    height = -np.sign(effect) * (fit.own - np.sum(levels, axis=0))[inside]
     top = int(np.argmax(height))
     drop = min(height[top] - height[0], height[top] - height[-1])
     if drop < PROMINENCE * float(np.median(model.noise)):

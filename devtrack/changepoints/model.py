@@ -13,11 +13,10 @@ from devtrack.changepoints.curve import Curve
 from devtrack.changepoints.noise import log_jacobian, whiten
 from devtrack.changepoints.recipe import RECIPE_SD
 from devtrack.changepoints.templates import Bank, Shape, columns
-from devtrack.changepoints.trend import relaxations
+from devtrack.changepoints.trend import FREE, relaxations, straight
 
 Array = npt.NDArray[np.floating]
 
-FLAT_SD = 1e6  # prior standard deviation of a free weight, in noise units
 PRIOR_POINTS = 3.0  # belief that the noise is what is reported or was learned, in points ...
 PRIOR_SHARE = 0.1  # ... and as a share of the points
 SPENT = 6  # degrees of freedom that trend and noise take away
@@ -28,12 +27,14 @@ class Fit(NamedTuple):
 
     Args:
         curve: The fitted curve, (point,).
+        own: The same without the marks of the recipe, (point,).
         effect: Weights of the changes, (change,).
         misfit: Residual sum of squares in whitened noise units, penalties included.
         num_free: Number of weights that were fitted.
     """
 
     curve: Array
+    own: Array
     effect: Array
     misfit: float
     num_free: int
@@ -48,7 +49,7 @@ class _Projection(NamedTuple):
 
 @dataclass
 class SeriesModel:
-    """The model of one series. ``noise`` and ``phi`` are learned (``story.learn_noise``).
+    """The model of one series. ``noise``, ``phi`` and ``is_straight`` are learned (``story``).
 
     Args:
         curve: The cleaned series.
@@ -64,6 +65,7 @@ class SeriesModel:
     noise: Array = field(init=False)
     phi: float = field(init=False, default=0.0)
     noise_known: bool = field(init=False)
+    is_straight: bool = field(init=False, default=False)  # the trend: a line, or relaxations
     _templates: Array | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -90,7 +92,11 @@ class SeriesModel:
         weights = np.linalg.lstsq(design, target, rcond=1e-10)[0]
         rest = target - design @ weights
         effect = weights[1 : 1 + len(shapes)]
-        return Fit(x @ weights + offset, effect, float(rest @ rest), num_free)
+        first = 1 + len(shapes)
+        marks = slice(first, first + self.marks.shape[1])
+        curve = x @ weights + offset
+        own = curve - x[:, marks] @ weights[marks]
+        return Fit(curve, own, effect, float(rest @ rest), num_free)
 
     def cost(self, shapes: Sequence[Shape]) -> float:
         """Return minus twice the log likelihood at the best noise factor, up to a constant.
@@ -157,11 +163,13 @@ class SeriesModel:
         u = self.curve.u
         own = self._columns(shapes)
         marks, mark_sd = self.marks, np.full(self.marks.shape[1], RECIPE_SD)
-        trend = relaxations(
-            self.curve.step, self.curve.y, self.noise, extra=np.hstack([own, marks])
-        )
+        if self.is_straight:
+            trend = straight(u)
+        else:
+            extra = np.hstack([own, marks])
+            trend = relaxations(self.curve.step, self.curve.y, self.noise, extra=extra)
         x = np.hstack([np.ones((u.size, 1)), own, marks, trend.columns])
-        sd = np.concatenate([np.full(1 + own.shape[1], FLAT_SD), mark_sd, trend.sd])
+        sd = np.concatenate([np.full(1 + own.shape[1], FREE), mark_sd, trend.sd])
         design = np.vstack([self._whiten(x), np.diag(1 / sd)])
         target = np.append(self._whiten(self.curve.y - trend.offset), np.zeros(x.shape[1]))
         return design, target, (x, trend.offset), 1 + own.shape[1] + trend.sd.size

@@ -16,6 +16,9 @@ Array = npt.NDArray[np.floating]
 PRICE = 9.0  # gain that a change must bring to be told; whether it is believed is decided later
 BEND_PRICE = 2.0  # more for a bend: a level change is the simpler story ...
 FIRST_BEND_PRICE = 3.0  # ... and for the first of them
+LINE_BONUS = 20.0  # less for bends on a line, when the curve comes back
+BENT_BONUS = 40.0  # ... and a bend is needed in any case
+RETURN, RETURN_SHARE = 2.0, 0.1  # noise units and share of its range that a curve comes back by
 HOPE = 0.7  # share of the price from which a change is tried, lest it pays once others are in
 MAX_CHANGES = 9
 POINTS_PER_CHANGE = 6
@@ -38,9 +41,8 @@ def learn_noise(model: SeriesModel) -> list[Shape]:
         told = []
         for phi in phis:
             model.set_noise(model.noise, phi)
-            shapes = tell(model)
-            told.append((price_of(model, shapes), phi, shapes))
-        _, phi, shapes = min(told, key=lambda t: t[0])
+            told.append((*tell(model), phi))
+        _, shapes, model.is_straight, phi = min(told, key=lambda t: t[0])
         model.set_noise(model.noise, phi)
         if around is None:
             fit = model.fit(shapes)
@@ -51,14 +53,34 @@ def learn_noise(model: SeriesModel) -> list[Shape]:
     return shapes
 
 
-def tell(model: SeriesModel) -> list[Shape]:
-    """Return the changes of one series by itself, the cheaper of two ways to look for them.
+def tell(model: SeriesModel) -> tuple[float, list[Shape], bool]:
+    """Return the price and the changes of one series by itself, and whether its trend is a line.
 
     A turning point looks like a step up and a step down, and a staircase like bends; whichever kind
-    is tried first may stick.
+    is tried first may stick, so two ways are gone. A third is gone when the curve comes back: beside
+    a relaxation a bend, or a step against it, makes a turn as well, but in any of many places. Bends
+    on a line have no such freedom, and win unless they are much the worse story.
     """
+    model.is_straight = False
     ways = [_search(model, [STEP]), _search(model, [BEND, STEP])]
-    return min(ways, key=lambda shapes: price_of(model, shapes))
+    price, shapes = min(((price_of(model, w), w) for w in ways), key=lambda way: way[0])
+    if not comes_back(model, model.fit(shapes)):
+        return price, shapes, False
+    model.is_straight = True
+    bends = _search(model, [BEND])
+    bonus = BENT_BONUS if any(s.kind == BEND for s in shapes) else LINE_BONUS
+    bent = price_of(model, bends) - bonus
+    if bent < price and comes_back(model, model.fit(bends)):
+        return bent, bends, True
+    return price, shapes, False
+
+
+def comes_back(model: SeriesModel, fit: Fit) -> bool:
+    """Say whether a fitted curve clearly rises and falls, marks of the recipe left out."""
+    least = max(RETURN * float(np.median(model.noise)), RETURN_SHARE * float(np.ptp(fit.own)))
+    rise = np.max(fit.own - np.minimum.accumulate(fit.own))
+    fall = np.max(np.maximum.accumulate(fit.own) - fit.own)
+    return bool(min(rise, fall) >= least)
 
 
 def price_of(model: SeriesModel, shapes: Sequence[Shape]) -> float:

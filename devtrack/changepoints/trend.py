@@ -18,6 +18,7 @@ Array = npt.NDArray[np.floating]
 RATES_PER_DECADE = 3  # a rate between two of the grid is then met to 1 % by its neighbours
 SLOWEST = 0.05  # lowest rate, per length of the run: a straight line in training time
 SLACK = 0.6
+FREE = 1e6  # prior standard deviation of a weight without a prior, in noise units
 FASTEST = 5.0  # highest rate, per shortest gap: gone at the second snapshot
 
 
@@ -60,6 +61,15 @@ def relaxations(step: Array, values: Array, h: Array, *, extra: Array) -> Trend:
     sign, weights, _ = min(fits, key=lambda fit: fit[2])
     active = decays[:, weights > 0] * (sign * weights[weights > 0])
     return Trend(active, np.full(active.shape[1], SLACK), active.sum(axis=1))
+
+
+def straight(u: Array) -> Trend:
+    """Return a straight line over the axis as a trend: what bends are told on.
+
+    Args:
+        u: Positions on the axis, (point,).
+    """
+    return Trend((u - 0.5)[:, None], np.array([FREE]), np.zeros_like(u))
 
 
 def rough_trend(step: Array, u: Array, values: Array, h: Array) -> Array:

@@ -100,6 +100,20 @@ def test_a_peak_is_a_turn():
     assert np.log1p(found.midpoint) / np.log1p(10_000) == pytest.approx(0.5, abs=0.04)
 
 
+@pytest.mark.parametrize("top", [0.3, 0.7])
+def test_a_turn_lies_where_the_curve_turns(top):
+    """Beside a relaxation a bend makes a turn in any of many places: a detector that fell for that
+    told level changes, or nothing, where these ten runs turn."""
+    up_and_down = 2 * np.interp(U, [0, top, 1], [0, 1, 0.2])
+    runs = [detect([series(up_and_down, seed=seed)]) for seed in range(10)]
+    turns = [[t for t in run if t.kind == "turn"] for run in runs]
+    assert [len(found) for found in turns] == [1] * 10
+    place = [np.log1p(found[0].midpoint) / np.log1p(10_000) for found in turns]
+    assert place == pytest.approx([top] * 10, abs=0.05)
+    # at a nominal 5 % three runs of ten or more with a false one have a chance of 1 in 90
+    assert sum(len(run) > 1 for run in runs) <= 2
+
+
 def test_an_ideal_shape_that_does_not_fit_is_no_second_transition():
     """Noise-free and not logistic: a cumulative Gumbel rise on a power law, as trainings make."""
     rise = np.exp(-np.exp(-(U - 0.5) / 0.03))
