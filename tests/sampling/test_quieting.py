@@ -32,6 +32,7 @@ def _chains(*, seed=0, kind="independent", num_batches=40, num_draws=100, scale=
     return Chains(
         loss=loss,
         baseline=at_center[order],
+        virial=0 * loss,
         batch=order,
         full_loss=looks,
         full_baseline=float(at_center.mean()),
