@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from devtrack.metrics.context import ContextLoss
     from devtrack.metrics.function import Function
     from devtrack.metrics.heads import HeadScores
+    from devtrack.metrics.influence import BayesianInfluence
     from devtrack.metrics.llc import LLC
     from devtrack.metrics.loss import Loss
     from devtrack.metrics.metric import Metric, Subject
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from devtrack.metrics.representation import Dimensionality
     from devtrack.metrics.similarity import CKA
     from devtrack.metrics.spectra import WeightSpectrum
+    from devtrack.metrics.susceptibility import Susceptibility
     from devtrack.metrics.units import IdleUnits
     from devtrack.metrics.weights import WeightNorm
     from devtrack.monitor import Monitor
@@ -48,6 +50,7 @@ _HOMES = {
     "Ablation": "devtrack.metrics.ablation",
     "ActivationPatching": "devtrack.metrics.patching",
     "Anomalies": "devtrack.metrics.anomaly",
+    "BayesianInfluence": "devtrack.metrics.influence",
     "Behaviour": "devtrack.metrics.behaviour",
     "CKA": "devtrack.metrics.similarity",
     "Clock": "devtrack.rows",
@@ -71,6 +74,7 @@ _HOMES = {
     "Status": "devtrack.rows",
     "Store": "devtrack.store",
     "Subject": "devtrack.metrics.metric",
+    "Susceptibility": "devtrack.metrics.susceptibility",
     "Tracker": "devtrack.tracker",
     "WeightNorm": "devtrack.metrics.weights",
     "WeightSpectrum": "devtrack.metrics.spectra",
@@ -87,6 +91,7 @@ __all__ = [
     "Ablation",
     "ActivationPatching",
     "Anomalies",
+    "BayesianInfluence",
     "Behaviour",
     "Clock",
     "ConceptDirection",
@@ -108,6 +113,7 @@ __all__ = [
     "Status",
     "Store",
     "Subject",
+    "Susceptibility",
     "Tracker",
     "WeightNorm",
     "WeightSpectrum",
