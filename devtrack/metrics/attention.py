@@ -93,6 +93,7 @@ class _Frame:
         self.path = path
         self.called: list[torch.Tensor] = []  # patterns of functions called here
         self.told: list[torch.Tensor] = []  # patterns that modules returned: they go first
+        self.hooked = False  # a hook_pattern told it: what is returned is the same once more
         self.wanted: dict[str, bool] | None = None  # what a MultiheadAttention was asked for
 
 
@@ -133,6 +134,7 @@ class _Watch(TorchFunctionMode):
             elif path.rpartition(".")[2] == "hook_pattern" and _is_pattern(output):
                 if self._running:
                     self._running[-1].told.append(output.detach())
+                    self._running[-1].hooked = True
                 return None
             self._keep(frame)
             return output if frame.wanted is not None else None
@@ -144,7 +146,8 @@ class _Watch(TorchFunctionMode):
             # outer modules hand on what inner ones returned
             if _is_pattern(output) and self._returned.get(id(output)) is not output:
                 self._returned[id(output)] = output
-                frame.told.append(output.detach())
+                if not frame.hooked:
+                    frame.told.append(output.detach())
 
     def _keep(self, frame: _Frame) -> None:
         patterns = frame.told or frame.called

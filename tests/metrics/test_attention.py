@@ -54,12 +54,13 @@ class Attention(nn.Module):
             "torch": lambda s: torch.softmax(s, 3),
         }.get(self.way, lambda s: s.softmax(-1))
         pattern = softmax(scores)
-        if self.way == "hook_pattern":
+        if self.way.startswith("hook_pattern"):
             pattern = self.hook_pattern(pattern)
-        return (pattern @ v, pattern) if self.way == "returned" else pattern @ v
+        return (pattern @ v, pattern.clone()) if self.way.endswith("returned") else pattern @ v
 
 
 WAYS = ["sdpa", "imported early", "functional", "torch", "method", "returned", "hook_pattern"]
+WAYS += ["hook_pattern and returned"]  # as in TransformerLens 4
 
 
 @pytest.mark.parametrize("way", WAYS)
