@@ -33,8 +33,11 @@ class HeadWeights(NamedTuple):
     w_o: torch.Tensor
 
 
-def multihead_weights(model: nn.Module) -> list[HeadWeights]:
-    """Return the heads of every ``nn.MultiheadAttention`` whose q, k and v are of one width.
+def known_weights(model: nn.Module) -> list[HeadWeights]:
+    """Return the heads of every module whose weights are known.
+
+    They are ``nn.MultiheadAttention`` with q, k and v of one width, and TransformerLens' attention:
+    W_Q, W_K, W_V (head, model width, head width) and W_O (head, head width, model width).
 
     Raises:
         MetricError: If there is none.
@@ -45,12 +48,20 @@ def multihead_weights(model: nn.Module) -> list[HeadWeights]:
             q, k, v = module.in_proj_weight.detach().unflatten(0, (3, module.num_heads, -1))
             w_o = module.out_proj.weight.detach().unflatten(1, (module.num_heads, -1))
             found.append(HeadWeights(path or "model", q, k, v, w_o.movedim(1, 0)))
+        elif all(_is_per_head(getattr(module, f"W_{letter}", None)) for letter in "QKVO"):
+            each = (getattr(module, f"W_{letter}").detach().mT for letter in "QKVO")
+            found.append(HeadWeights(path or "model", *each))
     if not found:
         raise MetricError(
-            f"{type(model).__name__} holds no nn.MultiheadAttention: its heads' weights are "
-            f"unknown. Pass heads=, a function from the model to a list of HeadWeights."
+            f"{type(model).__name__} holds no nn.MultiheadAttention and no W_Q, W_K, W_V, W_O of "
+            f"heads: its heads' weights are unknown. Pass heads=, a function from the model to a "
+            f"list of HeadWeights."
         )
     return found
+
+
+def _is_per_head(weights: Any) -> bool:
+    return isinstance(weights, torch.Tensor) and weights.ndim == 3
 
 
 def composition(later: HeadWeights, earlier: HeadWeights, kind: Kind) -> torch.Tensor:
@@ -88,15 +99,15 @@ class HeadComposition:
     norms between the heads are not folded in; fold them in ``heads`` where they matter.
 
     Args:
-        heads: Maps the model to its layers' ``HeadWeights``, first layer first; those of its
-            ``nn.MultiheadAttention`` modules by default.
+        heads: Maps the model to its layers' ``HeadWeights``, first layer first; by default those
+            of its ``nn.MultiheadAttention`` modules, or of TransformerLens' attention.
         name: Prefix of the rows.
 
     Source:
         See ``composition``.
     """
 
-    heads: Callable[[nn.Module], Sequence[HeadWeights]] = multihead_weights
+    heads: Callable[[nn.Module], Sequence[HeadWeights]] = known_weights
     name: str = "composition"
 
     def compute(self, subject: Subject) -> Iterator[Row]:

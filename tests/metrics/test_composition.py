@@ -79,6 +79,35 @@ def test_multihead_attention_is_read_as_torch_applies_it():
     assert second.site == "1"
 
 
+class PerHead(nn.Module):
+    """TransformerLens' attention, without its hooks."""
+
+    def __init__(self):
+        super().__init__()
+        for letter in "QKV":
+            setattr(self, f"W_{letter}", nn.Parameter(torch.randn(2, 8, 4)))
+        self.W_O = nn.Parameter(torch.randn(2, 4, 8))
+
+    def forward(self, x):
+        q, k, v = (torch.einsum("pd,hde->hpe", x, w) for w in (self.W_Q, self.W_K, self.W_V))
+        pattern = (q @ k.mT).softmax(-1)
+        return torch.einsum("hpe,hed->pd", pattern @ v, self.W_O), pattern
+
+
+def test_transformer_lens_is_read_as_it_applies_it():
+    torch.manual_seed(0)
+    model = nn.ModuleList([PerHead(), PerHead()]).eval()
+    assert {site for site, _ in _rows(model=model)} == {"1.head.0", "1.head.1"}
+    first, _ = HeadComposition().heads(model)
+    x = torch.randn(5, 8)
+    with torch.no_grad():
+        out, pattern = model[0](x)
+        ours = sum(pattern[h] @ (x @ first.w_v[h].T @ first.w_o[h].T) for h in range(2))
+        scores = torch.stack([x @ first.w_q[h].T @ first.w_k[h] @ x.T for h in range(2)])
+    torch.testing.assert_close(ours, out, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(scores.softmax(-1), pattern, rtol=1e-4, atol=1e-5)
+
+
 def test_zero_weights_and_other_models_are_told():
     zero = HeadWeights("b", *(torch.zeros_like(w) for w in _random("b", 0)[1:]))
     row = _rows([_random("a", 1), zero])["b.head.0", "q"]
