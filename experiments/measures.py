@@ -61,7 +61,9 @@ def estimate(
     llc: LLC, model: nn.Module, batches: Sequence[Any], *, loss: LossFunction = training_step_loss
 ) -> Row:
     """Return the LLC of a model as it stands."""
-    subject = Subject(model.eval(), 0, batches, loss, torch.Generator().manual_seed(0))
+    device = next(model.parameters()).device
+    generator = torch.Generator(device).manual_seed(0)
+    subject = Subject(model.eval(), 0, batches, loss, generator)
     (row,) = [one for one in llc.compute(subject) if isinstance(one, Row)]
     return row
 

@@ -52,22 +52,28 @@ class Batches(Dataset[Any]):
 
 
 def train(
-    build: Callable[[], LightningModule], batches: Batches, *, tracker: Tracker, seed: int
+    build: Callable[[], LightningModule],
+    batches: Batches,
+    *,
+    tracker: Tracker,
+    seed: int,
+    accelerator: str = "cpu",
 ) -> LightningModule:
-    """Train on the CPU, one step per batch, and return the module.
+    """Train, one step per batch, and return the module.
 
     Args:
         build: Makes the module from torch's default generator, which is seeded for it and put back.
         batches: One batch per step.
         tracker: Observes.
         seed: Of the initial weights.
+        accelerator: Lightning's word for what to train on.
     """
     with _quiet_lightning(), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         module = build()
         trainer = Trainer(
             max_steps=len(batches),
-            accelerator="cpu",
+            accelerator=accelerator,
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
