@@ -40,7 +40,7 @@ class Band(NamedTuple):
 
     ``moved`` maps (metric, site) of each series that took part to the (onset, end) of its own
     change. A transition with an ``event`` coincides with a change of the recipe: it is shown, but
-    it does not divide stages.
+    it does not divide stages. ``kind`` is the transition's: a ``"turn"`` is drawn as one.
     """
 
     onset: float
@@ -52,6 +52,7 @@ class Band(NamedTuple):
     alpha: float
     moved: Mapping[tuple[str, str], tuple[float, float]]
     event: str | None = None
+    kind: str = "step"
 
 
 class Mark(NamedTuple):
@@ -129,7 +130,8 @@ def read_bands(store: Store, run_id: str) -> list[Band]:
     """Read the transitions of the run's latest analysis; none if it was never analysed."""
     rows = store.sql(
         "SELECT transition, onset, midpoint, end_step, midpoint_low, midpoint_high, "
-        "interval_level, alpha, metric, site, metric_onset, metric_end, event FROM transitions "
+        "interval_level, alpha, metric, site, metric_onset, metric_end, event, kind "
+        "FROM transitions "
         "WHERE run_id = ? ORDER BY transition",
         [run_id],
     ).fetchall()
@@ -140,9 +142,10 @@ def read_bands(store: Store, run_id: str) -> list[Band]:
         whole = (numbers[0], numbers[2])
         moved = {
             (metric, site): whole if onset is None or end is None else (onset, end)
-            for *_, metric, site, onset, end, _ in lines
+            for *_, metric, site, onset, end, _, _ in lines
         }
-        bands.append(Band(*numbers, moved=moved, event=lines[0][-1]))
+        event, kind = lines[0][-2:]
+        bands.append(Band(*numbers, moved=moved, event=event, kind=kind or "step"))
     return bands
 
 
@@ -159,6 +162,7 @@ def as_bands(transitions: Iterable[Any]) -> list[Band]:
             one.alpha,
             {(move.metric, move.site): (move.onset, move.end) for move in one.moves},
             one.event,
+            one.kind,
         )
         for one in transitions
     ]

@@ -65,7 +65,16 @@ def _draw_intervals(ax: Axes, bands: Sequence[Band]) -> None:
                 zorder=4,
                 gid=f"interval:{index}",
             )
-        ax.plot([band.midpoint], [_LANES[lane]], color=INK, marker="o", markersize=3.2, zorder=5)
+        marker, size = ("^", 5.0) if band.kind == "turn" else ("o", 3.2)
+        ax.plot(
+            [band.midpoint],
+            [_LANES[lane]],
+            color=INK,
+            marker=marker,
+            markersize=size,
+            zorder=5,
+            gid=f"dot:{index}",
+        )
 
 
 def _name_transitions(ax: Axes, bands: Sequence[Band]) -> list[tuple[float, float]]:

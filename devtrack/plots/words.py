@@ -70,6 +70,8 @@ def caption(curves: Sequence[Curve], bands: Sequence[Band], marks: Sequence[Mark
             f"False-alarm level {bands[0].alpha:g}: the nominal share of runs without any change "
             "that would show a band."
         )
+    if any(band.kind == "turn" for band in bands):
+        parts.append("Triangle: a turn, whose midpoint is where the slope is zero.")
     if any(band.event for band in bands):
         parts.append("Hatched band: a change that coincides with an event of the training recipe.")
     if marks:

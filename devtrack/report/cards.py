@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from devtrack.numerals import interval_text, measured_text, number_text, step_text
 from devtrack.report.found import Found, FoundMove
-from devtrack.report.markup import Markup, element, joined, table
+from devtrack.report.markup import Markup, element, foldable, joined, table
 from devtrack.report.words import lag_text, order_text
 
 _HEAD = ("metric", "site", "change ± se", "onset", "midpoint [interval]", "end", "lag in steps")
+_TURN_HEAD = (*_HEAD[:2], "change of slope ± se", "onset", "turning point [interval]", *_HEAD[5:])
 _COMPONENTS = ("rllc", "ablation")
 
 
 def card(one: Found) -> Markup:
     """Return the card of a transition."""
     when = interval_text(one.midpoint, one.low, one.high)
-    kinds = {"step": "a level changes", "turn": "a slope changes"}
+    kinds = {"step": "a level changes", "turn": "a slope changes sign"}
     facts = [
         ("kind", f"{one.kind}: {kinds[one.kind]}" if one.kind in kinds else one.kind),
         ("onset", step_text(one.onset)),
@@ -30,12 +31,17 @@ def card(one: Found) -> Markup:
     if parts := _components(one):
         facts.append(("components", parts))
     series = "1 series" if len(one.moves) == 1 else f"{len(one.moves)} series"
+    head = _TURN_HEAD if one.kind == "turn" else _HEAD
     terms = (element("div", element("dt", name), element("dd", fact)) for name, fact in facts)
     return element(
         "article",
         element("h3", f"T{one.number} · {one.kind} of {series} at step {when}"),
         element("dl", *terms),
-        table(_HEAD, [_row(one, move) for move in one.moves], numeric=frozenset({2, 3, 4, 5, 6})),
+        table(
+            head,
+            [_row(one, move) for move in one.moves],
+            numeric=frozenset({2, 3, 4, 5, 6}),
+        ),
         element("pre", joined((f"{move.query};" for move in one.moves if move.query), by="\n")),
         id=f"T{one.number}",
     )
@@ -43,8 +49,8 @@ def card(one: Found) -> Markup:
 
 def _row(one: Found, move: FoundMove) -> tuple[str, ...]:
     return (
-        move.metric,
-        move.site,
+        foldable(move.metric),
+        foldable(move.site),
         f"{move.direction} {measured_text(move.effect, move.effect_se)}",
         step_text(move.onset),
         interval_text(move.midpoint, move.low, move.high),

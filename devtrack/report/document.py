@@ -127,7 +127,8 @@ def _cards(found: Sequence[Found]) -> list[Markup]:
         "p",
         f"Nominal false-alarm rate {number_text(found[0].alpha)} per run: the share of runs "
         "without any change in which one or more is reported. Onset, midpoint and end are the "
-        "steps at which 5, 50 and 95 % of the change had happened.",
+        "steps at which 5, 50 and 95 % of the change had happened; the midpoint of a turn is where "
+        "its slope is zero.",
     )
     return [rate, *(card(one) for one in found)]
 

@@ -6,10 +6,11 @@ attribute; only what ``element`` itself has made (``Markup``) goes in as it is.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
-_VOID = frozenset({"meta", "br"})
+_VOID = frozenset({"meta", "br", "wbr"})
 
 
 class Markup(str):
@@ -47,6 +48,16 @@ def joined(parts: Iterable[str], *, by: str = "") -> Markup:
         '&lt;, <b>x</b>'
     """
     return Markup(escape(by).join(p if isinstance(p, Markup) else escape(p) for p in parts))
+
+
+def foldable(name: str) -> Markup:
+    """Return a dotted name that may be folded after its dots, slashes and underscores only.
+
+    Example:
+        >>> foldable("probe/a<b")
+        'probe/<wbr>a&lt;b'
+    """
+    return Markup(element("wbr").join(escape(part) for part in re.split(r"(?<=[/._])", name)))
 
 
 def table(

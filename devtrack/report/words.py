@@ -13,8 +13,8 @@ _MOST_MOVES = 3
 _VERBS = {
     ("step", "up"): "rose by",
     ("step", "down"): "fell by",
-    ("turn", "up"): "bent upwards, its slope per length of the axis by",
-    ("turn", "down"): "bent downwards, its slope per length of the axis by",
+    ("turn", "up"): "turned from falling to rising, its slope per length of the axis by",
+    ("turn", "down"): "turned from rising to falling, its slope per length of the axis by",
 }
 
 
@@ -69,7 +69,8 @@ def told(one: Found) -> str:
     more = len(one.moves) - len(shown)
     if more:
         shown.append(f"{more} more series moved too")
-    sentence = f"T{one.number}, half-way at step {when}: {', '.join(shown)}"
+    place = "at its turning point" if one.kind == "turn" else "half-way"
+    sentence = f"T{one.number}, {place} at step {when}: {', '.join(shown)}"
     if len(first := in_order(one.moves)) > 1:
         sentence += f"; {_and(first[0])} moved first"
     if one.event:

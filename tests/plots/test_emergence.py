@@ -146,6 +146,16 @@ def test_transitions_close_together_share_a_name_and_part_their_intervals():
     assert heights[3] == heights[0]
 
 
+def test_a_turn_has_a_mark_of_its_own_and_the_caption_says_so():
+    bands = [band(8), band(100)._replace(kind="turn")]
+    figure = draw_timeline([curve("llc")], bands=bands)
+    strip = axes(figure, "strip")
+    shapes = [drawn(strip, f"dot:{k}")[0].get_marker() for k in range(2)]
+    assert shapes == ["o", "^"]
+    assert "Triangle: a turn" in " ".join(texts(figure).split())
+    assert "Triangle: a turn" not in texts(draw_timeline([curve("llc")], bands=bands[:1]))
+
+
 def test_an_unknown_interval_is_left_out():
     blurred = band(20)._replace(midpoint_low=np.nan, midpoint_high=np.nan)
     figure = draw_timeline([curve("llc")], bands=[blurred])

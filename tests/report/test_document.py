@@ -20,7 +20,7 @@ LLC = {
     **{"n_beta": 30.0, "localization": 300.0, "lr": 1e-3, "num_chains": 4, "method": "sgld"},
     **{"rhat": 1.02, "ess": 80.0, "gamma_ratio": 1.1},
 }
-VOID = {"meta", "br"}
+VOID = {"meta", "br", "wbr"}
 
 
 class Page(HTMLParser):
@@ -120,6 +120,14 @@ def test_the_story_the_picture_and_a_card_each(page):
     assert page.tags.count("article") == 2
     assert {"T0", "T1"} <= set(page.ids)
     assert "T0 · step of 3 series at step 300 [260, 340]" in page.text
+
+
+def test_the_card_of_a_turn_speaks_of_slopes(page):
+    step, turn = page.text.split("T1 · turn of 1 series")
+    assert "turn: a slope changes sign" in turn
+    assert "change of slope ± se" in turn and "turning point [interval]" in turn
+    assert "change of slope" not in step
+    assert ", at its turning point at step 900" in step
 
 
 def test_a_card_holds_what_the_rows_hold(page):

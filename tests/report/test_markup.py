@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devtrack.report.markup import element, joined, table
+from devtrack.report import markup
+from devtrack.report.markup import element, foldable, joined, table
 
 
 class Reader(HTMLParser):
@@ -48,3 +51,12 @@ def test_what_was_made_goes_in_as_it_is_and_what_joins_is_escaped():
     assert seen.text == "<h>n<a>1"
     assert seen.tags == ["div", "table", "thead", "tr", "th", "th", "tbody", "tr", "td", "td"]
     assert seen.attributes == [("class", "wide"), ("class", "n"), ("class", "n")]
+
+
+def test_long_names_fold_at_their_dots_and_a_column_does_not_shrink_to_letters():
+    assert foldable("blocks.0.head_2") == "blocks.<wbr>0.<wbr>head_<wbr>2"
+    assert foldable("<b>") == "&lt;b&gt;"
+    style = Path(markup.__file__).with_name("page.css").read_text("utf-8")
+    on_screen, on_paper = style.split("@media print")
+    assert re.findall(r"(?m)^(?:th, )?td \{ overflow-wrap: (.*); \}", on_screen) == ["break-word"]
+    assert "td { overflow-wrap: anywhere; }" in on_paper, "paper cannot be scrolled"

@@ -60,11 +60,14 @@ def test_the_loudest_series_are_named_in_the_order_of_their_midpoints():
     assert "1 more series moved too" in sentence
 
 
-def test_a_bend_is_no_rise():
-    bend = move("llc", direction="up", effect=0.5, effect_se=math.nan)
-    assert "llc bent upwards, its slope per length of the axis by 0.5" in told(
-        found(bend, kind="turn")
+def test_a_turn_is_no_rise_and_has_no_half_way():
+    bend = move("llc", direction="down", effect=-5.0, effect_se=0.5)
+    assert told(found(bend, kind="turn")) == (
+        "T0, at its turning point at step 300 [260, 340]: llc turned from rising to falling, its "
+        "slope per length of the axis by 5.00 ± 0.50."
     )
+    bend = move("llc", direction="up", effect=0.5, effect_se=math.nan)
+    assert "llc turned from falling to rising, its slope" in told(found(bend, kind="turn"))
     assert "llc changed by 0.5" in told(found(bend, kind="new kind"))
 
 
