@@ -15,6 +15,7 @@ from devtrack.cli.blocks import LEVELS, curve_text, marks_text
 from devtrack.numerals import interval_text, measured_text
 from devtrack.plots.curves import Curve, read_curves
 from devtrack.plots.step_axis import squeeze
+from devtrack.plots.words import short_sites, shorten
 
 if TYPE_CHECKING:
     from devtrack.changepoints import Transition
@@ -156,12 +157,13 @@ def _table(
     ends = [(curve.step.min(), curve.step.max()) for curve in look.curves]
     first = float(scale(min(low for low, _ in ends)))
     span = float(scale(max(high for _, high in ends))) - first or 1.0
-    rows = [(_name(curve), _latest(curve), _trust(curve)) for curve in curves]
-    names = min(max(len(name) for name, *_ in rows), int(_NAME_SHARE * width))
+    labels = _names(curves, most=int(_NAME_SHARE * width))
+    names = max(map(len, labels))
+    rows = [(name, _latest(curve), _trust(curve)) for name, curve in zip(labels, curves)]
     taken = names + max(len(row[1]) for row in rows) + max(len(row[2]) for row in rows) + 6
     room = min(max(width - taken, _LEAST_CURVE), _MOST_CURVE)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
-    table.add_column(max_width=names, no_wrap=True, overflow="ellipsis")
+    table.add_column(max_width=names, no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
     table.add_column(no_wrap=True, overflow="ellipsis")
     table.add_column(no_wrap=True, width=room)
@@ -177,8 +179,16 @@ def _table(
     return table
 
 
-def _name(curve: Curve) -> str:
-    return curve.metric if curve.site == "model" else f"{curve.metric}@{curve.site}"
+def _names(curves: Sequence[Curve], *, most: int) -> list[str]:
+    """Name the lines by ``metric@site``, cut where it tells them apart the least."""
+    short = short_sites({curve.site for curve in curves} - {"model"})
+    return [
+        shorten(
+            curve.metric if curve.site == "model" else f"{curve.metric}@{short[curve.site]}",
+            most=most,
+        )
+        for curve in curves
+    ]
 
 
 def _latest(curve: Curve) -> str:

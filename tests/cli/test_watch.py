@@ -51,6 +51,29 @@ def test_the_picture_is_replaced_whole(devtrack, store, tmp_path):
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["now.png"]
 
 
+@pytest.mark.parametrize("columns", ["80", "120"])
+def test_heads_keep_their_numbers_on_a_narrow_terminal(devtrack, tmp_path, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    store = open_store(tmp_path / "runs", create=True)
+    with store.writer(RunInfo("r-1", "heads", datetime(2026, 11, 21))) as writer:
+        for step in range(3):
+            rows = [
+                Row(
+                    f"heads.{score}", 0.1 * head, 0.01, site=f"blocks.{block}.attention.head.{head}"
+                )
+                for score in ("previous_token", "prefix_matching")
+                for block in range(2)
+                for head in range(3)
+            ]
+            writer.append(Clock(step), rows)
+    code, out, _ = devtrack("watch", "--store", store.path, "--once")
+    assert code == 0
+    lines = [line for line in out.splitlines() if line.startswith("heads")]
+    assert len({line.split()[0] for line in lines}) == len(lines) == 12
+    assert all(len(line) <= int(columns) for line in lines)
+    assert all(re.match(r"\S*blocks\.[01]…head\.[012] ", line) for line in lines)
+
+
 def test_few_rows_are_no_error(devtrack, tmp_path):
     store = open_store(tmp_path / "runs", create=True)
     with store.writer(RunInfo("r-1", NASTY, datetime(2026, 11, 21))) as writer:
