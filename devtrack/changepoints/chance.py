@@ -70,7 +70,7 @@ class Chance:
             gain: What each series gains by it; 0 for one that does not take part.
             kind: ``STEP`` or ``BEND``.
         """
-        total = float(joint([np.array([g]) for g in gain], self.models)[0])
+        total = float(joint([np.array([g]) for g in gain])[0])
         return total - (BEND_PENALTY if kind == BEND else 0.0)
 
     def strongest(self, gain: Sequence[Array]) -> tuple[float, float]:
@@ -83,7 +83,7 @@ class Chance:
             _at(self.place, m, near_places(m, g[:, None], STEP))
             for m, g in zip(self.models, gain, strict=True)
         ]
-        total = joint(local, self.models)[:, 0]
+        total = joint(local)[:, 0]
         best = int(np.argmax(total))
         return float(total[best]), float(self.place[best])
 
@@ -104,28 +104,20 @@ def chance(models: Sequence[SeriesModel], rng: np.random.Generator) -> Chance:
         for kind, of_kind in local.items():
             of_kind.append(_at(place, model, near_places(model, gain, kind)))
         share[s] = np.quantile(near_places(model, gain, STEP), SHARE_QUANTILE)
-    steps, bends = (joint(local[kind], models).max(axis=0) for kind in (STEP, BEND))
+    steps, bends = (joint(local[kind]).max(axis=0) for kind in (STEP, BEND))
     return Chance(models, place, np.maximum(steps, bends - BEND_PENALTY), share)
 
 
-def joint(local: Sequence[Array], models: Sequence[SeriesModel]) -> Array:
-    """Add the series' evidence; series that are no witnesses can at most double it.
+def joint(local: Sequence[Array]) -> Array:
+    """Add the series' evidence.
 
     Args:
         local: Per series, gains of one shape, e.g. (place, draw).
-        models: The series.
     """
-    sums = []
-    for price, idle in PRICES:
-        strong, weak = np.zeros_like(local[0]), np.zeros_like(local[0])
-        for gain, model in zip(local, models, strict=True):
-            odds = np.logaddexp(0.0, 0.5 * gain - price) - idle
-            if model.curve.is_witness:
-                strong = strong + odds
-            else:
-                weak = weak + odds
-        sums.append(strong + np.minimum(weak, np.maximum(strong, 0.0)))
-    return np.maximum(*sums)
+    gains = np.stack(local)  # (series, *shape)
+    return np.maximum(
+        *(np.sum(np.logaddexp(0.0, 0.5 * gains - price) - idle, axis=0) for price, idle in PRICES)
+    )
 
 
 def near_places(model: SeriesModel, gain: Array, kind: int) -> Array:

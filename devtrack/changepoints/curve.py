@@ -33,6 +33,7 @@ class Curve:
         h: Relative noise: y has standard deviation (unknown factor) * h.
         scale: Unit of ``y`` in the units of the metric.
         se_known: Whether ``h`` are reported standard errors (the factor is then near 1).
+        shows_noise: Whether the noise is reported or can be seen.
 
     Shapes:
         index, step, u, y, h: (point,).
@@ -47,7 +48,7 @@ class Curve:
     h: Array
     scale: float
     se_known: bool
-    is_witness: bool
+    shows_noise: bool
 
 
 def make_curve(series: Series, axis: Axis, grid: Array) -> Curve | None:
@@ -69,12 +70,13 @@ def make_curve(series: Series, axis: Axis, grid: Array) -> Curve | None:
     cut = cut_spikes(rest, h)
     y = y + (cut - rest)
     h = profile(u, cut, h, se_known=se_known)
-    spread = float(np.median(np.abs(y - np.median(y)))) or float(np.std(y))
+    # of a curve that is flat but for one fall the median deviation is next to nothing
+    spread = max(float(np.median(np.abs(y - np.median(y)))), 0.2 * float(np.std(y)))
     scale = float(np.median(h)) if se_known else spread
     index = np.searchsorted(grid, step).astype(np.int64)
     y, h = (y - np.mean(y)) / scale, h / (scale if se_known else 1.0)
-    is_witness = se_known or roughness(y) > 2.2
-    return Curve(series.metric, series.site, index, step, u, y, h, scale, se_known, is_witness)
+    shows_noise = se_known or roughness(y) > 2.2
+    return Curve(series.metric, series.site, index, step, u, y, h, scale, se_known, shows_noise)
 
 
 def roughness(y: Array) -> float:

@@ -91,7 +91,22 @@ def _find(
     add_company(odds, clusters)
     clusters = merge(sorted(clusters, key=lambda c: -strength(c, odds)))
     dated = [date(c, clusters, odds, line, alpha=alpha) for c in clusters]
-    return sorted((t for t in dated if t is not None), key=lambda t: t.midpoint)
+    return sorted(_distinct([t for t in dated if t is not None]), key=lambda t: t.midpoint)
+
+
+def _distinct(found: Sequence[Transition]) -> list[Transition]:
+    """Leave out what lies, on a close look, within a stronger change of the same series.
+
+    Args:
+        found: The strongest first.
+    """
+    kept: list[Transition] = []
+    for one in found:
+        told = {(m.metric, m.site): m for other in kept for m in other.moves}
+        same = [(m, told[m.metric, m.site]) for m in one.moves if (m.metric, m.site) in told]
+        if not any(m.onset <= own.midpoint <= m.end for own, m in same):
+            kept.append(one)
+    return kept
 
 
 def _models(

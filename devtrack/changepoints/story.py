@@ -23,6 +23,8 @@ HOPE = 0.7  # share of the price from which a change is tried, lest it pays once
 MAX_CHANGES = 9
 POINTS_PER_CHANGE = 6
 CORRELATIONS = (0.0, 0.3, 0.55, 0.75, 0.9)
+DOUBT = 0.05  # of its range: what the smooth trend of a curve without visible noise may be off by
+DOUBT_REACH = 0.1  # of the axis: over which that error stays alike
 LEAST_FACTOR = 0.3  # of reported standard errors: fixed evaluation data move less than they say
 DISTINCT = 0.06  # of the series' range: a smaller level change is no change of the run
 APART, APART_PER_WIDTH = 0.02, 0.3  # least distance of two changes of one series
@@ -34,8 +36,14 @@ def learn_noise(model: SeriesModel) -> list[Shape]:
     Correlated noise and many small changes explain the same wiggles: for every correlation the
     series is told anew, and the cheapest telling wins. The noise then takes in what an ideal shape
     may be off by (``noise.shape_error``), and the round is repeated near the winner.
+
+    A curve whose noise does not show (a deterministic loss, a weight norm) tells nothing of how
+    large a change must be to be real; there the error of a smooth trend stands in, which stays
+    alike over a stretch of the run. Real quiet trainings set its size.
     """
     curve, shapes = model.curve, []
+    if curve.se_known:  # else what the shapes of a loud change miss would pass for correlation
+        model.set_noise(np.hypot(curve.h, shape_error(curve.u, curve.y)), 0.0)
     for around in (None, 0.3):
         phis = [p for p in CORRELATIONS if around is None or abs(p - model.phi) < around]
         told = []
@@ -50,6 +58,10 @@ def learn_noise(model: SeriesModel) -> list[Shape]:
             noise = np.hypot(curve.h * sigma, shape_error(curve.u, fit.curve))
             model.set_noise(noise, phi)
             model.noise_known = True
+    if not curve.shows_noise:
+        doubt = DOUBT * float(np.ptp(model.fit(shapes).own))
+        alike = float(np.exp(-1 / (DOUBT_REACH * curve.u.size)))
+        model.set_noise(np.hypot(model.noise, doubt), max(model.phi, alike))
     return shapes
 
 
@@ -57,9 +69,9 @@ def tell(model: SeriesModel) -> tuple[float, list[Shape], bool]:
     """Return the price and the changes of one series by itself, and whether its trend is a line.
 
     A turning point looks like a step up and a step down, and a staircase like bends; whichever kind
-    is tried first may stick, so two ways are gone. A third is gone when the curve comes back: beside
-    a relaxation a bend, or a step against it, makes a turn as well, but in any of many places. Bends
-    on a line have no such freedom, and win unless they are much the worse story.
+    is tried first may stick, so two ways are gone. A third is gone when the curve comes back:
+    beside a relaxation a bend, or a step against it, makes a turn as well, but in any of many
+    places. Bends on a line have no such freedom, and win unless they are much the worse story.
     """
     model.is_straight = False
     ways = [_search(model, [STEP]), _search(model, [BEND, STEP])]

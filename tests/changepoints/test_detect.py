@@ -114,6 +114,26 @@ def test_a_turn_lies_where_the_curve_turns(top):
     assert sum(len(run) > 1 for run in runs) <= 2
 
 
+@pytest.mark.parametrize("noise, se", [(0.0, None), (0.0, 0.0), (1e-3, None), (1e-3, 1e-3)])
+@pytest.mark.parametrize("width", [0.03, 0.1])
+def test_a_clear_fall_needs_no_noise_to_be_found(noise, se, width):
+    """A loss on fixed data is deterministic, and falls where it falls, on a trend or on none."""
+    rng = np.random.default_rng(0)
+    error = None if se is None else np.full(U.size, se)
+    for trend in (0 * U, 0.3 * np.exp(-STEPS / 200), 0.4 * (1 + STEPS / 30) ** -0.4):
+        value = trend - 0.23 * logistic(0.55, width) + noise * rng.standard_normal(U.size)
+        (found,) = detect([Series("loss", "model", STEPS, value, error)])
+        assert [m.direction for m in found.moves] == ["down"]
+        assert np.log1p(found.midpoint) / np.log1p(10_000) == pytest.approx(0.55, abs=0.02)
+
+
+def test_smooth_curves_without_noise_are_no_transitions():
+    for make in QUIET.values():
+        for seed in range(5):
+            curve = make(np.random.default_rng(seed))
+            assert detect([Series("weight_norm", "model", STEPS, curve)]) == []
+
+
 def test_an_ideal_shape_that_does_not_fit_is_no_second_transition():
     """Noise-free and not logistic: a cumulative Gumbel rise on a power law, as trainings make."""
     rise = np.exp(-np.exp(-(U - 0.5) / 0.03))
