@@ -84,7 +84,8 @@ CREATE TABLE segment.transitions (
     evidence DOUBLE, evidence_method VARCHAR,
     alpha DOUBLE,              -- nominal false-alarm rate
     event VARCHAR,             -- the recipe's event that it coincides with, if any
-    query VARCHAR              -- SQL that reproduces the series
+    query VARCHAR,             -- SQL that reproduces the series
+    detector VARCHAR           -- which detector it was: another devtrack may judge otherwise
 );
 
 -- ============================================================================= views
@@ -242,7 +243,8 @@ CREATE VIEW runs AS
     ORDER BY r.created_utc, r.run_id;
 
 -- The newest analysis of each run, one line per (transition, metric, site). stale: the run has
--- numbers that the analysis has not seen, or was rewound since; run `devtrack transitions` again.
+-- numbers that the analysis has not seen, or was rewound since, or another devtrack's detector made
+-- it; run `devtrack transitions` again.
 CREATE VIEW transitions AS
     WITH newest AS (
         FROM read_parquet('$STORE/*/segments/transitions/*.parquet',
@@ -256,7 +258,8 @@ CREATE VIEW transitions AS
     SELECT coalesce(r.name, n.run_id) AS run, n.run_id, n.analysis_id, n.computed_utc,
            n.through_step,
            m.last_step IS DISTINCT FROM n.through_step
-               OR coalesce(m.last_ts_utc > n.computed_utc, false) AS stale,
+               OR coalesce(m.last_ts_utc > n.computed_utc, false)
+               OR n.detector IS DISTINCT FROM '$DETECTOR' AS stale,
            n.* EXCLUDE (run_id, analysis_id, computed_utc, through_step)
     FROM newest n
     LEFT JOIN seen m ON m.run_id = n.run_id

@@ -111,7 +111,7 @@ def find_transitions(
 
 
 def is_current(store: Store, run_id: str) -> bool:
-    """Say whether the store holds transitions of the run as it is now.
+    """Say whether the store holds this detector's transitions of the run as it is now.
 
     An analysis that found nothing leaves no row to tell, and is not counted.
     """

@@ -1,6 +1,8 @@
 """From the store to transitions and back: what is read, what is written, what reproduces it."""
 
+import shutil
 from datetime import datetime
+from importlib import resources
 
 import numpy as np
 import pytest
@@ -8,7 +10,14 @@ import pytest
 from devtrack.errors import ConfigError, UnknownRunError
 from devtrack.rows import Clock, Event, Row, RunInfo, Status
 from devtrack.store import open_store
-from devtrack.transitions import find_transitions, load_events, load_series, series_query
+from devtrack.store.schema import detector
+from devtrack.transitions import (
+    find_transitions,
+    is_current,
+    load_events,
+    load_series,
+    series_query,
+)
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +95,31 @@ def test_new_rows_make_the_analysis_stale(tmp_path):
         writer.append(Clock(61), [Row("loss", 1.0, 0.01)])
         writer.flush()
         assert opened.sql("SELECT bool_and(stale) FROM transitions").fetchall() == [(True,)]
+
+
+def test_another_detectors_analysis_is_stale(tmp_path, monkeypatch):
+    opened = open_store(tmp_path / "runs", create=True)
+    with opened.writer(RunInfo("r1", "r1", datetime(2026, 1, 1))) as writer:
+        for step in range(1, 61):
+            writer.append(Clock(step), [Row("loss", float(step > 30) + 0.01 * (step % 3), 0.01)])
+    monkeypatch.setattr("devtrack.store.analyses.detector", lambda: "an older one")
+    assert len(find_transitions(opened, "r1")) == 1
+    shown = "SELECT DISTINCT detector, stale FROM transitions"
+    assert opened.sql(shown).fetchall() == [("an older one", True)]
+    assert not is_current(opened, "r1")
+    monkeypatch.undo()
+    find_transitions(opened, "r1")
+    assert opened.sql(shown).fetchall() == [(detector(), False)]
+    assert is_current(opened, "r1")
+
+
+def test_the_detectors_identity_follows_its_sources(tmp_path, monkeypatch):
+    copy = tmp_path / "changepoints"
+    shutil.copytree(str(resources.files("devtrack").joinpath("changepoints")), copy)
+    monkeypatch.setattr("devtrack.store.schema.resources.files", lambda _: tmp_path)
+    assert detector.__wrapped__() == detector()
+    (copy / "axis.py").write_text("AXES = ()")
+    assert detector.__wrapped__() != detector()
 
 
 def test_a_run_without_rows_has_no_transitions(tmp_path):

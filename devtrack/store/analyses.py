@@ -14,11 +14,11 @@ from devtrack.errors import ConfigError
 from devtrack.store.files import remove_quietly
 from devtrack.store.json_text import printable
 from devtrack.store.layout import segment_dir
-from devtrack.store.schema import columns_of
+from devtrack.store.schema import columns_of, detector
 from devtrack.store.segments import write_segment, writer_connection
 
 _KEPT = 2  # the shown one and the one before, which a reader may just be opening
-_GIVEN_BY_STORE = ("run_id", "analysis_id", "computed_utc", "through_step")
+_GIVEN_BY_STORE = ("run_id", "analysis_id", "computed_utc", "through_step", "detector")
 
 
 def write_analysis(
@@ -53,6 +53,7 @@ def write_analysis(
         "analysis_id": np.full(len(lines), analysis_id, dtype=object),
         "computed_utc": np.full(len(lines), now, dtype="datetime64[us]"),
         "through_step": np.full(len(lines), through_step, dtype=object),
+        "detector": np.full(len(lines), detector(), dtype=object),
     }
     for name in own:
         values = [_plain(line.get(name), kinds[name]) for line in lines]

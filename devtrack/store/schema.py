@@ -30,15 +30,30 @@ def _halves() -> tuple[str, str]:
 
 
 def fingerprint() -> str:
-    """Return 16 hex digits that change with any word of ``schema.sql``."""
-    return hashlib.sha256("".join(_halves()).encode()).hexdigest()[:16]
+    """Return 16 hex digits that change with any word of ``schema.sql`` and with the detector."""
+    text = "".join((*_halves(), detector()))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@cache
+def detector() -> str:
+    """Return 16 hex digits that change with any word of ``devtrack/changepoints``.
+
+    A number that is raised by hand is forgotten; a changed comment costs one analysis more.
+    """
+    folder = resources.files("devtrack").joinpath("changepoints")
+    files = sorted((f for f in folder.iterdir() if f.name.endswith(".py")), key=lambda f: f.name)
+    text = b"".join(f.read_bytes().replace(b"\r\n", b"\n") for f in files)
+    return hashlib.sha256(text).hexdigest()[:16]
 
 
 def views_sql(store: Path) -> str:
     """Return the statements that create every view over the store at an absolute path."""
     return "CREATE SCHEMA segment;\n" + _halves()[1].replace(
         "$STORE_TEXT", _quoted(str(store))
-    ).replace("$STORE", quoted_pattern(store)).replace("$FINGERPRINT", fingerprint())
+    ).replace("$STORE", quoted_pattern(store)).replace("$FINGERPRINT", fingerprint()).replace(
+        "$DETECTOR", detector()
+    )
 
 
 def columns_of(table: str) -> tuple[Column, ...]:
