@@ -24,6 +24,10 @@ from devtrack.sampling.minibatches import split_batches
 from devtrack.sampling.quieting import quiet_signal
 from devtrack.sampling.settings import Method, SamplerSettings
 
+ESS_TO_STOP = 50.0
+"""Effective draws before a standard error is believed enough to stop on: it is off by 1 / √(2 ESS),
+10 % here. Chains that have hardly moved claim a small one."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LLC:
@@ -50,7 +54,7 @@ class LLC:
         localization: Strength γ of the pull towards w*.
         lr: Step size ε.
         num_chains: Independent chains; R-hat needs at least 2.
-        num_draws: Draws of each chain that count.
+        num_draws: Draws of each chain that count; with ``target_se`` the most of them.
         num_burnin_steps: Steps before the first draw.
         num_steps_bw_draws: Steps from one draw to the next.
         rmsprop_decay, rmsprop_eps: Decay of the second moments, and what is added to their root.
@@ -61,6 +65,9 @@ class LLC:
         loss: Own loss, a function of (model, batch); the training objective if None.
         engine: ``auto``: all chains at once, one after another for models that vmap refuses;
             ``reference``: devinterp's optimizer.
+        target_se: Stop the chains as soon as the standard error is down to this, at the earliest
+            after 50 draws each and with an error known to a tenth; ``num_draws_taken`` in attrs
+            says when. None: take all draws.
         max_memory_gb: Memory, 10⁹ bytes, that chains may take together; more chains than fit run in
             groups, and the answer stays the same.
         diagnostics: ``off`` skips every check but that for failed chains, and allows one chain.
@@ -91,6 +98,7 @@ class LLC:
     batch_size: int | None = None
     loss: LossFunction | None = None
     engine: Engine = "auto"
+    target_se: float | None = None
     max_memory_gb: float = 2.0
     diagnostics: Literal["on", "off"] = "on"
 
@@ -106,6 +114,11 @@ class LLC:
             )
         if self.diagnostics == "on":
             require_chains(self.num_chains)
+        if self.target_se is not None and not self.target_se > 0:
+            raise ConfigError(
+                f"target_se={self.target_se!r}: must be above 0, or None to take all draws. "
+                "Use target_se=0.5."
+            )
         if not self.max_memory_gb > 0:
             raise ConfigError(
                 f"max_memory_gb={self.max_memory_gb!r}: must be above 0, in 10⁹ bytes. "
@@ -164,6 +177,7 @@ class LLC:
                     engine=self.engine,
                     parts=component.parts or None,
                     max_memory_bytes=int(1e9 * self.max_memory_gb),
+                    enough=None if self.target_se is None else self._is_precise,
                 )
                 yield self._row(metric, component.site, chains)
                 yield ChainTrace(
@@ -177,6 +191,12 @@ class LLC:
     @property
     def _globs(self) -> tuple[str, ...]:
         return (self.sites,) if isinstance(self.sites, str) else tuple(self.sites)
+
+    def _is_precise(self, chains: Chains) -> bool:
+        found = estimate(chains, self.settings, checks="off")
+        lost = found.status is Status.FAILED  # more draws bring no chain back
+        assert self.target_se is not None
+        return lost or (found.se <= self.target_se and found.ess >= ESS_TO_STOP)
 
     def _row(self, metric: str, site: str, chains: Chains) -> Row:
         found = estimate(chains, self.settings, checks=self.diagnostics)
@@ -205,6 +225,8 @@ class LLC:
             "lr": self.lr,
             "num_chains": self.num_chains,
             "num_draws": self.num_draws,
+            "num_draws_taken": chains.loss.shape[1] - self.num_burnin_steps,
+            "target_se": self.target_se,
             "num_burnin_steps": self.num_burnin_steps,
             "num_steps_bw_draws": self.num_steps_bw_draws,
             "init_loss": chains.full_baseline,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,16 +13,12 @@ from torch import nn
 from devtrack.isolation import isolated
 from devtrack.sampling.engines import Engine, build_groups, choose_engine, require_engine
 from devtrack.sampling.objective import LossFunction, Objective, Parts
+from devtrack.sampling.pace import plan
 from devtrack.sampling.settings import SamplerSettings
-from devtrack.sampling.walkers import Indices, Look, Met, Walkers
+from devtrack.sampling.walkers import Indices
+from devtrack.sampling.walks import Walked, walk
 
 Floats = npt.NDArray[np.floating]
-
-NUM_LOOKS = 25
-"""Times per chain that the full loss is evaluated when it costs extra (more than one batch)."""
-
-LOOK_BUDGET = 0.2
-"""Share of the sampling cost that these evaluations may add; a forward is a third of a step."""
 
 
 class Chains(NamedTuple):
@@ -77,6 +72,7 @@ def sample(
     engine: Engine = "auto",
     parts: Parts | None = None,
     max_memory_bytes: int | None = None,
+    enough: Callable[[Chains], bool] | None = None,
 ) -> Chains:
     """Run chains from the model's weights and return the losses along them.
 
@@ -96,6 +92,8 @@ def sample(
         parts: Sample these weights only and hold the others; all that require grad if None.
         max_memory_bytes: Memory that the vectorized engine may take; it runs as many chains at once
             as fit, one at least. The answer does not depend on it. No limit if None.
+        enough: Asked now and then with the chains so far; they stop once it says yes. All groups
+            then stay in memory. To the last draw if None.
 
     Raises:
         DataError: If there is no batch, or n / log n is undefined for its size.
@@ -120,95 +118,42 @@ def sample(
             max_memory_bytes=max_memory_bytes,
         )
         order = _batch_order(settings, num_batches=len(batches), seed=seeds[1])
-        full_batches = _num_full_batches(settings, num_batches=len(batches))
-        looks = _look_steps(settings)
-        met = _walk(groups, order, looks=looks, full_batches=full_batches, gradient=gradient)
-    drawn = _drawn_steps(settings)
-    drawn_loss = met.loss[:, drawn]
-    return Chains(
-        loss=drawn_loss,
-        baseline=at_center[order][:, drawn],
-        virial=met.virial[:, drawn],
-        batch=order[:, drawn],
-        full_loss=met.full_loss if full_batches > 1 else drawn_loss[:, settings.num_burnin_steps :],
-        full_baseline=float(at_center[:full_batches].mean()),
-        data_baseline=float(at_center.mean()),
-        squared_distance=met.squared_distance,
-        first_order=met.first_order,
-        squared_gradient=met.squared_gradient,
-        gradient_noise=gradient_noise,
-        n_beta=n_beta,
-        samples_per_batch=objective.samples_per_batch,
-        num_batches=objective.num_batches,
-        full_batches=full_batches,
-        num_parameters=objective.num_parameters,
-        engine=chosen,
-        note=note,
-    )
+        pace = plan(settings, num_batches=len(batches), may_stop=enough is not None)
+        drawn = _drawn_steps(settings)
 
+        def chains_of(walked: Walked) -> Chains:
+            met, seen = walked.met, walked.seen
+            kept = drawn[drawn < met.loss.shape[1]]
+            loss, after = met.loss[:, kept], slice(settings.num_burnin_steps, None)
+            return Chains(
+                loss=loss,
+                baseline=at_center[order[:, kept]],
+                virial=met.virial[:, kept],
+                batch=order[:, kept],
+                full_loss=walked.full_loss if pace.full_batches > 1 else loss[:, after],
+                full_baseline=float(at_center[: pace.full_batches].mean()),
+                data_baseline=float(at_center.mean()),
+                squared_distance=seen.squared_distance,
+                first_order=seen.first_order,
+                squared_gradient=seen.squared_gradient,
+                gradient_noise=gradient_noise,
+                n_beta=n_beta,
+                samples_per_batch=objective.samples_per_batch,
+                num_batches=objective.num_batches,
+                full_batches=pace.full_batches,
+                num_parameters=objective.num_parameters,
+                engine=chosen,
+                note=note,
+            )
 
-class _Walked(NamedTuple):
-    """Shapes: loss, virial (chain, step); the others (chain, look)."""
-
-    loss: Floats
-    virial: Floats
-    full_loss: Floats
-    squared_distance: Floats
-    first_order: Floats
-    squared_gradient: Floats
-
-
-def _walk(
-    groups: Sequence[Callable[[], Walkers]],
-    order: Indices,
-    *,
-    looks: list[int],
-    full_batches: int,
-    gradient: torch.Tensor,
-) -> _Walked:
-    rows = np.array_split(order, len(groups))
-    met = [
-        _walk_group(make_group(), own, looks=looks, full_batches=full_batches, gradient=gradient)
-        for make_group, own in zip(groups, rows, strict=True)
-    ]
-    return _Walked(*(np.concatenate(parts) for parts in zip(*met, strict=True)))
-
-
-def _walk_group(
-    group: Walkers,
-    order: Indices,
-    *,
-    looks: list[int],
-    full_batches: int,
-    gradient: torch.Tensor,
-) -> _Walked:
-    met = Met(np.full(order.shape, np.nan), np.full(order.shape, np.nan))
-    full_loss = np.full((len(order), len(looks)), np.nan)
-    seen = Look(*np.full((3, len(order), len(looks)), np.nan))
-    for look, (start, stop) in enumerate(pairwise([0, *looks])):
-        for kept, now in zip(met, group.advance(order[:, start:stop]), strict=True):
-            kept[:, start:stop] = now
-        for kept, now in zip(seen, group.look(gradient), strict=True):
-            kept[:, look] = now
-        if not np.isfinite(seen.squared_distance[:, look]).any():
-            break  # no chain left to follow: the rest stays NaN
-        if full_batches > 1:
-            full_loss[:, look] = group.full_losses(full_batches)
-    return _Walked(*met, full_loss, *seen)
-
-
-def _look_steps(settings: SamplerSettings) -> list[int]:
-    """Return the steps after which to look: spread over the draws, the last one included."""
-    num_steps = settings.num_draws * settings.num_steps_bw_draws
-    looks = np.linspace(0, num_steps, min(NUM_LOOKS, num_steps) + 1)[1:]
-    return [settings.num_burnin_steps + round(step) for step in looks]
-
-
-def _num_full_batches(settings: SamplerSettings, *, num_batches: int) -> int:
-    """Return how many batches a look may evaluate within ``LOOK_BUDGET``."""
-    num_steps = settings.num_burnin_steps + settings.num_draws * settings.num_steps_bw_draws
-    affordable = round(3 * LOOK_BUDGET * num_steps / NUM_LOOKS)
-    return max(min(num_batches, affordable), min(num_batches, 2))
+        walked = walk(
+            groups,
+            order,
+            pace=pace,
+            gradient=gradient,
+            enough=lambda so_far: enough is not None and enough(chains_of(so_far)),
+        )
+    return chains_of(walked)
 
 
 def _drawn_steps(settings: SamplerSettings) -> Indices:

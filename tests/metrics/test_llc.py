@@ -128,6 +128,7 @@ def test_no_data_is_an_error():
     [
         ({"num_chains": 1}, "num_chains=1: R-hat needs at least 2 chains. Use num_chains=4"),
         ({"lr": -1.0}, "lr=-1.0: must be a finite number above 0"),
+        ({"target_se": 0.0}, "target_se=0.0: must be above 0, or None"),
         ({"batch_size": 0}, "batch_size=0: must be at least 1"),
         ({"diagnostics": "some"}, "diagnostics='some': must be 'on' or 'off'"),
     ],
@@ -137,6 +138,34 @@ def test_a_wrong_setting_is_refused_at_the_door(wrong, message):
     with pytest.raises(ConfigError) as caught:
         LLC(**wrong)
     assert message in str(caught.value)
+
+
+def test_chains_stop_at_the_standard_error_asked_for_and_it_holds():
+    """A regular quadratic: each claim covers the long-run mean as often as one of fixed length."""
+    size = {"method": "lm_sgld", "n_beta": 1e4, "localization": 1.0, "lr": 1e-4}
+    metric = LLC(**size, num_chains=8, num_draws=4000, num_burnin_steps=50, target_se=0.11)
+    rows = [_records(metric, _subject(seed=seed))[0] for seed in range(40)]
+    values, errors = np.array([(row.value, row.se) for row in rows]).T
+    taken = [row.attrs["num_draws_taken"] for row in rows]
+    assert max(errors) <= 0.11
+    assert 50 <= min(taken) < max(taken) < 200
+    # 95 % of 40 is 38; fewer than 34 happen once in 300 times
+    assert (abs(values - values.mean()) <= 1.96 * errors).sum() >= 34
+    assert rows[0].attrs["num_draws"] == 4000
+    trace = _records(metric)[1]
+    assert trace.loss.shape == (8, 50 + taken[0])
+
+
+def test_an_error_out_of_reach_takes_all_draws_and_says_what_it_got():
+    row, _ = _records(LLC(**QUICK, target_se=1e-9))
+    assert row.attrs["num_draws_taken"] == 60
+    assert row.se > 1e-9
+
+
+def test_lost_chains_stop_at_the_first_check():
+    row, trace = _records(LLC(lr=1e6, num_draws=2000, target_se=0.1))
+    assert row.status is Status.FAILED
+    assert trace.loss.shape[1] == 100 + 50
 
 
 def test_one_chain_works_without_diagnostics():

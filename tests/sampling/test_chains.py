@@ -7,7 +7,7 @@ from torch import nn
 
 from devtrack.errors import ConfigError
 from devtrack.sampling.chains import sample
-from devtrack.sampling.engines import ARRAYS_PER_CHAIN, build_groups
+from devtrack.sampling.engines import ARRAYS_PER_CHAIN, Engine, build_groups
 from devtrack.sampling.objective import Objective
 from devtrack.sampling.settings import SamplerSettings
 
@@ -44,13 +44,14 @@ def _loss(model, batch):
 
 
 def _sample(
-    engine="auto",
+    engine: Engine = "auto",
     *,
     model=None,
     batches=None,
     loss=_loss,
     seed=3,
     max_memory_bytes=None,
+    enough=None,
     **settings,
 ):
     return sample(
@@ -61,6 +62,7 @@ def _sample(
         generator=torch.Generator().manual_seed(seed),
         engine=engine,
         max_memory_bytes=max_memory_bytes,
+        enough=enough,
     )
 
 
@@ -315,3 +317,31 @@ def test_the_virial_of_a_quadratic_is_twice_its_height():
     )
     np.testing.assert_allclose(chains.virial, 2 * (chains.loss - chains.baseline), atol=1e-12)
     assert chains.virial[:, 1:].min() > 0
+
+
+@pytest.mark.parametrize("engine", ["vectorized", "sequential"])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_chains_that_stop_have_walked_the_beginning_of_the_whole_way(engine, stride):
+    asked = []
+
+    def enough(chains):
+        asked.append(chains.loss.shape[1] - 5)
+        return asked[-1] >= 60
+
+    size = {"num_draws": 200, "num_steps_bw_draws": stride}
+    whole = _sample(engine, **size)
+    stopped = _sample(engine, enough=enough, **size)
+    assert asked == [50, 65]  # from 50 on, a quarter more each time, rounded up to a look
+    assert stopped.loss.shape == stopped.baseline.shape == stopped.batch.shape == (3, 70)
+    np.testing.assert_array_equal(stopped.loss, whole.loss[:, :70])
+    np.testing.assert_array_equal(stopped.baseline, whole.baseline[:, :70])
+    assert stopped.full_loss.shape == stopped.squared_distance.shape == (3, 13)
+    assert np.isfinite(stopped.full_loss).all()
+
+
+def test_chains_that_never_know_enough_walk_to_the_end():
+    whole = _sample(num_draws=70)
+    told = _sample(num_draws=70, enough=lambda chains: False)
+    np.testing.assert_array_equal(told.loss, whole.loss)
+    grouped = _sample(num_draws=70, enough=lambda chains: False, max_memory_bytes=1)
+    np.testing.assert_allclose(grouped.loss, whole.loss, rtol=1e-9)

@@ -24,8 +24,9 @@ def _chains(*, seed=0, kind="independent", num_batches=40, num_draws=100, scale=
     at_center, other = planted.normal(2.0, 0.5, (2, num_batches))
     effect = {"independent": other, "none": 0 * other, "equal": at_center}[kind]
     shape = (4, SETTINGS.num_burnin_steps + num_draws)
-    rounds = np.tile(np.arange(num_batches), (-(-np.prod(shape) // num_batches), 1))
-    order = rng.permuted(rounds, axis=1).ravel()[: np.prod(shape)].reshape(shape)
+    size = shape[0] * shape[1]
+    rounds = np.tile(np.arange(num_batches), (-(-size // num_batches), 1))
+    order = rng.permuted(rounds, axis=1).ravel()[:size].reshape(shape)
     noise = NOISE * rng.normal(size=order.shape)
     loss = scale * (3 + (effect - effect.mean())[order] + noise)
     looks = np.full((4, 8), 3.0)

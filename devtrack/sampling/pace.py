@@ -1,0 +1,69 @@
+"""When to look at chains on their way, how closely, and when to ask whether they may stop."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from devtrack.sampling.settings import SamplerSettings
+
+NUM_LOOKS = 25
+"""Times per chain that the full loss is evaluated when it costs extra (more than one batch)."""
+
+LOOK_BUDGET = 0.2
+"""Share of the sampling cost that these evaluations may add; a forward is a third of a step."""
+
+DRAWS_PER_LOOK = 5
+"""Where chains may stop early, looks cannot be spread over a length that nobody knows."""
+
+FIRST_CHECK = 50
+"""Draws per chain before they may stop: split R-hat and the drift over thirds need some."""
+
+CHECK_GROWTH = 1.25
+"""Draws at one check over those at the one before. Every check is a chance to stop on a standard
+error that is too small by luck, so they are few."""
+
+
+class Pace(NamedTuple):
+    """The plan of a walk.
+
+    Attributes:
+        looks: Steps after which to look, ascending; the last step is one.
+        checks: Numbers of looks after which to ask whether to stop; none for a walk to the end.
+        full_batches: Batches that a look evaluates.
+    """
+
+    looks: list[int]
+    checks: frozenset[int]
+    full_batches: int
+
+
+def plan(settings: SamplerSettings, *, num_batches: int, may_stop: bool) -> Pace:
+    """Return the pace of a walk.
+
+    Args:
+        settings: The sampler's settings; ``num_draws`` is the most where chains may stop.
+        num_batches: Batches K in all.
+        may_stop: Whether chains stop once they know enough.
+    """
+    num_steps = settings.num_draws * settings.num_steps_bw_draws
+    num_looks = min(NUM_LOOKS, num_steps)
+    if may_stop:
+        num_looks = max(num_looks, settings.num_draws // DRAWS_PER_LOOK)
+    after = [round(step) for step in np.linspace(0, num_steps, num_looks + 1)[1:]]
+    steps_per_look = (settings.num_burnin_steps + num_steps) / num_looks
+    affordable = round(3 * LOOK_BUDGET * steps_per_look)
+    checks = set()
+    if may_stop:
+        wanted = FIRST_CHECK * settings.num_steps_bw_draws
+        for number, step in enumerate(after, start=1):
+            if step >= wanted:
+                checks.add(number)
+                wanted = math.ceil(CHECK_GROWTH * step)
+    return Pace(
+        [settings.num_burnin_steps + step for step in after],
+        frozenset(checks),
+        max(min(num_batches, affordable), min(num_batches, 2)),
+    )
