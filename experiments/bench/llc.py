@@ -1,12 +1,16 @@
-"""Print what an LLC costs: devinterp against the engines here, on the same work in one run.
+"""Print what an LLC costs: devinterp against the engines here, on the same question in one run.
 
     python -m experiments.bench.llc [--quick] [--large] [--device cuda] [--tasks TMS "deep linear"]
 
-For each task: seconds of one estimate, its standard error as the spread over repeated estimates
-(not the engine's own claim), and how many times sooner than devinterp it reaches an equal standard
-error. On a CPU the seconds are those of the process, which neighbours on the machine disturb less.
-The rows 'devinterp' to 'vectorized' have the same settings; 'lm_sgld' takes larger steps, and where
-the others do not reach equilibrium its estimate lies higher: compare 'ok' before the times.
+For each task: seconds of one estimate and chain steps per second; the estimates' mean, its distance
+from a long run's value, and their standard error as the spread over repeated estimates (not the
+engine's own claim). Then how many times sooner than devinterp it reaches an equal standard error,
+and an equal error, distance from the long run included: chains that have not reached equilibrium
+agree with each other on a wrong value.
+
+On a CPU the seconds are those of the process, which neighbours on the machine disturb less. The
+rows 'devinterp' to 'vectorized' have the same settings; 'best' is free to choose method, step size,
+chains and batches, at the same nβ and γ on the same data.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ import argparse
 import contextlib
 import io
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -28,8 +32,9 @@ from devtrack.metrics.metric import Subject
 from devtrack.rows import Row, Status
 from experiments.bench.tasks import Built, Task, tasks
 
-HEAD = ("task", "engine", "seconds", "x floor", "estimate", "se", "ok", "time to equal se")
-LINE = "{:<15} {:<11} {:>8} {:>8} {:>9} {:>8} {:>5}  {}"
+HEAD = ("task", "engine", "seconds", "steps/s", "x floor", "estimate", "off by", "se", "ok")
+HEAD += ("equal se", "equal error")
+LINE = "{:<15} {:<11} {:>8} {:>8} {:>8} {:>9} {:>8} {:>8} {:>5} {:>10} {:>12}"
 INIT_BATCHES = 32
 """Batches on which devinterp estimates L(w*), per chain: its own default."""
 
@@ -49,6 +54,7 @@ def main() -> None:
     parser.add_argument("--large", action="store_true", help="with the LM of 3M weights")
     parser.add_argument("--quick", action="store_true", help="a quarter of the draws")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the draws to take")
+    parser.add_argument("--engines", nargs="+", help="devinterp among them; all if left out")
     parser.add_argument("--repeats", type=int, default=8)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
@@ -60,35 +66,76 @@ def main() -> None:
     print(LINE.format(*HEAD))
     for task in tasks(large=options.large):
         if not options.tasks or task.name in options.tasks:
-            _print_task(_scaled(task, scale), options.device, options.repeats)
+            chosen = options.engines
+            _print_task(_scaled(task, scale), options.device, options.repeats, chosen=chosen)
 
 
-def _print_task(task: Task, device: str, repeats: int) -> None:
+def _print_task(
+    task: Task, device: str, repeats: int, *, chosen: Sequence[str] | None = None
+) -> None:
     built = task.build(device)
     floor_s = _timed(lambda: run_floor(built, task.reference), device)
-    print(LINE.format(task.name, "floor", f"{floor_s:.2f}", "1.0", "", "", "", ""), flush=True)
-    first: tuple[float, float] | None = None
-    for name, run in engines(built, task):
+    floor_rate = num_steps(task.reference) / floor_s
+    print(_line(task, "floor", seconds=floor_s, rate=floor_rate, over_floor=1.0), flush=True)
+    truth = run_llc(built, task.long_run, seed=0).value
+    print(_line(task, "long run", estimate=truth), flush=True)
+    first: np.ndarray | None = None
+    for name, settings, run in engines(built, task):
+        if chosen and name not in chosen:
+            continue
         run(0)  # what is loaded or compiled once
         seconds, answers = _repeated(run, device, repeats)
         values = np.array([answer.value for answer in answers])
         se = float(values.std(ddof=1))
-        first = first or (seconds, se)
-        gain = first[0] * first[1] ** 2 / (seconds * se**2)
+        error = float(np.sqrt(np.mean((values - truth) ** 2)))
+        now = np.array([seconds * se**2, seconds * error**2])
+        first = now if first is None else first
+        rate = num_steps(settings) / seconds
         oks = [a.ok for a in answers if a.ok is not None]
-        print(
-            LINE.format(
-                task.name,
-                name,
-                f"{seconds:.2f}",
-                f"{seconds / floor_s:.2f}",
-                f"{values.mean():.2f}",
-                f"{se:.3f}",
-                f"{sum(oks)}/{len(oks)}" if oks else "-",
-                f"{gain:.3g} × sooner",
-            ),
-            flush=True,
+        line = _line(
+            task,
+            name,
+            seconds=seconds,
+            rate=rate,
+            over_floor=floor_rate / rate,
+            estimate=float(values.mean()),
+            off=float(values.mean()) - truth,
+            se=se,
+            ok=f"{sum(oks)}/{len(oks)}" if oks else "-",
+            sooner=tuple(first / now),
         )
+        print(line, flush=True)
+
+
+def num_steps(settings: LLC) -> int:
+    """Return the steps of all chains."""
+    return settings.num_chains * (settings.num_burnin_steps + settings.num_draws)
+
+
+def _line(
+    task: Task,
+    engine: str,
+    *,
+    seconds: float | None = None,
+    rate: float | None = None,
+    over_floor: float | None = None,
+    estimate: float | None = None,
+    off: float | None = None,
+    se: float | None = None,
+    ok: str = "",
+    sooner: Sequence[float] = (),
+) -> str:
+    numbers = [
+        (seconds, ".2f"),
+        (rate, ".0f"),
+        (over_floor, ".2f"),
+        (estimate, ".2f"),
+        (off, "+.2f"),
+        (se, ".3f"),
+    ]
+    shown = ["" if number is None else format(number, how) for number, how in numbers]
+    gains = [f"{gain:.3g} ×" for gain in sooner] or ["", ""]
+    return LINE.format(task.name, engine, *shown, ok, *gains)
 
 
 def _repeated(
@@ -103,13 +150,14 @@ def _repeated(
     return _timed(run_all, device) / repeats, answers
 
 
-def engines(built: Built, task: Task) -> Iterator[tuple[str, Callable[[int], Answer]]]:
-    """Yield (name, function of a seed) of everything that estimates, devinterp first."""
-    yield "devinterp", lambda seed: run_devinterp(built, task.reference, seed=seed)
+def engines(built: Built, task: Task) -> Iterator[tuple[str, LLC, Callable[[int], Answer]]]:
+    """Yield (name, settings, function of a seed) of everything that estimates, devinterp first."""
+    reference = task.reference
+    yield "devinterp", reference, lambda seed: run_devinterp(built, reference, seed=seed)
     for engine in ("reference", "vectorized"):
-        settings = replace(task.reference, engine=engine)
-        yield engine, lambda seed, s=settings: run_llc(built, s, seed=seed)
-    yield "lm_sgld", lambda seed: run_llc(built, task.default, seed=seed)
+        settings = replace(reference, engine=engine)
+        yield engine, settings, lambda seed, s=settings: run_llc(built, s, seed=seed)
+    yield "best", task.best, lambda seed: run_llc(built, task.best, seed=seed)
 
 
 def run_llc(built: Built, settings: LLC, *, seed: int) -> Answer:
@@ -176,8 +224,7 @@ def run_devinterp(built: Built, settings: LLC, *, seed: int) -> Answer:
 def run_floor(built: Built, settings: LLC) -> None:
     """Take the plain forward and backward passes of all chain steps, and nothing else."""
     model, loss, batches = built
-    num_steps = settings.num_burnin_steps + settings.num_draws
-    for step in range(settings.num_chains * num_steps):
+    for step in range(num_steps(settings)):
         loss(model, batches[step % len(batches)]).mean().backward()
         model.zero_grad()
 
@@ -190,7 +237,7 @@ def _scaled(task: Task, scale: float) -> Task:
             num_burnin_steps=max(4, round(scale * settings.num_burnin_steps)),
         )
 
-    return replace(task, reference=fewer(task.reference), default=fewer(task.default))
+    return replace(task, reference=fewer(task.reference), best=fewer(task.best))
 
 
 def _timed(action: Callable[[], Any], device: str) -> float:

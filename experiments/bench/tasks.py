@@ -6,7 +6,8 @@ Each is trained for some seconds and left in the middle of learning, where LLCs 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,13 +31,16 @@ class Task:
         name: What it is.
         build: Trains the model and returns the problem on the device given.
         reference: SGLD settings for devinterp and for our engine that takes the same steps.
-        default: Settings of our best answer to the same question.
+        best: Settings of our best answer to the same question.
+        long_run: Settings that find the value which both should have: steps so small and chains so
+            long that neither step size nor start is left in it.
     """
 
     name: str
     build: Callable[[str], Built]
     reference: LLC
-    default: LLC
+    best: LLC
+    long_run: LLC
 
 
 def tasks(*, large: bool = False) -> list[Task]:
@@ -45,28 +49,54 @@ def tasks(*, large: bool = False) -> list[Task]:
     Args:
         large: Whether the language model of 3 million weights is among them.
     """
-    tms = {"n_beta": 300.0, "localization": 1.0, "num_draws": 400}
-    linear = {"n_beta": 1000.0, "localization": 1.0, "num_draws": 400}
-    mlp = {"n_beta": 100.0, "localization": 100.0, "num_draws": 200}
-    text = {"n_beta": 30.0, "localization": 300.0, "num_draws": 100, "num_burnin_steps": 50}
-    found = [
-        _task("TMS", toy_superposition, tms, 2e-4, 2e-3),
-        _task("deep linear", deep_linear, linear, 3e-5, 2e-4),
-        _task("modular MLP", modular_mlp, mlp, 3e-4, 1e-3),
-        _task("attention 0.3M", lambda device: language_model(device, 512, 128), text, 3e-4, 3e-4),
-    ]
-    if large:
-        build = lambda device: language_model(device, 2048, 384)  # noqa: E731
-        found.append(_task("attention 3M", build, text, 3e-4, 3e-4))
+    text = LLC(n_beta=30.0, localization=300.0)
+    plain_text = replace(text, lr=3e-4, num_draws=100, num_burnin_steps=50)
+    averaged_text = replace(
+        text, method="lm_sgld", lr=3e-3, num_draws=64, num_burnin_steps=8, batch_size=4
+    )
+    long_text = replace(text, method="lm_sgld", lr=3e-4, num_draws=96, num_burnin_steps=80)
+    found = [_tms(), _deep_linear(), _modular_mlp()]
+    for name, vocabulary, width in (("0.3M", 512, 128), ("3M", 2048, 384))[: 1 + large]:
+        build = partial(language_model, vocabulary=vocabulary, width=width)
+        found.append(Task(f"attention {name}", build, plain_text, averaged_text, long_text))
     return found
 
 
-def _task(name: str, build: Any, shared: dict[str, Any], lr: float, default_lr: float) -> Task:
+def _tms() -> Task:
+    """Many chains cost as little as few: a step is calls, not arithmetic."""
+    shared = LLC(n_beta=300.0, localization=1.0)
+    averaged = replace(shared, method="lm_sgld", lr=4e-3, num_chains=64, num_draws=200)
     return Task(
-        name,
-        build,
-        LLC(method="sgld", lr=lr, **shared),
-        LLC(method="lm_sgld", lr=default_lr, **shared),
+        "TMS",
+        toy_superposition,
+        replace(shared, lr=2e-4, num_draws=400),
+        averaged,
+        replace(averaged, lr=5e-4, num_draws=5000, num_burnin_steps=5000),
+    )
+
+
+def _deep_linear() -> Task:
+    shared = LLC(n_beta=1000.0, localization=1.0)
+    averaged = replace(shared, method="lm_sgld", lr=2e-4, num_chains=64, num_draws=100)
+    return Task(
+        "deep linear",
+        deep_linear,
+        replace(shared, lr=3e-5, num_draws=400),
+        averaged,
+        replace(averaged, lr=3e-5, num_draws=2000, num_burnin_steps=4000),
+    )
+
+
+def _modular_mlp() -> Task:
+    """The noise of the batches heats the chains: neither larger steps nor smaller batches help."""
+    shared = LLC(n_beta=100.0, localization=100.0)
+    averaged = replace(shared, method="lm_sgld", lr=6e-4, num_draws=150, num_burnin_steps=50)
+    return Task(
+        "modular MLP",
+        modular_mlp,
+        replace(shared, lr=3e-4, num_draws=200),
+        averaged,
+        replace(averaged, lr=1e-4, num_draws=400, num_burnin_steps=500),
     )
 
 

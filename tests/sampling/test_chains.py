@@ -7,7 +7,7 @@ from torch import nn
 
 from devtrack.errors import ConfigError
 from devtrack.sampling.chains import sample
-from devtrack.sampling.engines import ARRAYS_PER_CHAIN, Engine, build_groups
+from devtrack.sampling.engines import ARRAYS_PER_CHAIN, build_groups
 from devtrack.sampling.objective import Objective
 from devtrack.sampling.settings import SamplerSettings
 
@@ -44,7 +44,7 @@ def _loss(model, batch):
 
 
 def _sample(
-    engine: Engine = "auto",
+    engine="auto",
     *,
     model=None,
     batches=None,
