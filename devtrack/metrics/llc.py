@@ -69,7 +69,8 @@ class LLC:
             after 50 draws each and with an error known to a tenth; ``num_draws_taken`` in attrs
             says when. None: take all draws.
         max_memory_gb: Memory, 10⁹ bytes, that chains may take together; more chains than fit run in
-            groups, and the answer stays the same.
+            groups, and the answer stays the same. With ``target_se`` groups walk abreast, and the
+            positions of all of them stay in memory.
         diagnostics: ``off`` skips every check but that for failed chains, and allows one chain.
 
     Raises:
