@@ -67,6 +67,7 @@ def evaluate(
     loss: LossFunction,
     seed: int = 0,
     chosen: MutableMapping[int, Any] | None = None,
+    kept: MutableMapping[str, Any] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Evaluation:
     """Compute ``metrics`` on one snapshot, isolated from everything else in the process.
@@ -82,9 +83,11 @@ def evaluate(
             measurement can be repeated to the bit and errors at different steps are independent.
         chosen: Where batches of the metrics' own data are kept; pass the same mapping for every
             snapshot of a run, so that the data stay the same.
+        kept: Where metrics keep what they settle once per run (see ``Subject``); likewise.
         clock: Seconds; measures the cost.
     """
     chosen = {} if chosen is None else chosen
+    kept = {} if kept is None else kept
     records: list[Record] = []
     elapsed_s: dict[str, float] = {}
     for metric in metrics:
@@ -93,7 +96,7 @@ def evaluate(
         with isolated(seed=own_seed):
             # not the global stream: a private one, so that a measurement can be repeated
             generator = torch.Generator(_device(model)).manual_seed(own_seed)
-            subject = Subject(model, step, batches, loss, generator, chosen)
+            subject = Subject(model, step, batches, loss, generator, chosen, kept)
             records += _compute(metric, subject, tensors)
         elapsed_s[metric.name] = clock() - start
     return Evaluation(records, elapsed_s)

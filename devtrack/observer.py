@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -62,6 +62,7 @@ class Observer:
         loss: The training objective as a function of (model, batch).
         batches: The run's fixed batches, on the module's device; may be set later.
         seed: Of every random choice a metric makes.
+        kept: What metrics settled for the whole run, from an earlier part of it; added to.
         save_weights: Write each snapshot to the store, so that other metrics can be computed later.
         max_overhead: Share of training time that observing may cost, e.g. 0.05; an observation
             waits until it is affordable. None: no cap.
@@ -81,12 +82,14 @@ class Observer:
         loss: LossFunction,
         batches: Sequence[Any] = (),
         seed: int = 0,
+        kept: MutableMapping[str, Any] | None = None,
         save_weights: bool = True,
         max_overhead: float | None = None,
         clock: Callable[[], float] = time.perf_counter,
         since: float | None = None,
     ) -> None:
         self.batches = batches
+        self.kept = {} if kept is None else kept
         self.last_step: int | None = None
         self._writer = writer
         self._metrics = metrics
@@ -129,6 +132,7 @@ class Observer:
             loss=self._loss,
             seed=self._seed,
             chosen=self._chosen,
+            kept=self.kept,
         )
         records = [*evaluation.records, *extra]
         self._writer.append(clock, records)

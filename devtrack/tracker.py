@@ -109,6 +109,7 @@ class Tracker(Callback):
         self._due = False
         self._starts_anew = True
         self._samples_seen = 0
+        self._kept: dict[str, Any] = {}
         self._resumed: dict[str, Any] | None = None
         self._rates = LearningRateWatch()
         self._failed = False
@@ -171,7 +172,11 @@ class Tracker(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed training needs to continue this run."""
-        return {"run_id": self.run_id, "samples_seen": self._samples_seen}
+        return {
+            "run_id": self.run_id,
+            "samples_seen": self._samples_seen,
+            "kept": dict(self._kept),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue the run of a Lightning checkpoint."""
@@ -186,7 +191,7 @@ class Tracker(Callback):
         self._starts_anew = info is None
         if info is None:
             info = self._new_run(trainer, pl_module)
-            self._samples_seen = 0
+            self._samples_seen, self._kept = 0, {}
         self.run_id = info.run_id
         writer = store.writer(info, keep_through_step=None if self._starts_anew else step)
         self._rates, self._failed, self._due = LearningRateWatch(), False, False
@@ -199,6 +204,7 @@ class Tracker(Callback):
                 metrics=self.metrics,
                 loss=self.loss,
                 seed=self.seed,
+                kept=self._kept,
                 save_weights=self.snapshots,
                 max_overhead=self.max_overhead,
                 since=since,
@@ -329,6 +335,7 @@ class Tracker(Callback):
         if state is None or step == 0 or state["run_id"] is None:
             return None
         self._samples_seen = int(state["samples_seen"])
+        self._kept = dict(state.get("kept", {}))
         try:
             return store.run(state["run_id"])
         except UnknownRunError:

@@ -51,7 +51,7 @@ def halved(llc: LLC) -> LLC:
     """Return settings with half the step size that go as far."""
     return replace(
         llc,
-        lr=llc.lr / 2,
+        lr=llc.settings.lr / 2,
         num_burnin_steps=2 * llc.num_burnin_steps,
         num_steps_bw_draws=2 * llc.num_steps_bw_draws,
     )
@@ -129,5 +129,5 @@ def half_the_step(
         load_into(model, read(opened.path / run_id / path))
         for settings in (llc, halved(llc)):
             row = estimate(settings, model, batches)
-            lines.append((step, settings.lr, row.value, row.se, str(row.status)))
+            lines.append((step, settings.settings.lr, row.value, row.se, str(row.status)))
     return lines

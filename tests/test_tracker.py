@@ -62,7 +62,7 @@ class Spoiler:
         raise RuntimeError("boom")
 
 
-SMALL_LLC = LLC(num_chains=2, num_draws=5, num_burnin_steps=2)
+SMALL_LLC = LLC(lr=1e-3, num_chains=2, num_draws=5, num_burnin_steps=2)
 
 
 def all_metrics():
@@ -286,6 +286,26 @@ def test_a_resumed_training_has_one_trajectory(tmp_path):
     assert opened.sql("SELECT step FROM events WHERE kind = 'resume'").fetchall() == [(10,)]
     seen = opened.sql("SELECT step, samples_seen FROM metrics WHERE metric = 'loss'").fetchall()
     assert all(samples == 16 * step for step, samples in seen)
+
+
+def test_a_resumed_training_keeps_the_step_size_that_was_found(tmp_path):
+    store, checkpoints = tmp_path / "runs", tmp_path / "ckpt"
+
+    def go(steps, **options):
+        metrics = [LLC(num_chains=2, num_draws=8, num_burnin_steps=8)]
+        save = ModelCheckpoint(checkpoints, every_n_train_steps=4, save_top_k=-1)
+        tracker = Tracker(store, schedules.every(4), metrics=metrics)
+        fit(tracker, steps=steps, callbacks=[save], enable_checkpointing=True, **options)
+
+    go(4)
+    (checkpoint,) = checkpoints.glob("*step=4.ckpt")
+    go(8, ckpt_path=checkpoint)
+    opened = open_store(store)
+    found = opened.sql("SELECT step, attrs->'lr' FROM events WHERE kind = 'calibrated'").fetchall()
+    used = opened.sql("SELECT step, attrs->'lr' FROM llc ORDER BY step").fetchall()
+    assert [step for step, _ in found] == [0]
+    assert [step for step, _ in used] == [0, 4, 8]
+    assert {lr for _, lr in used} == {found[0][1]}
 
 
 def test_the_rows_are_on_disk_when_a_checkpoint_is(tmp_path):

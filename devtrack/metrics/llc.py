@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -16,13 +16,14 @@ from devtrack.diagnostics import Diagnosis, require_chains
 from devtrack.errors import ConfigError
 from devtrack.metrics.components import Component, HeadAxes, find_components, require_heads
 from devtrack.metrics.metric import LossFunction, Subject
-from devtrack.rows import ChainTrace, Row, Status
+from devtrack.rows import ChainTrace, Event, Row, Status
 from devtrack.sampling.chains import Chains, sample
 from devtrack.sampling.engines import Engine
 from devtrack.sampling.estimates import estimate, mean_of_finite, path_of
 from devtrack.sampling.minibatches import split_batches
 from devtrack.sampling.quieting import quiet_signal
 from devtrack.sampling.settings import Method, SamplerSettings
+from devtrack.sampling.step_size import find_step_size
 
 ESS_TO_STOP = 50.0
 """Effective draws before a standard error is believed enough to stop on: it is off by 1 / √(2 ESS),
@@ -36,6 +37,11 @@ class LLC:
     Every draw is paired with L(w*) on the same batch and corrected for its batch where that pays
     (``quiet_signal``). Burn-in is recorded and left out, a chain that fails is named and left out.
     Keep one configuration for a whole run: the LLC depends on it.
+
+    ``LLC()`` finds its step size by itself, at the first snapshot it sees, and keeps it for the run
+    (see ``sampling.step_size``, also for what that costs); an event ``calibrated`` says what was
+    found. nβ and γ have fixed values, for they say what is measured. They may not suit your
+    network, which statuses tell: then let ``devtrack calibrate`` choose them too.
 
     With ``sites`` or a dict of ``data`` it is refined: one estimate for each component, whose
     weights alone move while all others are held at w*, and for each data set, whose loss alone is
@@ -52,7 +58,7 @@ class LLC:
         method: ``sgld``, ``lm_sgld`` (takes several times larger lr), or ``rmsprop_sgld``.
         n_beta: Inverse temperature nβ; None for n / log n with n the samples of a batch.
         localization: Strength γ of the pull towards w*.
-        lr: Step size ε.
+        lr: Step size ε; None: found at the first snapshot, then kept.
         num_chains: Independent chains; R-hat needs at least 2.
         num_draws: Draws of each chain that count; with ``target_se`` the most of them.
         num_burnin_steps: Steps before the first draw.
@@ -90,7 +96,7 @@ class LLC:
     method: Method = "sgld"
     n_beta: float | None = None
     localization: float = 100.0
-    lr: float = 1e-3
+    lr: float | None = None
     num_chains: int = 4
     num_draws: int = 200
     num_burnin_steps: int = 100
@@ -135,12 +141,12 @@ class LLC:
 
     @property
     def settings(self) -> SamplerSettings:
-        """The sampler's part of the configuration."""
+        """The sampler's part of the configuration; ``lr`` has its default where it is left open."""
         return SamplerSettings(
             method=self.method,
             n_beta=self.n_beta,
             localization=self.localization,
-            lr=self.lr,
+            lr=SamplerSettings.lr if self.lr is None else self.lr,
             num_chains=self.num_chains,
             num_draws=self.num_draws,
             num_burnin_steps=self.num_burnin_steps,
@@ -149,10 +155,11 @@ class LLC:
             rmsprop_eps=self.rmsprop_eps,
         )
 
-    def compute(self, subject: Subject) -> Iterator[Row | ChainTrace]:
+    def compute(self, subject: Subject) -> Iterator[Row | ChainTrace | Event]:
         """Yield a ``Row`` with the estimate and a ``ChainTrace`` with the chains behind it.
 
-        One such pair; refined, one for each component and data set.
+        One such pair; refined, one for each component and data set. Before them an ``Event`` where
+        the step size was found.
 
         Raises:
             DataError: If there is no batch to sample on, or none of ``batch_size`` samples.
@@ -165,24 +172,27 @@ class LLC:
                 subject.model, self._globs, heads=self.heads, head_axes=self.head_axes
             )
         data_sets = self.data if _is_data_sets(self.data) else {"": self.data}
-        for name, data in data_sets.items():
+        chosen = {name: self._batches(subject, data) for name, data in data_sets.items()}
+        settings = self.settings
+        if self.lr is None:
+            if self.name not in subject.kept:
+                yield self._find_step_size(subject, next(iter(chosen.values())))
+            settings = replace(settings, lr=subject.kept[self.name]["lr"])
+        for name, batches in chosen.items():
             metric = f"{self.name}/{name}" if name else self.name
-            batches = subject.batches_of(data)
-            if self.batch_size is not None:
-                batches = split_batches(batches, self.batch_size)
             for component in components:
                 chains = sample(
                     subject.model,
                     self.loss or subject.loss,
                     batches,
-                    settings=self.settings,
+                    settings=settings,
                     generator=subject.generator,
                     engine=self.engine,
                     parts=component.parts or None,
                     max_memory_bytes=int(1e9 * self.max_memory_gb),
                     enough=None if self.target_se is None else self._is_precise,
                 )
-                yield self._row(metric, component.site, chains)
+                yield self._row(metric, component.site, chains, settings)
                 yield ChainTrace(
                     metric,
                     chains.loss,
@@ -195,25 +205,42 @@ class LLC:
     def _globs(self) -> tuple[str, ...]:
         return (self.sites,) if isinstance(self.sites, str) else tuple(self.sites)
 
+    def _batches(self, subject: Subject, data: Any) -> list[Any]:
+        batches = subject.batches_of(data)
+        return batches if self.batch_size is None else split_batches(batches, self.batch_size)
+
+    def _find_step_size(self, subject: Subject, batches: Sequence[Any]) -> Event:
+        found = find_step_size(
+            subject.model,
+            loss=self.loss or subject.loss,
+            batches=batches,
+            settings=self.settings,
+            generator=subject.generator,
+        )
+        subject.kept[self.name] = {"lr": found.lr}
+        attrs = {"metric": self.name, **asdict(self.settings), **found._asdict()}
+        advice = "" if found.found else ", a guess: `devtrack calibrate` looks further"
+        return Event("calibrated", f"{self.name}: lr {found.lr:.2g} for this run{advice}", attrs)
+
     def _is_precise(self, chains: Chains) -> bool:
-        found = estimate(chains, self.settings, checks="off")
+        found = estimate(chains, self.settings, checks="off")  # the step size is for the checks
         lost = found.status is Status.FAILED  # more draws bring no chain back
         assert self.target_se is not None
         return lost or (found.se <= self.target_se and found.ess >= ESS_TO_STOP)
 
-    def _row(self, metric: str, site: str, chains: Chains) -> Row:
-        found = estimate(chains, self.settings, checks=self.diagnostics)
+    def _row(self, metric: str, site: str, chains: Chains, settings: SamplerSettings) -> Row:
+        found = estimate(chains, settings, checks=self.diagnostics)
         return Row(
             metric,
             found.value,
             se=found.se,
             site=site,
             status=found.status,
-            attrs=self._attrs(chains, found),
+            attrs=self._attrs(chains, found, settings),
         )
 
-    def _attrs(self, chains: Chains, found: Diagnosis) -> dict[str, Any]:
-        path = path_of(chains, self.settings)
+    def _attrs(self, chains: Chains, found: Diagnosis, settings: SamplerSettings) -> dict[str, Any]:
+        path = path_of(chains, settings)
         quiet = quiet_signal(chains, num_burnin_steps=self.num_burnin_steps)
         attrs = {
             "rhat": found.rhat,
@@ -225,7 +252,7 @@ class LLC:
             "n_beta": chains.n_beta,
             "method": self.method,
             "localization": self.localization,
-            "lr": self.lr,
+            "lr": settings.lr,
             "num_chains": self.num_chains,
             "num_draws": self.num_draws,
             "num_draws_taken": chains.loss.shape[1] - self.num_burnin_steps,

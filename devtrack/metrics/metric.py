@@ -41,6 +41,8 @@ class Subject:
         generator: Seeded by (run seed, metric name, step) on the model's device: the only source
             of randomness that a metric needs.
         chosen: Batches of metrics' own data, kept over the run (see ``batches_of``).
+        kept: What metrics settled once for the whole run, by metric name, JSON-serialisable; a
+            tracker takes it along in checkpoints, so that a resumed training keeps it too.
     """
 
     model: nn.Module
@@ -49,6 +51,7 @@ class Subject:
     loss: LossFunction
     generator: torch.Generator
     chosen: MutableMapping[int, Any] = field(default_factory=dict)
+    kept: MutableMapping[str, Any] = field(default_factory=dict)
 
     def batches_of(self, data: Any = None) -> list[Any]:
         """Return the batches of a metric's own ``data``, or the run's if that is None.

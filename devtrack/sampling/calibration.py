@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from devtrack import snapshots
+from devtrack.diagnostics import Diagnosis
 from devtrack.errors import ConfigError, MetricError
 from devtrack.rows import Status
 from devtrack.sampling.chains import Chains, sample
@@ -217,7 +218,7 @@ def _confirmed(
         slower = bench.run(half, trial.point, purpose="half")
         if slower.status is not Status.OK:
             return None
-        if _agree(trial, slower):
+        if agree(trial, slower):
             break
         candidate = [bench.run(half, one.point) for one in candidate[:-1]] + [slower]
         trial = slower
@@ -239,7 +240,8 @@ def _confirmed(
     )
 
 
-def _agree(trial: Trial, slower: Trial) -> bool:
+def agree(trial: Trial | Diagnosis, slower: Trial | Diagnosis) -> bool:
+    """Say whether two estimates agree, of which the second took smaller steps."""
     allowed = AGREE_SIGMAS * math.hypot(slower.se, trial.se)
     return abs(slower.value - trial.value) <= max(allowed, AGREE_SHARE * abs(trial.value))
 

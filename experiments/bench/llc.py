@@ -203,7 +203,7 @@ def run_devinterp(built: Built, settings: LLC, *, seed: int) -> Answer:
                 num_burnin_steps=settings.num_burnin_steps,
                 sampling_method=SGMCMC.sgld,  # pyright: ignore[reportArgumentType]
                 sampling_method_kwargs={
-                    "lr": settings.lr,
+                    "lr": settings.settings.lr,
                     "localization": settings.localization,
                     "nbeta": n_beta,
                 },

@@ -49,7 +49,7 @@ def main() -> None:
         (polygon(5, 6, 7.0), "lm_sgld", 1.0),
     ]
     for gate, method, factor in gates:
-        lr = factor * gate.settings.lr  # as in llc_trust: chains of this length must mix
+        lr = factor * gate.settings.settings.lr  # as in llc_trust: chains of this length must mix
         gate = replace(gate, settings=replace(gate.settings, method=method, lr=lr, **size))
         values, errors = coverage(gate, repeats=options.repeats)
         covered = np.abs(values - values.mean()) <= 1.96 * errors

@@ -57,7 +57,7 @@ def cases() -> Iterator[Case]:
         (deep_linear([8, 4, 8], 2), 1.5, 5),
         (deep_linear([10, 10, 10], 5), 1.5, 3),
         (deep_linear([16, 8, 8, 8, 16], 4, localization=20.0), 1, 2),
-        (deep_linear([10, 20, 20, 10], 10, localization=50.0, lr=3e-5), 1, 4),
+        (deep_linear([10, 20, 20, 10], 10, localization=80.0, lr=3e-5), 1, 4),
         (at_zero_and_identity(), 1, 20),
         (normal_crossing(1, 1, localization=30.0, lr=3e-5), 1, 3),
     ]
@@ -137,8 +137,10 @@ def _line(case: Case, rows: list[tuple[Gate, Row]]) -> str:
 
 
 def _short(gate: Gate, factor: float = 1.0, **changes: Any) -> Gate:
-    size: dict[str, Any] = {"num_chains": 4, "num_draws": 500, "num_burnin_steps": 300, **changes}
-    return replace(gate, settings=replace(gate.settings, lr=factor * gate.settings.lr, **size))
+    size: dict[str, Any] = {"num_chains": 4, "num_draws": 500, "num_burnin_steps": 500, **changes}
+    return replace(
+        gate, settings=replace(gate.settings, lr=factor * gate.settings.settings.lr, **size)
+    )
 
 
 def _off_minimum(gate: Gate) -> Gate:

@@ -9,9 +9,9 @@ from devtrack.errors import ConfigError, DataError, MetricError
 from devtrack.evaluate import evaluate
 from devtrack.metrics.llc import LLC
 from devtrack.metrics.metric import Metric, Subject
-from devtrack.rows import ChainTrace, Row, Status
+from devtrack.rows import ChainTrace, Event, Row, Status
 
-QUICK = {"num_draws": 60, "num_burnin_steps": 20}
+QUICK = {"lr": 1e-3, "num_draws": 60, "num_burnin_steps": 20}
 
 
 def _model():
@@ -115,7 +115,7 @@ def test_batch_size_cuts_the_batches():
 
 def test_less_data_than_a_batch_is_an_error():
     with pytest.raises(DataError, match=r"batch_size=65: .* at most 64 .* Use batch_size=64"):
-        list(LLC(batch_size=65).compute(_subject()))
+        list(LLC(lr=1e-3, batch_size=65).compute(_subject()))
 
 
 def test_no_data_is_an_error():
@@ -258,3 +258,21 @@ def test_refined_rows_need_sites_that_exist():
         list(LLC(sites="blocks.*", **QUICK).compute(_subject()))
     with pytest.raises(ConfigError, match="heads=2 with sites="):
         LLC(heads=2)
+
+
+def test_without_a_step_size_it_finds_one_says_so_and_keeps_it():
+    subject = _subject()
+    event, row, _ = LLC().compute(subject)
+    assert isinstance(event, Event) and event.kind == "calibrated" and isinstance(row, Row)
+    assert event.message == f"llc: lr {row.attrs['lr']:.2g} for this run"
+    assert event.attrs["lr"] == row.attrs["lr"] == subject.kept["llc"]["lr"]
+    assert row.status is Status.OK, row.attrs["reasons"]
+    json.dumps([event.attrs, subject.kept], allow_nan=False)
+    again = list(LLC().compute(subject))
+    assert [type(record) for record in again] == [Row, ChainTrace]
+    assert again[0].attrs["lr"] == row.attrs["lr"]
+
+
+def test_a_loss_without_weights_is_named_as_such_without_a_step_size_too():
+    with pytest.raises(MetricError, match="does not depend on the model's weights"):
+        list(LLC(loss=lambda m, b: b[0].sum()).compute(_subject()))

@@ -66,7 +66,7 @@ def test_rmsprop_finds_the_quadratic_too():
     # eps well above the gradients (~0.03 here) keeps the preconditioner from following the chain:
     # where it does, large weights are moved less, linger, and raise the estimate.
     gate = gates.quadratic(10)
-    lr = 3 * gate.settings.lr  # the preconditioner settles near 1 / eps
+    lr = 3 * gate.settings.settings.lr  # the preconditioner settles near 1 / eps
     settings = replace(gate.settings, method="rmsprop_sgld", lr=lr, rmsprop_eps=3.0)
     row = gates.estimate(gate, settings=replace(settings, num_burnin_steps=1000))
     assert row.value == pytest.approx(gate.truth, rel=0.03)
