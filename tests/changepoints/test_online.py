@@ -126,6 +126,20 @@ def test_what_the_recipe_did_is_no_alarm():
     assert watch(LINEAR, {"loss": jump}, events=[event]) == {}
 
 
+def test_rough_series_without_standard_errors_witness_only_where_none_has_one():
+    """A real weight norm wanders: its roughness passes for noise, and its bends for changes."""
+    rng = np.random.default_rng(8)
+    jump = 12 * sigmoid(LINEAR, 50)
+    alone, beside = OnlineDetector(), OnlineDetector()
+    seen = {"alone": 0, "beside": 0}
+    for i, step in enumerate(LINEAR):
+        rough = (jump[i] + rng.standard_normal(), math.nan)
+        quiet = (rng.standard_normal(), 1.0)
+        seen["alone"] += alone.update(int(step), {"norm": rough}) is not None
+        seen["beside"] += beside.update(int(step), {"norm": rough, "loss": quiet}) is not None
+    assert seen == {"alone": 1, "beside": 0}
+
+
 def test_more_marks_than_points_leave_the_odds_finite():
     """Two events bring 18 columns: nothing is left to tell the noise of 16 points from."""
     events = [RecipeEvent(200.0, "lr_change"), RecipeEvent(500.0, "lr_change")]
