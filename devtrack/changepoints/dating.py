@@ -21,6 +21,7 @@ Array = npt.NDArray[np.floating]
 INTERVAL_LEVEL = 0.9
 METHOD = "p-value, calibrated draws of the run's own noise"
 MIDS, WIDTHS = 81, 12
+OUTER = 2  # snapshots at either end before and after which no change is dated
 TOO_WIDE = 1.2  # of the widest transition: a fit wider than this is a trend
 TURN_REACH = 0.06  # to either side of a bend: where else it may lie
 PROMINENCE = 1.5  # standard deviations that a curve must come back on both sides of a turn
@@ -92,7 +93,7 @@ def _step(part: Part, model: SeriesModel, shapes: list[Shape]) -> Dated | None:
     total = np.cumsum(by_mid) - 0.5 * by_mid
     middle, low, high = np.interp([0.5, tail, 1 - tail], total, mids)
     width = float(np.exp(by_width @ np.log(widths)))
-    if width > TOO_WIDE * model.top:
+    if width > TOO_WIDE * model.top or not _is_seen(model, float(middle)):
         return None
     shape = Shape(STEP, float(middle), width)
     fit = model.fit([*others, shape])
@@ -101,6 +102,15 @@ def _step(part: Part, model: SeriesModel, shapes: list[Shape]) -> Dated | None:
         return None
     se = abs(effect) / max(np.sqrt(float(gain.max())), 1e-9)
     return Dated(model, float(middle), float(low), float(high), width, effect, se)
+
+
+def _is_seen(model: SeriesModel, place: float) -> bool:
+    """Say whether a place has snapshots enough on either side to tell a level from a trend.
+
+    In the gap between the first snapshot or two and the next a change of almost any size fits.
+    """
+    u = model.curve.u
+    return bool(u[OUTER] < place < u[-1 - OUTER])
 
 
 def _turn(part: Part, model: SeriesModel, shapes: list[Shape]) -> Dated | None:
