@@ -1,6 +1,7 @@
 """How good is the detector? The labelled benchmark, next to what is used elsewhere.
 
     python -m experiments.bench.transitions [--data ../shared/transitions] [--seed N] [--quiet N]
+        [--trainings N]
 
 Prints one table: devtrack's detector, and those of ``rivals.py``. ``--seed`` draws fresh synthetic
 runs with the benchmark's own generator instead of reading its public part. ``--quiet`` draws that
@@ -28,6 +29,7 @@ import pandas as pd
 from devtrack.changepoints import RecipeEvent, Series
 from devtrack.changepoints.detect import detect
 from experiments.bench.online_rivals import Run
+from experiments.bench.quiet_trainings import quiet_trainings
 from experiments.bench.rivals import RIVALS, Detector
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "transitions"
@@ -43,6 +45,8 @@ def devtrack_detector(run: Run, *, alpha: float = 0.05) -> Iterable[dict[str, An
                 "step": found.midpoint,
                 "start": found.onset,
                 "end": found.end,
+                "low": found.midpoint_low,
+                "high": found.midpoint_high,
                 "score": -np.log10(max(found.evidence, 1e-300)),
                 "metrics": "|".join(sorted({move.metric for move in found.moves})),
             }
@@ -77,7 +81,7 @@ def score_table(data: Path, scorer: ModuleType) -> pd.DataFrame:
             start = time.perf_counter()
             rows += [{"run": run, **found} for found in detector(content)]
             seconds.append(time.perf_counter() - start)
-        predicted = pd.DataFrame(rows, columns=COLUMNS)
+        predicted = pd.DataFrame(rows, columns=[*COLUMNS, "low", "high"])
         found = scorer.score(predicted, bench, sweep=False, n_boot=1)
         _, per_run = scorer.evaluate(predicted, bench)
         quiet = per_run[per_run.negative].set_index("run")
@@ -92,11 +96,25 @@ def score_table(data: Path, scorer: ModuleType) -> pd.DataFrame:
                 "count exact": found["count_exact"],
                 "error median": found["location_error_median"],
                 "90 %": found["location_error_p90"],
+                "90 % interval covers": interval_coverage(predicted, bench, scorer),
                 "Jaccard": found["metrics_jaccard"],
                 "s/run": float(np.median(seconds)),
             }
         )
     return pd.DataFrame(table).set_index("detector")
+
+
+def interval_coverage(predicted: pd.DataFrame, bench: Any, scorer: Any) -> float:
+    """Return the share of matched transitions whose interval holds the labelled midpoint."""
+    covered: list[bool] = []
+    for run, rows in predicted.groupby("run"):
+        _, verdict, target = scorer.match_run(rows, bench, run, 0.05)
+        labels = bench.required(run)
+        places = zip(*(bench.position(run, rows[name].to_numpy()) for name in ("low", "high")))
+        for (low, high), kind, label in zip(places, verdict, target, strict=True):
+            if kind == "tp":
+                covered.append(bool(low <= labels[label]["mid"] <= high))
+    return float(np.mean(covered)) if covered and predicted.low.notna().any() else float("nan")
 
 
 def quiet_rates(count: int, seed: int, generator: ModuleType) -> pd.Series:
@@ -108,9 +126,16 @@ def quiet_rates(count: int, seed: int, generator: ModuleType) -> pd.Series:
             made = generator.make_run(family, index, "public", seed)
             series = [Series(m, c, made.steps, y, se) for (m, c), (y, se) in made.series.items()]
             run = (series, [RecipeEvent(float(step), kind) for step, kind in made.events])
-            found = [10 ** -f["score"] for f in devtrack_detector(run, alpha=0.1)]
-            evidence.append(min(found, default=1.0))
-    return pd.Series({alpha: np.mean(np.array(evidence) <= alpha) for alpha in (0.01, 0.05, 0.1)})
+            evidence.append(_strongest(run))
+    return _shares(evidence)
+
+
+def training_rates(count: int, seed: int) -> pd.DataFrame:
+    """Return the share of real quiet trainings with an alarm, by nominal rate and optimizer."""
+    evidence: dict[str, list[float]] = {}
+    for optimizer, series in quiet_trainings(count, seed):
+        evidence.setdefault(optimizer, []).append(_strongest((series, [])))
+    return pd.DataFrame({name: _shares(values) for name, values in evidence.items()})
 
 
 def main() -> None:
@@ -119,11 +144,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=SHARED)
     parser.add_argument("--seed", type=int, help="fresh synthetic runs instead of --data")
     parser.add_argument("--quiet", type=int, help="alarms in this many runs without a transition")
+    parser.add_argument("--trainings", type=int, help="alarms in this many real quiet trainings")
     chosen = parser.parse_args()
     generator, scorer = _module("generate"), _module("score")
     with pd.option_context("display.width", 200, "display.precision", 4):
         if chosen.quiet:
             print(quiet_rates(chosen.quiet, chosen.seed or 1, generator).to_string())
+        elif chosen.trainings:
+            print(training_rates(chosen.trainings, chosen.seed or 1).to_string())
         elif chosen.seed is None:
             print(score_table(chosen.data, scorer).T.to_string())
         else:
@@ -131,6 +159,16 @@ def main() -> None:
                 made = generator.make_split("public", chosen.seed)
                 generator.write(folder, *generator.tables(made))
                 print(score_table(Path(folder), scorer).T.to_string())
+
+
+def _strongest(run: Run) -> float:
+    """Return the least p-value of a run's transitions, 1 where there is none up to .1."""
+    found = [10 ** -f["score"] for f in devtrack_detector(run, alpha=0.1)]
+    return min(found, default=1.0)
+
+
+def _shares(evidence: list[float]) -> pd.Series:
+    return pd.Series({alpha: np.mean(np.array(evidence) <= alpha) for alpha in (0.01, 0.05, 0.1)})
 
 
 def _module(name: str) -> ModuleType:
