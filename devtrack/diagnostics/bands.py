@@ -1,9 +1,8 @@
 """The bands outside which an estimate is doubted, each with its reason.
 
 Calibrated on the gates with 4 chains of 500 draws, SGLD and LM-SGLD (over 100 good runs, over 150
-bad ones);
-``python -m experiments.bench.llc_trust`` prints the confusion table. "Good" and "bad" below are the
-ranges seen there.
+bad ones); ``python -m experiments.bench.llc_trust`` prints the confusion table. "Good" and "bad"
+below are the ranges seen there.
 """
 
 RHAT_MAX = 1.15

@@ -16,6 +16,7 @@ import argparse
 import math
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,8 +70,9 @@ def main() -> None:
             flush=True,
         )
     errors = np.abs(np.array(values) / np.array(truths) - 1)
+    agreement: Any = spearmanr(truths, values)  # scipy's types lack its fields
     print(
-        f"{len(errors)} networks: Spearman {float(spearmanr(truths, values)[0]):.4f}, median error "
+        f"{len(errors)} networks: Spearman {agreement.statistic:.4f}, median error "
         f"{np.median(errors):.1%}, worst {errors.max():.1%}"
     )
 
