@@ -39,8 +39,8 @@ class Attention(nn.Module):
 class AttentionOnly(LightningModule):
     """Two attention layers between an embedding and an unembedding.
 
-    Embeddings start at .5 rather than at the usual .02: layer norm would make the first layer's
-    average drown them, and no induction head formed in 2500 steps.
+    Embeddings start at .5 rather than at the usual .02, at which what the first layer writes would
+    drown them in the sum that the second layer's norm sees.
 
     Args:
         vocabulary, context, width, heads: Sizes.
@@ -59,7 +59,7 @@ class AttentionOnly(LightningModule):
         self.embed = nn.Embedding(vocabulary, width)
         nn.init.normal_(self.embed.weight, std=0.5)
         self.norms = nn.ModuleList([nn.LayerNorm(width) for _ in range(3)])
-        self.attention = nn.ModuleList([Attention(width, heads) for _ in range(2)])
+        self.attn = nn.ModuleList([Attention(width, heads) for _ in range(2)])
         self.unembed = nn.Linear(width, vocabulary, bias=False)
         self.register_buffer("sines", sines(context, width), persistent=False)
         self._lr = lr
@@ -68,8 +68,8 @@ class AttentionOnly(LightningModule):
         """Return logits (sample, position, vocabulary)."""
         x = self.embed(tokens)
         position = self.sines[: tokens.shape[1]]
-        for norm, attention in zip(self.norms, self.attention):  # the last norm is for the end
-            x = x + attention(norm(x), position)
+        for norm, attn in zip(self.norms, self.attn):  # the last norm is for the end
+            x = x + attn(norm(x), position)
         return self.unembed(self.norms[-1](x))
 
     def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:

@@ -6,7 +6,7 @@ import torch
 
 from devtrack import open_store
 from devtrack.rows import Clock, Row, RunInfo
-from experiments.attention_only import AttentionOnly
+from experiments.attention_only import Attention, AttentionOnly, sines
 from experiments.language_model import PRESETS, main, read_texts
 from experiments.stages import dates
 
@@ -25,17 +25,15 @@ def test_what_comes_later_changes_nothing_before():
 
 
 def test_queries_and_keys_know_positions_and_values_do_not():
-    """With one position for all, a token's answer depends on which came before, not on where."""
     torch.manual_seed(0)
-    model = AttentionOnly(20, 16, 8, 2)
-    tokens = torch.tensor([[1, 2, 3, 4], [2, 1, 3, 4]])
-    one, other = model(tokens)[:, -1]
-    assert not torch.allclose(one, other)
-    model.sines.zero_()
-    layer = model.attention[0]
-    x = model.embed(tokens)
-    one, other = layer(x, model.sines[:4])[:, -1]
-    torch.testing.assert_close(one, other)
+    layer, x = Attention(8, 2), torch.randn(1, 4, 8)
+    position, nowhere = sines(4, 8), torch.zeros(4, 8)
+    swapped = x[:, [1, 0, 2, 3]]
+    assert not torch.allclose(layer(x, position)[:, -1], layer(swapped, position)[:, -1], atol=1e-3)
+    torch.testing.assert_close(layer(x, nowhere)[:, -1], layer(swapped, nowhere)[:, -1])
+    with torch.no_grad():
+        layer.qkv.weight[:16] = 0  # of queries and keys
+    torch.testing.assert_close(layer(x, position), layer(x, nowhere))
 
 
 def test_the_loss_is_that_of_the_next_token():
@@ -69,10 +67,10 @@ def test_heads_are_dated_by_the_one_that_is_best_in_the_end(tmp_path):
     for step in range(1, 101):
         rows = [Row("ngram.2gram", 5.0 - (step > 10)), Row("ngram.3gram", 5.0 - (step > 20))]
         for metric, early, late in (("previous_token", 0, 1), ("prefix_matching", 1, 0)):
-            site = "attention.{}.head.{}"
+            site = "attn.{}.head.{}"
             rows.append(Row(f"head.{metric}", 0.9 * (step > 60), site=site.format(0, late)))
             rows.append(Row(f"head.{metric}", 0.5 * (step > 30), site=site.format(1, early)))
-        rows += [Row("repeated.icl_score", 0.0), Row("context.icl_score", 0.0)]
+        rows += [Row("random_repeated.icl_score", 0.0), Row("context.icl_score", 0.0)]
         writer.append(Clock(step), [*rows, Row("test_loss", 6.0 - (step > 15))])
     writer.close()
     found = dates(str(store.path), "s-1")
