@@ -40,7 +40,7 @@ from lightning.pytorch import LightningModule
 
 from devtrack import LLC, Function, Row, Subject, Tracker, open_store, schedules
 from devtrack.metrics.objective import training_step_loss
-from devtrack.rows import ChainTrace
+from devtrack.rows import ChainTrace, Event
 from experiments import exact
 from experiments.measures import estimate, halved
 from experiments.run import Batches, conclude, one_thread, options, rows_of, show, train
@@ -173,7 +173,7 @@ class OwnLLC:
     def __init__(self, settings: LLC) -> None:
         self._settings = settings
 
-    def compute(self, subject: Subject) -> Iterator[Row | ChainTrace]:
+    def compute(self, subject: Subject) -> Iterator[Row | ChainTrace | Event]:
         """Yield what ``LLC`` does."""
         with torch.no_grad():
             own = [(x, subject.model(x)) for x, _ in subject.batches]
