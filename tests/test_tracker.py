@@ -143,6 +143,7 @@ def _equal(a, b):
     return a == b
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # where one core is free
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_training_is_bitwise_the_same_with_and_without(tmp_path, num_workers):
     traces = []
