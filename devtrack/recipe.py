@@ -33,6 +33,9 @@ class LearningRateWatch:
             rates: Learning rate of every parameter group, after the step.
         """
         now, before = tuple(rates), self._last
+        if now == before and not self._warming_up:  # asked after every step: most change nothing
+            self._last_change = (0.0,) * len(now)
+            return []
         self._last = now
         self._peak = max(self._peak, *now, 0.0)
         if len(before) != len(now):
