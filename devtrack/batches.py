@@ -61,7 +61,7 @@ def num_rows(batch: Any) -> int:
     Raises:
         DataError: If the batch holds no tensor with a first dimension.
     """
-    for leaf in pytree.tree_leaves(batch):
+    for leaf in pytree.tree_iter(batch):  # lazily: asked after every training batch
         if isinstance(leaf, torch.Tensor) and leaf.ndim > 0:
             return leaf.shape[0]
     raise DataError(

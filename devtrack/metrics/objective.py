@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ def training_step_loss(model: nn.Module, batch: Any) -> torch.Tensor:
             f"{type(model).__name__} with manual optimization: its training_step takes optimizer "
             f"steps and cannot serve as a loss. Pass loss=lambda model, batch: … to the tracker."
         )
-    extra = (0,) * (len(_positional_parameters(step)) - 1)  # batch_idx and dataloader_idx, if asked
+    extra = (0,) * _num_after_batch(step)  # batch_idx and dataloader_idx, if asked for
     output = step(batch, *extra)
     loss = output.get("loss") if isinstance(output, dict) else output
     if not isinstance(loss, torch.Tensor):
@@ -44,6 +45,12 @@ def training_step_loss(model: nn.Module, batch: Any) -> torch.Tensor:
     return loss
 
 
-def _positional_parameters(function: Any) -> list[inspect.Parameter]:
+def _num_after_batch(step: Any) -> int:
+    function = getattr(step, "__func__", step)
+    return _num_positional(function) - (1 if function is step else 2)  # the batch; self, if bound
+
+
+@lru_cache(maxsize=64)
+def _num_positional(function: Any) -> int:
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return [p for p in inspect.signature(function).parameters.values() if p.kind in kinds]
+    return sum(p.kind in kinds for p in inspect.signature(function).parameters.values())

@@ -18,6 +18,7 @@ it by no more than ``null`` does around zero.
 from __future__ import annotations
 
 import argparse
+import itertools
 import logging
 import statistics
 import tempfile
@@ -63,11 +64,11 @@ class Mlp(LightningModule):
 
 
 class Turn(Callback):
-    """Lets one of two fits go on while the other waits, and counts the time that each had.
+    """Lets one of several fits go on while the others wait, and counts the time that each had.
 
     Args:
         mine: Free when this fit may go on.
-        other: Freed to let the other go on.
+        other: Freed to let the next go on.
     """
 
     def __init__(self, mine: threading.Semaphore, other: threading.Semaphore) -> None:
@@ -81,7 +82,7 @@ class Turn(Callback):
         self._since = time.perf_counter()
 
     def give(self) -> None:
-        """Let the other go on."""
+        """Let the next go on."""
         self.turns.append(time.perf_counter() - self._since)
         self._other.release()
 
@@ -94,8 +95,8 @@ class Turn(Callback):
             self.take()
 
 
-def fit(width: int, steps: int, callbacks: list[Callback]) -> float:
-    """Return the seconds of one training."""
+def fit(width: int, steps: int, callbacks: list[Callback]) -> None:
+    """Train once."""
     x = torch.randn(4096, FEATURES)
     loader = DataLoader(TensorDataset(x, x[:, :1] * x[:, 1:2]), batch_size=BATCH, shuffle=True)
     trainer = Trainer(
@@ -108,10 +109,7 @@ def fit(width: int, steps: int, callbacks: list[Callback]) -> float:
         enable_model_summary=False,
         callbacks=callbacks,
     )
-    module = Mlp(width)
-    start = time.perf_counter()
-    trainer.fit(module, loader)
-    return time.perf_counter() - start
+    trainer.fit(Mlp(width), loader)
 
 
 def fit_in_turns(
@@ -161,15 +159,29 @@ def time_hooks(callback: Callback) -> list[float]:
     return spent
 
 
+class StepTimes(Callback):
+    """Notes when each step ended."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Note the time."""
+        self.ends.append(time.perf_counter())
+
+
 def width_for_target() -> int:
-    """Return a width at which a step takes about ``TARGET_STEP_S``."""
+    """Return a width at which a step takes ``TARGET_STEP_S``, within 10 % where noise allows."""
     width = 128
     for _ in range(8):
-        # a difference: the start of a Trainer costs as much as dozens of steps
-        step_s = (fit(width, 220, []) - fit(width, 20, [])) / 200
-        if step_s > 0.9 * TARGET_STEP_S:
+        times = StepTimes()
+        fit(width, 300, [times])
+        step_s = statistics.median(b - a for a, b in itertools.pairwise(times.ends))
+        if abs(step_s / TARGET_STEP_S - 1) < 0.1:
             break
-        width = round(width * min(2.0, max(1.1, (TARGET_STEP_S / max(step_s, 1e-4)) ** 0.5)))
+        width = round(width * min(2.0, max(0.5, (TARGET_STEP_S / step_s) ** 0.5)))
     return width
 
 
