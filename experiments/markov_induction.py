@@ -1,6 +1,6 @@
 """A small transformer passes from unigrams to bigrams in context by forming an induction head.
 
-    python -m experiments.markov_induction --store runs
+    python -m experiments.markov_induction --store runs [--seeds 3]
 
 Claim under test (Edelman et al. 2024, arXiv:2402.11004): trained on Markov chains whose transition
 matrix is new in every sequence, a two-layer attention-only transformer first predicts the
@@ -62,8 +62,15 @@ LLC_SETTINGS = LLC(
 )
 
 
-STAGE_METRICS = ("loss", "kl.unigram", "kl.bigram")
-STAGE_METRICS += ("attention.previous", "attention.induction", "llc")
+HALF_WAY = {
+    "kl.unigram": False,
+    "kl.bigram": True,
+    "loss": True,
+    "llc": False,
+    "attention.induction": False,
+    "attention.previous": False,
+}
+"""Measures with a half-way step, and whether they fall."""
 
 
 class TwoLayers(LightningModule):
@@ -168,39 +175,58 @@ def heads(model: Any, batch: torch.Tensor) -> dict[str, torch.Tensor]:
     }
 
 
+def run_seed(
+    store: str, seed: int, evaluated: torch.Tensor, *, llc: LLC, steps: int, points: int
+) -> str:
+    """Train one seed under observation and return its run."""
+    first = 1_000_000 * (seed + 2)
+    tracker = Tracker(
+        store,
+        schedules.log_spaced(points, first=10, last=steps),
+        name="markov_induction",
+        metrics=[
+            Loss(),
+            Function("kl", distances),
+            Function("attention", heads),
+            llc,
+        ],
+        data=[evaluated],
+        use_loggers=False,
+        seed=seed,
+    )
+    batches = Batches(lambda i: chains(BATCH, seed=first + i), steps)
+    train(TwoLayers, batches, tracker=tracker, seed=seed)
+    return str(tracker.run_id)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the experiment."""
-    given = options(__doc__).parse_args(arguments)
+    parser = options(__doc__)
+    parser.add_argument("--seeds", default=1, type=int, help="runs for the order (default: 1)")
+    given = parser.parse_args(arguments)
     steps, points = (40, 4) if given.smoke else (MAX_STEPS, 45)
     short = replace(LLC_SETTINGS, num_draws=10, num_burnin_steps=10, num_chains=2)
     llc = short if given.smoke else LLC_SETTINGS
-    evaluated = chains(EVALUATED, seed=1_000_000 + given.seed)
-    first = 1_000_000 * (given.seed + 2)
+    seeds = range(given.seed, given.seed + given.seeds)
     with one_thread():
-        tracker = Tracker(
-            given.store,
-            schedules.log_spaced(points, first=10, last=steps),
-            name="markov_induction",
-            metrics=[
-                Loss(),
-                Function("kl", distances),
-                Function("attention", heads),
-                llc,
-            ],
-            data=[evaluated],
-            use_loggers=False,
-            seed=given.seed,
-        )
-        batches = Batches(lambda i: chains(BATCH, seed=first + i), steps)
-        train(TwoLayers, batches, tracker=tracker, seed=given.seed)
-        run_id = str(tracker.run_id)
-        conclude(given.store, run_id, left_out=["attention.induction_chance"])
-        report(given.store, run_id, evaluated)
-        show(
-            "the LLC with ε and with ε / 2",
-            ("step", "lr", "LLC", "se", "status"),
-            half_the_step(given.store, run_id, llc, TwoLayers(), [evaluated]),
-        )
+        runs = []
+        for seed in seeds:
+            evaluated = chains(EVALUATED, seed=1_000_000 + seed)
+            run_id = run_seed(given.store, seed, evaluated, llc=llc, steps=steps, points=points)
+            runs.append(run_id)
+            conclude(given.store, run_id, left_out=["attention.induction_chance"])
+            report(given.store, run_id, evaluated)
+            show(
+                "the LLC with ε and with ε / 2",
+                ("step", "lr", "LLC", "se", "status"),
+                half_the_step(given.store, run_id, llc, TwoLayers(), [evaluated]),
+            )
+    found = [dates(given.store, run_id) for run_id in runs]
+    show(
+        "half-way steps by seed",
+        ("measure", *(f"seed {seed}" for seed in seeds)),
+        [(name, *(one[name] for one in found)) for name in HALF_WAY],
+    )
     return 0
 
 
@@ -231,18 +257,14 @@ def report(store: str, run_id: str, evaluated: torch.Tensor) -> None:
         for name, p in solutions(evaluated[:, :-1]).items()
     }
     show("loss of the two solutions", ("solution", "loss"), list(best.items()))
-    dates = [
-        (name, half_way(rows_of(store, run_id, name), falls=falls))
-        for name, falls in (
-            ("attention.previous", False),
-            ("attention.induction", False),
-            ("kl.bigram", True),
-            ("loss", True),
-            ("kl.unigram", False),
-            ("llc", False),
-        )
-    ]
-    show("half-way steps, first to last", ("measure", "step"), sorted(dates, key=lambda d: d[1]))
+
+
+def dates(store: str, run_id: str) -> dict[str, float]:
+    """Return the step at which each measure was half-way."""
+    return {
+        name: half_way(rows_of(store, run_id, name), falls=falls)
+        for name, falls in HALF_WAY.items()
+    }
 
 
 if __name__ == "__main__":
