@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from devtrack.changepoints.axis import Axis
-from devtrack.changepoints.chance import Chance
+from devtrack.changepoints.chance import LAG, Chance
 from devtrack.changepoints.clusters import Cluster, Part, shapes_of, strength
 from devtrack.changepoints.model import SeriesModel
 from devtrack.changepoints.series import Move, Transition
@@ -21,6 +21,7 @@ Array = npt.NDArray[np.floating]
 INTERVAL_LEVEL = 0.9
 METHOD = "p-value, calibrated draws of the run's own noise"
 MIDS, WIDTHS = 81, 12
+MOVES = 4  # windows through which a change is followed to its best place
 OUTER = 2  # snapshots at either end before and after which no change is dated
 TOO_WIDE = 1.2  # of the widest transition: a fit wider than this is a trend
 TURN_REACH = 0.06  # to either side of a bend: where else it may lie
@@ -81,13 +82,8 @@ _PLACES = ("mid", "low", "high")
 def _step(part: Part, model: SeriesModel, shapes: list[Shape]) -> Dated | None:
     """Date a level change by the posterior of its midpoint, widths summed over."""
     others = [shape for shape in shapes if shape is not part.shape]
-    mid, width = part.shape.mid, part.shape.width
-    reach = 0.02 + 0.6 * width
-    mids = np.linspace(mid - reach, mid + reach, MIDS)
-    widths = np.geomspace(0.004, 1.5 * model.top, WIDTHS)
-    grid, wide = (a.ravel() for a in np.meshgrid(mids, widths, indexing="ij"))
-    gain = model.gains(others, np.full(grid.size, STEP), grid, wide)
-    mass = np.exp(0.5 * (gain - gain.max())).reshape(MIDS, WIDTHS)
+    mids, widths, gain = _close_look(part.shape, others, model)
+    mass = np.exp(0.5 * (gain - gain.max()))
     by_mid, by_width = mass.sum(axis=1) / mass.sum(), mass.sum(axis=0) / mass.sum()
     tail = (1 - INTERVAL_LEVEL) / 2
     total = np.cumsum(by_mid) - 0.5 * by_mid
@@ -102,6 +98,51 @@ def _step(part: Part, model: SeriesModel, shapes: list[Shape]) -> Dated | None:
         return None
     se = abs(effect) / max(np.sqrt(float(gain.max())), 1e-9)
     return Dated(model, float(middle), float(low), float(high), width, effect, se)
+
+
+def _close_look(
+    shape: Shape, others: Sequence[Shape], model: SeriesModel
+) -> tuple[Array, Array, Array]:
+    """Return midpoints near the shape, widths, and the gain of each pair."""
+    reach = 0.02 + 0.6 * shape.width
+    mids = np.linspace(shape.mid - reach, shape.mid + reach, MIDS)
+    widths = np.geomspace(0.004, 1.5 * model.top, WIDTHS)
+    grid, wide = (a.ravel() for a in np.meshgrid(mids, widths, indexing="ij"))
+    gain = model.gains(others, np.full(grid.size, STEP), grid, wide)
+    return mids, widths, gain.reshape(MIDS, WIDTHS)
+
+
+def settle(clusters: Sequence[Cluster], odds: Chance) -> list[Cluster]:
+    """Move each level change to its own best place; leave out those that leave their cluster.
+
+    One told beside a place where its series bends is drawn into the bend, and then blurs the
+    others: the weakest are settled first.
+
+    Args:
+        clusters: The believed changes; their parts are changed in place.
+        odds: The run and what chance can do in it.
+    """
+    steps = [(p, c) for c in clusters if c.kind == STEP for p in c.parts]
+    for part, cluster in sorted(steps, key=lambda pair: pair[0].gain):
+        home, model = cluster.mid, odds.models[part.series]
+        others = [s for s in shapes_of(clusters, part.series) if s is not part.shape]
+        place = _best_place(part.shape, others, model)
+        stays = place is not None and abs(place.mid - home) <= abs(part.shape.mid - home) + LAG
+        settled = [part._replace(shape=place)] if place is not None and stays else []
+        at = cluster.parts.index(part)
+        cluster.parts[at : at + 1] = settled
+    return [c for c in clusters if c.parts]
+
+
+def _best_place(shape: Shape, others: Sequence[Shape], model: SeriesModel) -> Shape | None:
+    """Return the shape where it fits best, followed over its window; None if it runs away."""
+    for _ in range(MOVES):
+        mids, widths, gain = _close_look(shape, others, model)
+        at, wide = np.unravel_index(int(np.argmax(gain)), gain.shape)
+        if 0 < at < MIDS - 1:
+            return shape
+        shape = Shape(STEP, float(mids[at]), float(widths[wide]))
+    return None
 
 
 def _is_seen(model: SeriesModel, place: float) -> bool:

@@ -18,7 +18,7 @@ from devtrack.changepoints.clusters import (
     told_parts,
 )
 from devtrack.changepoints.curve import MIN_POINTS, make_curve
-from devtrack.changepoints.dating import date
+from devtrack.changepoints.dating import date, settle
 from devtrack.changepoints.model import SeriesModel
 from devtrack.changepoints.recipe import is_recipe, recipe_columns
 from devtrack.changepoints.series import RecipeEvent, Series, Transition
@@ -90,6 +90,7 @@ def _find(
     clusters += find_weak(odds, clusters, alpha=alpha)
     add_company(odds, clusters)
     clusters = merge(sorted(clusters, key=lambda c: -strength(c, odds)))
+    clusters = settle(clusters, odds)
     dated = [date(c, clusters, odds, line, alpha=alpha) for c in clusters]
     return sorted(_distinct([t for t in dated if t is not None]), key=lambda t: t.midpoint)
 
