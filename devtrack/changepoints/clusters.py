@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
 from devtrack.changepoints.chance import LAG, LAG_PER_WIDTH, Chance
 from devtrack.changepoints.model import SeriesModel
-from devtrack.changepoints.story import is_visible, refine, taken
-from devtrack.changepoints.templates import STEP, Shape
+from devtrack.changepoints.story import is_visible, refine, taken, turning_point
+from devtrack.changepoints.templates import BEND, STEP, Shape
 
 JOIN_PER_WIDTH = 0.45  # of the mean width: how far apart two series' midpoints may lie
 OVERLAP, OVERLAP_PER_WIDTH = 0.03, 0.6  # changes closer than this are one, and its shape error
@@ -37,9 +37,16 @@ class Part(NamedTuple):
 
 @dataclass
 class Cluster:
-    """Parts of several series that are one change, the loudest first."""
+    """Parts of several series that are one change, the loudest first.
+
+    Attributes:
+        parts: The change.
+        aside: What else was told of those series nearby. It is no part of the change, but without
+            it their curves would not be understood.
+    """
 
     parts: list[Part]
+    aside: list[Part] = field(default_factory=list)
 
     @property
     def kind(self) -> int:
@@ -93,39 +100,56 @@ def join(parts: Sequence[Part]) -> list[Cluster]:
     return clusters
 
 
-def merge(clusters: Sequence[Cluster]) -> list[Cluster]:
+def merge(clusters: Sequence[Cluster], models: Sequence[SeriesModel]) -> list[Cluster]:
     """Make one of clusters that overlap; of a series' two parts the first cluster's stays.
 
-    A part that lies too far from the stronger cluster is left out with its own.
+    A part that lies too far from the stronger cluster is left out with its own. Kinks, which only
+    say how their series runs, neither take others in nor are taken.
 
     Args:
         clusters: The strongest first.
+        models: Of all series.
     """
+    kinks = [c for c in clusters if c.kind == BEND and not _turns(c, clusters, models)]
     merged: list[Cluster] = []
     for cluster in clusters:
+        if any(cluster is kink for kink in kinks):
+            continue
         for other in merged:
             reach = OVERLAP + OVERLAP_PER_WIDTH * max(cluster.width, other.width)
             reach += OVERLAP_OF_KINDS if cluster.kind != other.kind else 0.0
             if abs(cluster.mid - other.mid) <= reach:
-                near = [p for p in cluster.parts if abs(p.shape.mid - other.mid) <= reach]
-                new = [p for p in near if p.shape.kind == other.kind]
-                other.parts += [p for p in new if not other.has(p.series)]
+                for part in cluster.parts:
+                    if abs(part.shape.mid - other.mid) > reach:
+                        other.aside.append(part)
+                    elif not other.has(part.series):
+                        other.parts.append(part)
+                other.aside += cluster.aside
                 break
         else:
-            merged.append(Cluster(list(cluster.parts)))
-    return merged
+            merged.append(Cluster(list(cluster.parts), list(cluster.aside)))
+    return [*merged, *kinks]
+
+
+def _turns(cluster: Cluster, clusters: Sequence[Cluster], models: Sequence[SeriesModel]) -> bool:
+    """Say whether a series of a cluster of bends has a turning point there."""
+    return any(
+        turning_point(models[p.series], shapes_of(clusters, p.series), p.shape) is not None
+        for p in cluster.parts
+    )
 
 
 def shapes_of(clusters: Sequence[Cluster], series: int) -> list[Shape]:
     """Return the shapes that one series has in all clusters."""
-    return [p.shape for c in clusters for p in c.parts if p.series == series]
+    return [p.shape for c in clusters for p in [*c.parts, *c.aside] if p.series == series]
 
 
 def strength(cluster: Cluster, odds: Chance) -> float:
-    """Return the evidence for a cluster."""
+    """Return the evidence for a cluster, from its parts of its own kind."""
     gain = [0.0] * len(odds.models)
     for part in cluster.parts:
-        gain[part.series] = part.gain
+        if part.shape.kind == cluster.kind:
+            gain[part.series] = part.gain
     return odds.evidence(gain, kind=cluster.kind)
 
 

@@ -13,8 +13,8 @@ from devtrack.changepoints.chance import LAG, Chance
 from devtrack.changepoints.clusters import Cluster, Part, shapes_of, strength
 from devtrack.changepoints.model import SeriesModel
 from devtrack.changepoints.series import Move, Transition
-from devtrack.changepoints.story import is_visible
-from devtrack.changepoints.templates import BEND, STEP, Shape, level_change
+from devtrack.changepoints.story import is_visible, turning_point
+from devtrack.changepoints.templates import BEND, STEP, Shape
 
 Array = npt.NDArray[np.floating]
 
@@ -25,7 +25,6 @@ MOVES = 4  # windows through which a change is followed to its best place
 OUTER = 2  # snapshots at either end before and after which no change is dated
 TOO_WIDE = 1.2  # of the widest transition: a fit wider than this is a trend
 TURN_REACH = 0.06  # to either side of a bend: where else it may lie
-PROMINENCE = 1.5  # standard deviations that a curve must come back on both sides of a turn
 TURN_WIDTH = 0.06  # onset to end of a turning point, which has no ends of its own
 
 
@@ -53,9 +52,9 @@ def date(
         axis: The run's axis.
         alpha: The nominal rate.
     """
-    read = _step if cluster.kind == STEP else _turn
+    read = {STEP: _step, BEND: _turn}
     parts = [(p, odds.models[p.series], shapes_of(clusters, p.series)) for p in cluster.parts]
-    dated = [d for p, model, shapes in parts if (d := read(p, model, shapes)) is not None]
+    dated = [d for p, model, shapes in parts if (d := read[p.shape.kind](p, model, shapes))]
     if not dated:
         return None
     dated.sort(key=lambda d: d.mid)
@@ -122,7 +121,7 @@ def settle(clusters: Sequence[Cluster], odds: Chance) -> list[Cluster]:
         clusters: The believed changes; their parts are changed in place.
         odds: The run and what chance can do in it.
     """
-    steps = [(p, c) for c in clusters if c.kind == STEP for p in c.parts]
+    steps = [(p, c) for c in clusters for p in c.parts if p.shape.kind == STEP]
     for part, cluster in sorted(steps, key=lambda pair: pair[0].gain):
         home, model = cluster.mid, odds.models[part.series]
         others = [s for s in shapes_of(clusters, part.series) if s is not part.shape]
@@ -158,27 +157,14 @@ def _turn(part: Part, model: SeriesModel, shapes: list[Shape]) -> Dated | None:
     """Date a turning point: the extremum of the fit between the neighbouring bends.
 
     A bend says that the slope changes, the smooth trend shares in where its sign does. None when
-    the curve does not come back on both sides by ``PROMINENCE`` of its noise.
+    it is no turning point.
     """
+    top = turning_point(model, shapes, part.shape)
+    if top is None:
+        return None
     index = next(i for i, shape in enumerate(shapes) if shape is part.shape)
     others = shapes[:index] + shapes[index + 1 :]
-    u, fit = model.curve.u, model.fit(shapes)
-    effect = float(fit.effect[index])
-    bends = [shape.mid for shape in others if shape.kind == BEND]
-    left = max([b for b in bends if b < part.shape.mid], default=0.0)
-    right = min([b for b in bends if b > part.shape.mid], default=1.0)
-    levels = [
-        e * level_change(u, s.mid, s.width)[:, 0]
-        for s, e in zip(shapes, fit.effect, strict=True)
-        if s.kind == STEP
-    ]
-    inside = np.flatnonzero((u >= left) & (u <= right))
-    height = -np.sign(effect) * (fit.own - np.sum(levels, axis=0))[inside]
-    top = int(np.argmax(height))
-    drop = min(height[top] - height[0], height[top] - height[-1])
-    if drop < PROMINENCE * float(np.median(model.noise)):
-        return None
-    place = float(u[inside[top]])
+    effect, place = float(model.fit(shapes).effect[index]), float(model.curve.u[top])
     mids = np.linspace(part.shape.mid - TURN_REACH, part.shape.mid + TURN_REACH, MIDS)
     gain = model.gains(others, np.full(MIDS, BEND), mids, np.full(MIDS, part.shape.width))
     mass = np.exp(0.5 * (gain - gain.max()))

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from devtrack.changepoints.model import Fit, SeriesModel
 from devtrack.changepoints.noise import shape_error
-from devtrack.changepoints.templates import BEND, STEP, Shape, can_be
+from devtrack.changepoints.templates import BEND, STEP, Shape, can_be, level_change
 
 Array = npt.NDArray[np.floating]
 
@@ -26,6 +26,7 @@ CORRELATIONS = (0.0, 0.3, 0.55, 0.75, 0.9)
 DOUBT = 0.05  # of its range: what the smooth trend of a curve without visible noise may be off by
 DOUBT_REACH = 0.1  # of the axis: over which that error stays alike
 LEAST_FACTOR = 0.3  # of reported standard errors: fixed evaluation data move less than they say
+PROMINENCE = 1.5  # noise units that a curve must come back by on both sides of a turn
 DISTINCT = 0.06  # of the series' range: a smaller level change is no change of the run
 APART, APART_PER_WIDTH = 0.02, 0.3  # least distance of two changes of one series
 
@@ -138,6 +139,35 @@ def is_visible(model: SeriesModel, fit: Fit, shape: Shape, effect: float) -> boo
     ends = [shape.mid - shape.width / 2, shape.mid + shape.width / 2]
     before, after = np.interp(ends, model.curve.u, fit.curve)
     return bool(abs(effect) >= DISTINCT * np.ptp(fit.curve) and (after - before) * effect > 0)
+
+
+def turning_point(model: SeriesModel, shapes: Sequence[Shape], bend: Shape) -> int | None:
+    """Return the snapshot at which the fit turns near a bend, as an index; None if it does not.
+
+    It turns at the extremum between the neighbouring bends, level changes left out, if it comes
+    back by ``PROMINENCE`` of the noise on both sides. A bend that is none is a kink: it says how
+    the curve runs and is no change of its own.
+
+    Args:
+        model: Of the series.
+        shapes: All of the series' shapes, ``bend`` itself among them.
+        bend: The one in question.
+    """
+    fit, u = model.fit(shapes), model.curve.u
+    index = next(i for i, shape in enumerate(shapes) if shape is bend)
+    bends = [s.mid for i, s in enumerate(shapes) if s.kind == BEND and i != index]
+    left = max([b for b in bends if b < bend.mid], default=0.0)
+    right = min([b for b in bends if b > bend.mid], default=1.0)
+    levels = [
+        e * level_change(u, s.mid, s.width)[:, 0]
+        for s, e in zip(shapes, fit.effect, strict=True)
+        if s.kind == STEP
+    ]
+    inside = np.flatnonzero((u >= left) & (u <= right))
+    height = -np.sign(fit.effect[index]) * (fit.own - np.sum(levels, axis=0))[inside]
+    top = int(np.argmax(height))
+    drop = min(height[top] - height[0], height[top] - height[-1])
+    return int(inside[top]) if drop >= PROMINENCE * float(np.median(model.noise)) else None
 
 
 def _search(model: SeriesModel, kinds: Sequence[int]) -> list[Shape]:

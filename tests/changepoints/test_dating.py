@@ -4,24 +4,41 @@ import numpy as np
 import pytest
 
 from devtrack.changepoints.axis import choose_axis
-from devtrack.changepoints.clusters import Part
+from devtrack.changepoints.chance import chance
+from devtrack.changepoints.clusters import Cluster, Part
 from devtrack.changepoints.curve import make_curve
-from devtrack.changepoints.dating import _step
+from devtrack.changepoints.dating import _step, settle
 from devtrack.changepoints.model import SeriesModel
 from devtrack.changepoints.series import Series
 from devtrack.changepoints.templates import STEP, Shape, make_bank, widest
 
 
-@pytest.mark.parametrize("fall_at, is_dated", [(4, False), (40, True)])
-def test_no_change_is_dated_in_the_gap_after_the_first_steps(fall_at, is_dated):
-    """Between steps 1 and 10 a fall of many sizes fits: two snapshots lie before it."""
+def falls_at(step, *, seed=0):
+    """Return the model of a series with one sharp fall, and its axis."""
     steps = np.concatenate([[0, 1], np.unique(np.geomspace(10, 5_000, 60).astype(int))])
     axis = choose_axis(steps, kind="log")
-    rng = np.random.default_rng(0)
-    value = 2.3 * (steps < fall_at) + 0.05 * rng.standard_normal(steps.size)
+    rng = np.random.default_rng(seed)
+    value = 2.3 * (steps < step) + 0.05 * rng.standard_normal(steps.size)
     series = Series("loss", "model", steps, value, np.full(steps.size, 0.05))
     curve = make_curve(series, axis, steps.astype(float))
     top = widest(axis)
-    model = SeriesModel(curve, np.empty((steps.size, 0)), make_bank(curve.u, top), top)
+    return SeriesModel(curve, np.empty((steps.size, 0)), make_bank(curve.u, top), top), axis
+
+
+@pytest.mark.parametrize("fall_at, is_dated", [(4, False), (40, True)])
+def test_no_change_is_dated_in_the_gap_after_the_first_steps(fall_at, is_dated):
+    """Between steps 1 and 10 a fall of many sizes fits: two snapshots lie before it."""
+    model, axis = falls_at(fall_at)
     shape = Shape(STEP, float(axis.fraction(fall_at)), 0.05)
     assert (_step(Part(0, shape, 30.0), model, [shape]) is not None) == is_dated
+
+
+@pytest.mark.parametrize("off, stays", [(0.01, True), (0.05, False)])
+def test_a_change_told_beside_its_place_goes_there_and_leaves_what_is_too_far(off, stays):
+    model, axis = falls_at(300)
+    place = float(axis.fraction(300))
+    cluster = Cluster([Part(0, Shape(STEP, place + off, 0.02), 30.0)])
+    settled = settle([cluster], chance([model], np.random.default_rng(0)))
+    assert len(settled) == stays
+    for part in settled[0].parts if settled else ():
+        assert part.shape.mid == pytest.approx(place, abs=0.02)

@@ -114,6 +114,25 @@ def test_a_turn_lies_where_the_curve_turns(top):
     assert sum(len(run) > 1 for run in runs) <= 2
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_peak_of_one_series_does_not_hide_the_steps_of_another(seed):
+    """As in grokking: the test loss peaks between the two rises of the test accuracy, and its slope
+    changes, without a turn, where they begin and end."""
+    loss = np.interp(U, [0, 0.34, 0.6, 0.89, 1], [4, 4, 7, 0.6, 0.1])
+    accuracy = 0.38 * logistic(0.5, 0.14) + 0.6 * logistic(0.84, 0.24)
+    found = detect(
+        [
+            series(loss, se=0.05, seed=seed, name="test_loss"),
+            series(accuracy, se=0.01, seed=seed + 10, name="test_accuracy"),
+        ]
+    )
+    rises = [m for t in found for m in t.moves if m.metric == "test_accuracy"]
+    place = [np.log1p(m.midpoint) / np.log1p(10_000) for m in rises]
+    assert place == pytest.approx([0.5, 0.84], abs=0.03)
+    (turn,) = [m for t in found for m in t.moves if m.metric == "test_loss"]
+    assert np.log1p(turn.midpoint) / np.log1p(10_000) == pytest.approx(0.6, abs=0.03)
+
+
 @pytest.mark.parametrize("noise, se", [(0.0, None), (0.0, 0.0), (1e-3, None), (1e-3, 1e-3)])
 @pytest.mark.parametrize("width", [0.03, 0.1])
 def test_a_clear_fall_needs_no_noise_to_be_found(noise, se, width):
