@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from devtrack.changepoints.axis import Axis
-from devtrack.changepoints.chance import LAG, Chance
+from devtrack.changepoints.chance import LAG, LAG_PER_WIDTH, Chance
 from devtrack.changepoints.clusters import Cluster, Part, shapes_of, strength
 from devtrack.changepoints.model import SeriesModel
 from devtrack.changepoints.series import Move, Transition
@@ -126,7 +126,8 @@ def settle(clusters: Sequence[Cluster], odds: Chance) -> list[Cluster]:
         home, model = cluster.mid, odds.models[part.series]
         others = [s for s in shapes_of(clusters, part.series) if s is not part.shape]
         place = _best_place(part.shape, others, model)
-        stays = place is not None and abs(place.mid - home) <= abs(part.shape.mid - home) + LAG
+        reach = abs(part.shape.mid - home) + LAG + LAG_PER_WIDTH * part.shape.width
+        stays = place is not None and abs(place.mid - home) <= reach
         settled = [part._replace(shape=place)] if place is not None and stays else []
         at = cluster.parts.index(part)
         cluster.parts[at : at + 1] = settled
