@@ -100,35 +100,51 @@ def join(parts: Sequence[Part]) -> list[Cluster]:
     return clusters
 
 
-def merge(clusters: Sequence[Cluster], models: Sequence[SeriesModel]) -> list[Cluster]:
-    """Make one of clusters that overlap; of a series' two parts the first cluster's stays.
+def merge(clusters: Sequence[Cluster], odds: Chance, *, alpha: float) -> list[Cluster]:
+    """Make one of clusters of a kind that overlap; a series has one change at one place.
 
-    A part that lies too far from the stronger cluster is left out with its own. Kinks, which only
-    say how their series runs, neither take others in nor are taken.
+    Of a series' two parts the stronger cluster's stays. A part that lies too far from the stronger
+    cluster is put aside with its own. A level change and a turning point of one series at one place
+    are two words for it; those of different series are two changes. Kinks, which only say how their
+    series runs, neither take others in nor are taken.
 
     Args:
         clusters: The strongest first.
-        models: Of all series.
+        odds: The run and what chance can do in it.
+        alpha: The nominal rate, which a cluster that loses parts must still keep.
     """
-    kinks = [c for c in clusters if c.kind == BEND and not _turns(c, clusters, models)]
+    kinks = [c for c in clusters if c.kind == BEND and not _turns(c, clusters, odds.models)]
     merged: list[Cluster] = []
     for cluster in clusters:
         if any(cluster is kink for kink in kinks):
             continue
-        for other in merged:
-            reach = OVERLAP + OVERLAP_PER_WIDTH * max(cluster.width, other.width)
-            reach += OVERLAP_OF_KINDS if cluster.kind != other.kind else 0.0
-            if abs(cluster.mid - other.mid) <= reach:
-                for part in cluster.parts:
-                    if abs(part.shape.mid - other.mid) > reach:
-                        other.aside.append(part)
-                    elif not other.has(part.series):
-                        other.parts.append(part)
-                other.aside += cluster.aside
-                break
-        else:
-            merged.append(Cluster(list(cluster.parts), list(cluster.aside)))
+        near = [c for c in merged if abs(c.mid - cluster.mid) <= _reach(c, cluster)]
+        other_word = [c for c in near if c.kind != cluster.kind]
+        parts = [p for p in cluster.parts if not any(c.has(p.series) for c in other_word)]
+        if not parts:
+            continue
+        own = Cluster(parts, list(cluster.aside))
+        home = next((c for c in near if c.kind == own.kind), None)
+        if home is not None:
+            _take_in(home, own)
+        elif len(parts) == len(cluster.parts) or odds.p_value(strength(own, odds)) <= alpha:
+            merged.append(own)
     return [*merged, *kinks]
+
+
+def _reach(one: Cluster, other: Cluster) -> float:
+    reach = OVERLAP + OVERLAP_PER_WIDTH * max(one.width, other.width)
+    return reach + (OVERLAP_OF_KINDS if one.kind != other.kind else 0.0)
+
+
+def _take_in(home: Cluster, cluster: Cluster) -> None:
+    reach = _reach(cluster, home)
+    for part in cluster.parts:
+        if abs(part.shape.mid - home.mid) > reach:
+            home.aside.append(part)
+        elif not home.has(part.series):
+            home.parts.append(part)
+    home.aside += cluster.aside
 
 
 def _turns(cluster: Cluster, clusters: Sequence[Cluster], models: Sequence[SeriesModel]) -> bool:
@@ -145,11 +161,10 @@ def shapes_of(clusters: Sequence[Cluster], series: int) -> list[Shape]:
 
 
 def strength(cluster: Cluster, odds: Chance) -> float:
-    """Return the evidence for a cluster, from its parts of its own kind."""
+    """Return the evidence for a cluster."""
     gain = [0.0] * len(odds.models)
     for part in cluster.parts:
-        if part.shape.kind == cluster.kind:
-            gain[part.series] = part.gain
+        gain[part.series] = part.gain
     return odds.evidence(gain, kind=cluster.kind)
 
 

@@ -52,11 +52,13 @@ def date(
         axis: The run's axis.
         alpha: The nominal rate.
     """
-    read = {STEP: _step, BEND: _turn}
+    read = _step if cluster.kind == STEP else _turn
     parts = [(p, odds.models[p.series], shapes_of(clusters, p.series)) for p in cluster.parts]
-    dated = [d for p, model, shapes in parts if (d := read[p.shape.kind](p, model, shapes))]
+    dated = [d for p, model, shapes in parts if (d := read(p, model, shapes)) is not None]
     if not dated:
         return None
+    if cluster.kind == BEND:  # beside a bend at one place a curve may turn at another
+        dated = [d for d in dated if abs(d.mid - dated[0].mid) <= LAG + TURN_REACH]
     dated.sort(key=lambda d: d.mid)
     mid, low, high = (float(np.median([getattr(d, k) for d in dated])) for k in _PLACES)
     return Transition(
@@ -121,7 +123,7 @@ def settle(clusters: Sequence[Cluster], odds: Chance) -> list[Cluster]:
         clusters: The believed changes; their parts are changed in place.
         odds: The run and what chance can do in it.
     """
-    steps = [(p, c) for c in clusters for p in c.parts if p.shape.kind == STEP]
+    steps = [(p, c) for c in clusters if c.kind == STEP for p in c.parts]
     for part, cluster in sorted(steps, key=lambda pair: pair[0].gain):
         home, model = cluster.mid, odds.models[part.series]
         others = [s for s in shapes_of(clusters, part.series) if s is not part.shape]

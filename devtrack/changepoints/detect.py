@@ -89,7 +89,7 @@ def _find(
     clusters = _believed(odds, join(told_parts(models, told)), alpha=alpha)
     clusters += find_weak(odds, clusters, alpha=alpha)
     add_company(odds, clusters)
-    clusters = merge(sorted(clusters, key=lambda c: -strength(c, odds)), models)
+    clusters = merge(sorted(clusters, key=lambda c: -strength(c, odds)), odds, alpha=alpha)
     clusters = settle(clusters, odds)
     dated = [date(c, clusters, odds, line, alpha=alpha) for c in clusters]
     return sorted(_distinct([t for t in dated if t is not None]), key=lambda t: t.midpoint)
@@ -134,4 +134,5 @@ def _models(
 def _believed(odds: Chance, clusters: list[Cluster], *, alpha: float) -> list[Cluster]:
     """Return the clusters that chance does not explain, the strongest first, overlaps merged."""
     ranked = sorted(clusters, key=lambda c: -strength(c, odds))
-    return merge([c for c in ranked if odds.p_value(strength(c, odds)) <= alpha], odds.models)
+    believed = [c for c in ranked if odds.p_value(strength(c, odds)) <= alpha]
+    return merge(believed, odds, alpha=alpha)
