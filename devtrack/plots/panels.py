@@ -2,7 +2,7 @@
 
 Curves of one family (all losses; the LLC; one probe; one user's prefix) have the same units and
 share a panel; a family of many lines is spread over several panels of at most ``MAX_LINES``, which
-is as many as can be told apart and labelled.
+is as many as can be told apart and labelled, metric by metric where each has several sites.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MAX_LINES = 6
 MAX_LINES_PER_FAMILY = 48
+LEAST_SITES = 3  # lines of one metric, in the mean, that deserve a panel
 _LABEL_CHARS = 24
 
 _FIRST = ("loss", "accuracy", "llc", "rllc")
@@ -79,21 +80,35 @@ def arrange(curves: Sequence[Curve], *, moved: Collection[tuple[str, str]]) -> l
     families: dict[str, list[Curve]] = {}
     for curve in curves:
         families.setdefault(family_of(curve.metric), []).append(curve)
-    panels = []
+    panels: list[Panel] = []
     for family in sorted(families, key=_order):
         members = sorted(families[family], key=lambda curve: _natural(curve.metric, curve.site))
-        shown = _most_moving(members, moved)
-        size = ceil(len(shown) / ceil(len(shown) / MAX_LINES))  # panels of about as many lines
-        chunks = [shown[i : i + size] for i in range(0, len(shown), size)]
-        for number, chunk in enumerate(chunks, start=1):
-            title, note = _title(family, members)
-            if len(chunks) > 1:
-                title += f" ({number} of {len(chunks)})"
-            if len(shown) < len(members):
-                note = f": {len(shown)} of {len(members)} lines, those that moved most"
-            labels = _labels(family, chunk, members)
-            panels.append(Panel(family, title, tuple(chunk), labels, note))
+        panels += [p for group in _by_metric(members) for p in _panels(family, group, moved)]
     return panels
+
+
+def _panels(family: str, members: list[Curve], moved: Collection[tuple[str, str]]) -> list[Panel]:
+    panels = []
+    shown = _most_moving(members, moved)
+    size = ceil(len(shown) / ceil(len(shown) / MAX_LINES))  # panels of about as many lines
+    chunks = [shown[i : i + size] for i in range(0, len(shown), size)]
+    for number, chunk in enumerate(chunks, start=1):
+        title, note = _title(family, members)
+        if len(chunks) > 1:
+            title += f" ({number} of {len(chunks)})"
+        if len(shown) < len(members):
+            note = f": {len(shown)} of {len(members)} lines, those that moved most"
+        labels = _labels(family, chunk, members)
+        panels.append(Panel(family, title, tuple(chunk), labels, note))
+    return panels
+
+
+def _by_metric(members: list[Curve]) -> list[list[Curve]]:
+    """Part a family that is too large for one panel by metric, if each has several sites."""
+    metrics = list(dict.fromkeys(curve.metric for curve in members))
+    if len(members) <= MAX_LINES or len(members) < LEAST_SITES * len(metrics):
+        return [members]
+    return [[curve for curve in members if curve.metric == metric] for metric in metrics]
 
 
 def _order(family: str) -> tuple[int, str]:
