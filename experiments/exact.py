@@ -1,13 +1,14 @@
 """Models whose local learning coefficient is known exactly.
 
 Deep linear networks (Aoyagi 2024, "Consideration on the learning efficiency of multiple-layered
-neural networks with linear units"), and the quadrature that gives a two-parameter loss its exact
-finite-temperature value.
+neural networks with linear units"), and what a perfect sampler would answer at finite nβ and γ: by
+quadrature for losses of two parameters, by exact draws of whole layers for deep linear networks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 from itertools import combinations, pairwise
 from typing import NamedTuple
 
@@ -77,6 +78,44 @@ def balanced_weights(
     rng = np.random.default_rng(seed)
     frames = [np.linalg.qr(rng.normal(size=(width, width)))[0][:, :rank] for width in widths]
     return [after @ before.T for before, after in pairwise(frames)]
+
+
+def tempered_deep_linear(
+    widths: Sequence[int],
+    rank: int,
+    *,
+    n_beta: float,
+    localization: float,
+    num_sweeps: int = 200,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Return nβ E[L] of a balanced network on whitened inputs, and its standard error.
+
+    That is what a perfect sampler would answer, found without gradients or steps: under
+    exp(−nβ L − γ/2 ‖w − w*‖²), L = ½ ‖W_L ⋯ W_1 − P‖², each layer is Gaussian given the others, so
+    that it is drawn whole, in the eigenvectors of what stands before and behind it. A quarter of
+    the sweeps is left out.
+    """
+    rng = np.random.default_rng(seed)
+    at_center = balanced_weights(widths, rank)
+    target = reduce(lambda done, w: w @ done, at_center)
+    layers = [layer.copy() for layer in at_center]
+    energies = []
+    for _ in range(num_sweeps):
+        for place, center in enumerate(at_center):
+            before = reduce(lambda done, w: w @ done, layers[:place], np.eye(widths[0]))
+            behind = reduce(lambda done, w: w @ done, layers[place + 1 :], np.eye(len(center)))
+            left, u = np.linalg.eigh(n_beta * behind.T @ behind)
+            right, v = np.linalg.eigh(before @ before.T)
+            precision = localization + np.outer(left.clip(0), right.clip(0))
+            force = n_beta * behind.T @ target @ before.T + localization * center
+            drawn = u.T @ force @ v / precision + rng.normal(size=center.shape) / precision**0.5
+            layers[place] = u @ drawn @ v.T
+        distance = reduce(lambda done, w: w @ done, layers) - target
+        energies.append(n_beta / 2 * np.square(distance).sum())
+    kept = np.array(energies[num_sweeps // 4 :])
+    pieces = np.array([piece.mean() for piece in np.array_split(kept, 10)])
+    return float(kept.mean()), float(pieces.std(ddof=1) / np.sqrt(len(pieces)))
 
 
 def tempered_mean(

@@ -65,3 +65,30 @@ def test_tempered_mean_of_a_crossing_goes_to_its_learning_coefficient():
     shifts = 0.5 - np.array(means)
     assert (np.diff(shifts) < 0).all()
     np.testing.assert_allclose(shifts[2], 1 / np.log(1e7), rtol=0.25)
+
+
+def test_a_network_of_two_scalars_is_the_crossing():
+    # ½ (w1 w2)² at w* = 0: the quadrature knows it exactly.
+    expected = exact.tempered_mean(lambda a, b: 0.5 * (a * b) ** 2, n_beta=300.0, localization=5.0)
+    found, se = exact.tempered_deep_linear(
+        [1, 1, 1], 0, n_beta=300.0, localization=5.0, num_sweeps=10_000
+    )
+    assert se < 0.03 * expected
+    assert found == pytest.approx(expected, abs=4 * se)
+
+
+def test_one_layer_is_a_quadratic():
+    # every entry has curvature 1: ½ nβ / (nβ + γ) each
+    found, se = exact.tempered_deep_linear(
+        [4, 3], 2, n_beta=10.0, localization=5.0, num_sweeps=4000
+    )
+    assert found == pytest.approx(6 * 10 / 15, abs=4 * se)
+
+
+def test_a_network_held_by_the_loss_has_its_learning_coefficient():
+    truth = exact.deep_linear([7, 5, 6], 3).value
+    found, se = exact.tempered_deep_linear(
+        [7, 5, 6], 3, n_beta=3e5, localization=5.0, num_sweeps=3000
+    )
+    assert se < 0.01 * truth
+    assert found == pytest.approx(truth, abs=4 * se)
