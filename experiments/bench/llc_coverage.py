@@ -6,6 +6,11 @@ Each estimate of a gate is repeated with other seeds. The value to cover is the 
 (what this estimator finds in the long run, its bias included), which itself is known ten times
 better than one estimate at 100 repeats. ``se / spread`` is the mean claimed error over the standard
 deviation of the estimates: 1 if the claim is right, below 1 if it boasts.
+
+Found at 4 chains of 500 draws, 100 repeats: the interval covers 94 for the quadratic (se / spread
+1.00), 92 and 89 for the deep linear [5, 3, 5] by SGLD and LM-SGLD (.87, .89), 96 for [8, 4, 8]
+(1.01), 92 for the 5-gon (.91). The spread is itself known to 7 %, a count to 2 or 3: the claim may
+be a tenth too small.
 """
 
 from __future__ import annotations
