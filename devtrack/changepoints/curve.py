@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +10,10 @@ import numpy.typing as npt
 from scipy.ndimage import median_filter, uniform_filter1d
 
 from devtrack.changepoints.axis import Axis
+from devtrack.changepoints.inertia import Start
 from devtrack.changepoints.noise import profile
 from devtrack.changepoints.series import Series
-from devtrack.changepoints.trend import rough_trend
+from devtrack.changepoints.trend import decay_columns, rough_trend
 
 Array = npt.NDArray[np.floating]
 
@@ -34,9 +36,10 @@ class Curve:
         scale: Unit of ``y`` in the units of the metric.
         se_known: Whether ``h`` are reported standard errors (the factor is then near 1).
         shows_noise: Whether the noise is reported or can be seen.
+        decays: What its smooth trend may be made of.
 
     Shapes:
-        index, step, u, y, h: (point,).
+        index, step, u, y, h: (point,); decays: (point, column).
     """
 
     metric: str
@@ -49,15 +52,19 @@ class Curve:
     scale: float
     se_known: bool
     shows_noise: bool
+    decays: Array
 
 
-def make_curve(series: Series, axis: Axis, grid: Array) -> Curve | None:
+def make_curve(
+    series: Series, axis: Axis, grid: Array, *, starts: Sequence[Start] = ()
+) -> Curve | None:
     """Clean one series; None when too little is left to judge it.
 
     Args:
         series: The series as measured.
         axis: The run's axis.
         grid: All steps of the run's snapshots, ascending.
+        starts: Where an optimizer with momentum started.
     """
     step, y, se = _tidy(series)
     if step.size < MIN_POINTS or np.ptp(y) <= 1e-12 * np.max(np.abs(y)):
@@ -66,7 +73,8 @@ def make_curve(series: Series, axis: Axis, grid: Array) -> Curve | None:
     u = axis.fraction(step)
     se_known = bool(np.mean(se > 0) >= 0.5)
     h = _reported(se) if se_known else np.ones_like(y)
-    rest = y - rough_trend(step, u, y, h)
+    decays = decay_columns(step, starts)
+    rest = y - rough_trend(decays, u, y, h)
     cut = cut_spikes(rest, h)
     y = y + (cut - rest)
     h = profile(u, cut, h, se_known=se_known)
@@ -76,7 +84,8 @@ def make_curve(series: Series, axis: Axis, grid: Array) -> Curve | None:
     index = np.searchsorted(grid, step).astype(np.int64)
     y, h = (y - np.mean(y)) / scale, h / (scale if se_known else 1.0)
     shows_noise = se_known or roughness(y) > 2.2
-    return Curve(series.metric, series.site, index, step, u, y, h, scale, se_known, shows_noise)
+    name = (series.metric, series.site)
+    return Curve(*name, index, step, u, y, h, scale, se_known, shows_noise, decays)
 
 
 def roughness(y: Array) -> float:

@@ -19,8 +19,9 @@ from devtrack.changepoints.clusters import (
 )
 from devtrack.changepoints.curve import MIN_POINTS, make_curve
 from devtrack.changepoints.dating import date, settle
+from devtrack.changepoints.inertia import Start
 from devtrack.changepoints.model import SeriesModel
-from devtrack.changepoints.recipe import is_recipe, recipe_columns
+from devtrack.changepoints.recipe import is_recipe, recipe_columns, starts_of
 from devtrack.changepoints.series import RecipeEvent, Series, Transition
 from devtrack.changepoints.story import learn_noise
 from devtrack.changepoints.templates import make_bank, widest
@@ -62,6 +63,11 @@ def detect(
     found = _find(series, alpha=alpha, axis=axis, events=events)
     if not events:
         return found
+    starts = starts_of(events, linear=True)
+    early = [t for t in found if any(s.step <= t.midpoint <= s.settled for s in starts)]
+    if early:
+        sure = _find(series, alpha=alpha, axis=axis, events=events, starts=starts)
+        found = [t for t in found if t not in early or _overlaps(t, sure)]
     unexplained = _find([s for s in series if not is_recipe(s)], alpha=alpha, axis=axis, events=())
     return sorted([*found, *_marks(unexplained, found, events)], key=lambda t: t.midpoint)
 
@@ -71,17 +77,32 @@ def _marks(
 ) -> Iterator[Transition]:
     """Yield the changes that only the events explain, each with the event nearest its midpoint."""
     for one in unexplained:
-        near = [event for event in events if one.onset <= event.step <= one.end]
-        if near and not any(t.onset <= one.end and one.onset <= t.end for t in found):
+        near = [event for event in events if _coincides(one, event)]
+        if near and not _overlaps(one, found):
             event = min(near, key=lambda event: abs(event.step - one.midpoint))
             yield one._replace(event=event.kind)
 
 
+def _coincides(one: Transition, event: RecipeEvent) -> bool:
+    settled = max((start.settled for start in starts_of([event])), default=event.step)
+    return one.onset <= settled and event.step <= one.end
+
+
+def _overlaps(one: Transition, others: Sequence[Transition]) -> bool:
+    return any(t.onset <= one.end and one.onset <= t.end for t in others)
+
+
 def _find(
-    series: Sequence[Series], *, alpha: float, axis: str, events: Sequence[RecipeEvent]
+    series: Sequence[Series],
+    *,
+    alpha: float,
+    axis: str,
+    events: Sequence[RecipeEvent],
+    starts: Sequence[Start] | None = None,
 ) -> list[Transition]:
     """Return the transitions that the events do not explain."""
-    models, line = _models(series, axis=axis, events=events)
+    starts = starts_of(events) if starts is None else starts
+    models, line = _models(series, axis=axis, events=events, starts=starts)
     if not models or line is None:
         return []
     told = [learn_noise(model) for model in models]
@@ -111,7 +132,11 @@ def _distinct(found: Sequence[Transition]) -> list[Transition]:
 
 
 def _models(
-    series: Sequence[Series], *, axis: str, events: Sequence[RecipeEvent]
+    series: Sequence[Series],
+    *,
+    axis: str,
+    events: Sequence[RecipeEvent],
+    starts: Sequence[Start],
 ) -> tuple[list[SeriesModel], Axis | None]:
     """Return a model of every series that can be judged, and the run's axis."""
     schedules = [s for s in series if is_recipe(s)]
@@ -123,7 +148,7 @@ def _models(
     line = choose_axis(grid, kind=axis)
     models = []
     for one in measured:
-        curve = make_curve(one, line, grid)
+        curve = make_curve(one, line, grid, starts=starts)
         bank = make_bank(curve.u, widest(line)) if curve is not None else None
         if curve is not None and bank is not None:
             marks = recipe_columns(curve.step, line, events=events, schedules=schedules)

@@ -167,7 +167,7 @@ class SeriesModel:
             trend = straight(u)
         else:
             extra = np.hstack([own, marks])
-            trend = relaxations(self.curve.step, self.curve.y, self.noise, extra=extra)
+            trend = relaxations(self.curve.decays, self.curve.y, self.noise, extra=extra)
         x = np.hstack([np.ones((u.size, 1)), own, marks, trend.columns])
         sd = np.concatenate([np.full(1 + own.shape[1], FREE), mark_sd, trend.sd])
         design = np.vstack([self._whiten(x), np.diag(1 / sd)])

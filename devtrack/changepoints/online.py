@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from devtrack.changepoints.axis import Axis, choose_axis
 from devtrack.changepoints.recent import MIN_POINTS_KNOWN, Past, recent_past
-from devtrack.changepoints.recipe import recipe_columns
+from devtrack.changepoints.recipe import START, recipe_columns, starts_of
 from devtrack.changepoints.series import RecipeEvent, Series
 from devtrack.changepoints.surprise import Surprise, surprise
 from devtrack.errors import ConfigError
@@ -36,6 +36,7 @@ AGES = np.array(
 )
 OLDEST = 0.75  # of the known past: what lies further back has no past to be judged against
 MOST = 0.8  # of the series: as many may move together
+SILENT_MEMORIES = 3.0  # 1 / (1 - momentum) steps each: a ball from rest has 95 % of its speed
 # On the log threshold. `python -m experiments.bench.monitor --quiet 42` then counted, at a stated
 # rate of 1 in 1000 snapshots, 0.9 on fresh generated quiet runs, 0.8 on the benchmark's generated
 # ones and none on its 1315 snapshots of real ones, which bounds that rate at 2.3 and no better.
@@ -111,7 +112,8 @@ class OnlineDetector:
         """Look at a new snapshot.
 
         A step that is not after the last one takes the run back: what was known of it and of later
-        ones is forgotten. While the learning rate still rises from the start no alarm is raised.
+        ones is forgotten. While the learning rate still rises from the start, or an optimizer with
+        momentum gains its speed, no alarm is raised.
 
         Args:
             step: Optimizer steps completed.
@@ -120,7 +122,7 @@ class OnlineDetector:
         """
         self.remember(step, values, rate=rate)
         evidence, alarm = self._weigh()
-        if alarm is None or evidence <= self.threshold or self._warms_up():
+        if alarm is None or evidence <= self.threshold or self._gets_under_way():
             return None
         self.restart(step)
         return alarm
@@ -145,7 +147,7 @@ class OnlineDetector:
     def restart(self, step: int) -> None:
         """Forget what lies before ``step``: the course that was smooth up to there is over."""
         self._keep(step, math.inf)
-        self._events = [event for event in self._events if event.step >= step]
+        self._events = [e for e in self._events if e.step >= step or e.kind == START]
 
     def _keep(self, first: float, last: float) -> None:
         self._grid = [s for s in self._grid if first <= s <= last]
@@ -154,7 +156,10 @@ class OnlineDetector:
         # the learning rate's past stays: whether it ever fell says whether the warm-up is over
         self._rates = [r for r in self._rates if r[0] <= last]
 
-    def _warms_up(self) -> bool:
+    def _gets_under_way(self) -> bool:
+        now, starts = self._grid[-1], starts_of(self._events)
+        if any(0 <= now - s.step <= SILENT_MEMORIES / (1 - s.momentum) for s in starts):
+            return True
         values = [value for _, value in self._rates]
         return len(values) > 1 and values[-1] > values[-2] and values == sorted(values)
 
@@ -179,6 +184,7 @@ class OnlineDetector:
                     now=1.0,
                     onset=onset,
                     marks=self._marks(past, axis),
+                    starts=starts_of(self._events, linear=True),
                 )
                 tier = measured if past.se_known else rough if past.is_witness else support
                 tier.append(found[name].log_odds)

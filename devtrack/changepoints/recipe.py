@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from devtrack.changepoints.axis import Axis
+from devtrack.changepoints.inertia import Start
 from devtrack.changepoints.series import RecipeEvent, Series
 from devtrack.changepoints.templates import bend
 
@@ -21,12 +22,18 @@ Array = npt.NDArray[np.floating]
 RECIPE_SD = 30.0  # prior standard deviation of a mark, in noise units
 RELAX_FRACTIONS = (0.01, 0.04, 0.15)  # relaxation times after an event, of the steps up to it
 BUMP_WIDTHS = (0.02, 0.03, 0.045)
+START = "optimizer_start"  # leaves no mark of its own: a ball's roll is part of the trend
 JUMP_ONLY = ("resume",)  # events that can shift a level at once but do not steer the training
 
 
 def is_recipe(series: Series) -> bool:
     """Say whether a series records the recipe itself (the learning rate)."""
     return series.metric == "lr" or series.metric.startswith("lr/")
+
+
+def starts_of(events: Sequence[RecipeEvent], *, linear: bool = False) -> list[Start]:
+    """Return where an optimizer with momentum started (``Start``)."""
+    return [Start(e.step, e.momentum, linear) for e in events if e.kind == START and e.momentum > 0]
 
 
 def recipe_columns(
@@ -40,7 +47,8 @@ def recipe_columns(
         events: What the tracker recorded.
         schedules: Recorded learning rates.
     """
-    parts = [_event_columns(step, axis, e) for e in events] + [
+    marks = [e for e in events if e.kind != START]
+    parts = [_event_columns(step, axis, e) for e in marks] + [
         _schedule_columns(step, s) for s in schedules
     ]
     parts = [p for p in parts if p.size]

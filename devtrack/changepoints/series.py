@@ -74,11 +74,14 @@ class RecipeEvent(NamedTuple):
 
     Args:
         step: Optimizer steps completed when it happened.
-        kind: ``"lr_change"``, ``"warmup_end"``, ``"evalset_change"``, ``"resume"``, …
+        kind: ``"lr_change"``, ``"warmup_end"``, ``"evalset_change"``, ``"resume"``,
+            ``"optimizer_start"``, …
+        momentum: Of an optimizer that started, 0 for one that has none.
     """
 
     step: float
     kind: str
+    momentum: float = 0.0
 
 
 class Move(NamedTuple):

@@ -16,14 +16,16 @@ Source:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import solve_triangular
 
+from devtrack.changepoints.inertia import Start, rolls
 from devtrack.changepoints.recent import Past
-from devtrack.changepoints.trend import relaxations
+from devtrack.changepoints.trend import decay_columns, relaxations
 
 Array = npt.NDArray[np.floating]
 
@@ -54,7 +56,15 @@ class Surprise(NamedTuple):
     sign: Array
 
 
-def surprise(past: Past, x: Array, *, now: float, onset: Array, marks: Array) -> Surprise:
+def surprise(
+    past: Past,
+    x: Array,
+    *,
+    now: float,
+    onset: Array,
+    marks: Array,
+    starts: Sequence[Start] = (),
+) -> Surprise:
     """Weigh a change at each candidate onset against the smooth story.
 
     Args:
@@ -63,9 +73,10 @@ def surprise(past: Past, x: Array, *, now: float, onset: Array, marks: Array) ->
         now: Position of the newest snapshot.
         onset: Positions before ``now`` after which a change may have set in, (onset,).
         marks: What the recipe's known changes may have left on the curve, (point, column).
+        starts: Where an optimizer with momentum started.
     """
     shapes, owner = _shapes(x, now, onset)
-    trend = _Trend(past, x, marks)
+    trend = _Trend(past, x, marks, starts)
     smooth, changed, along = [], [], []  # one entry per story of the noise and the trend
     for phi in CORRELATION:
         for sd in TREND_SD:
@@ -94,16 +105,20 @@ class _Trend:
         fitted: Numbers that were fitted, which the noise must be estimated without.
     """
 
-    def __init__(self, past: Past, x: Array, marks: Array) -> None:
+    def __init__(self, past: Past, x: Array, marks: Array, starts: Sequence[Start]) -> None:
         reach = max(float(np.ptp(past.y)), 1.0)
         self.h = np.hypot(past.h, SHAPE_ERROR * reach)
-        decays = SLACK * relaxations(past.step, past.y, self.h, extra=marks).columns
+        decays = decay_columns(past.step, starts)
+        decays = SLACK * relaxations(decays, past.y, self.h, extra=marks).columns
         # a slow decay beside a mark is all but nothing, and its fitted size without bounds
         size = np.max(np.abs(decays), axis=0, initial=1e-300)
         decays = decays * np.minimum(1.0, 30 * reach / size)
         self.fixed = (3 * reach) ** 2 + MARK_SD**2 * (marks @ marks.T) + decays @ decays.T
         drift = (x - x[0]) / (x[-1] - x[0])
-        columns = np.column_stack([_relaxations(past.step), drift])
+        rates = _rates(past.step)
+        missed = [np.exp(-np.outer(past.step - past.step[0], rates))]
+        missed += [rolls(past.step, start, rates) for start in starts]
+        columns = np.column_stack([*missed, drift])
         self.loose = columns @ columns.T
         self.fitted = 1 + decays.shape[1] + marks.shape[1]
 
@@ -196,8 +211,7 @@ def _smoothstep(r: Array) -> Array:
     return r * r * (3 - 2 * r)
 
 
-def _relaxations(step: Array) -> Array:
-    elapsed = step - step[0]
-    low, high = np.log10(0.3 / elapsed[-1]), np.log10(2.0 / float(np.min(np.diff(step))))
+def _rates(step: Array) -> Array:
+    low, high = np.log10(0.3 / np.ptp(step)), np.log10(2.0 / float(np.min(np.diff(step))))
     num = max(2, int(np.ceil((high - low) * RATES_PER_DECADE)) + 1)
-    return np.exp(-np.outer(elapsed, np.logspace(low, high, num)))
+    return np.logspace(low, high, num)

@@ -7,11 +7,14 @@ log(step) as limits (Bernstein's theorem: the completely monotone functions).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import lsq_linear, nnls
+
+from devtrack.changepoints.inertia import Start, rolls
 
 Array = npt.NDArray[np.floating]
 
@@ -36,7 +39,7 @@ class Trend(NamedTuple):
     offset: Array
 
 
-def relaxations(step: Array, values: Array, h: Array, *, extra: Array) -> Trend:
+def relaxations(decays: Array, values: Array, h: Array, *, extra: Array) -> Trend:
     """Fit a curve made of decays of one sign, and say how far each may be off.
 
     A non-negative least-squares fit picks the decays. However steep the curve, a mixture of decays
@@ -44,12 +47,11 @@ def relaxations(step: Array, values: Array, h: Array, *, extra: Array) -> Trend:
     stay near the fit: their prior standard deviation is ``SLACK`` times their size.
 
     Args:
-        step: Optimizer steps, ascending, shape (point,).
+        decays: What the mixture may be made of (``decay_columns``), (point, column).
         values: The curve, shape (point,).
         h: Relative noise, shape (point,).
         extra: Columns with weights of either sign, (point, column).
     """
-    decays = _relaxations(step)
     either = np.column_stack([np.ones_like(values), extra]) / h[:, None]
     basis, _ = np.linalg.qr(either)
 
@@ -72,11 +74,11 @@ def straight(u: Array) -> Trend:
     return Trend((u - 0.5)[:, None], np.array([FREE]), np.zeros_like(u))
 
 
-def rough_trend(step: Array, u: Array, values: Array, h: Array) -> Array:
+def rough_trend(decays: Array, u: Array, values: Array, h: Array) -> Array:
     """Return a first smooth fit, for cleaning only: relaxations and a cubic, (point,)."""
     cubic = np.column_stack([u - 0.5, (u - 0.5) ** 2, (u - 0.5) ** 3])
-    decays = relaxations(step, values, h, extra=cubic).columns
-    x = np.column_stack([np.ones_like(u), cubic, decays]) / h[:, None]
+    active = relaxations(decays, values, h, extra=cubic).columns
+    x = np.column_stack([np.ones_like(u), cubic, active]) / h[:, None]
     weights = np.linalg.lstsq(x, values / h, rcond=1e-10)[0]
     return (x @ weights) * h
 
@@ -91,11 +93,18 @@ def _non_negative(columns: Array, target: Array) -> tuple[Array, float]:
     return weights, float(left)
 
 
-def _relaxations(step: Array) -> Array:
+def decay_columns(step: Array, starts: Sequence[Start] = ()) -> Array:
+    """Return relaxations of all rates, and how balls roll after the starts, (point, column).
+
+    Args:
+        step: Optimizer steps, ascending, shape (point,).
+        starts: Where an optimizer with momentum started.
+    """
     elapsed = step - step[0]
     total = elapsed[-1]
     gap = float(np.min(np.diff(step)))
     low, high = np.log10(SLOWEST / total), np.log10(FASTEST / gap)
     num = max(2, int(np.ceil((high - low) * RATES_PER_DECADE)) + 1)
     rates = np.logspace(low, high, num)
-    return np.exp(-np.outer(elapsed, rates))
+    parts = [np.exp(-np.outer(elapsed, rates))]
+    return np.hstack([*parts, *(rolls(step, start, rates) for start in starts)])

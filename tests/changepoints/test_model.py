@@ -6,7 +6,7 @@ from devtrack.changepoints.curve import make_curve
 from devtrack.changepoints.model import SeriesModel
 from devtrack.changepoints.series import Series
 from devtrack.changepoints.templates import BEND, STEP, Shape, columns, make_bank
-from devtrack.changepoints.trend import relaxations
+from devtrack.changepoints.trend import decay_columns, relaxations
 
 
 def build(values, *, se=0.1, steps=None):
@@ -34,7 +34,7 @@ def test_gains_are_those_of_the_slow_twin(phi, given):
     def misfit(extra):
         own = [columns(curve.u, *s)[:, 0] for s in given]
         trend = relaxations(
-            curve.step,
+            decay_columns(curve.step),
             curve.y,
             model.noise,
             extra=np.column_stack(own or [np.empty((80, 0))])
