@@ -79,7 +79,7 @@ class Watch:
     def note(self, step: int, events: Iterable[Event]) -> None:
         """Take in that the recipe changed: what it does to the curves is no change of the run."""
         for event in events:
-            self._detector.note(RecipeEvent(step, event.kind))
+            self._detector.note(RecipeEvent(step, event.kind, event.attrs.get("momentum", 0.0)))
 
     def remember(self, rows: Iterable[tuple[int, Row]], alarms: Iterable[int] = ()) -> None:
         """Take in what was measured before a resume, without acting on it.

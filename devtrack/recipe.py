@@ -7,6 +7,22 @@ from collections.abc import Sequence
 from devtrack.rows import Event
 
 
+def optimizer_start(momenta: Sequence[float]) -> list[Event]:
+    """Return the event that an optimizer with momentum starts from rest; none without momentum.
+
+    Adam's bias correction takes its first step at full speed: its ``betas`` are no such momentum.
+
+    Args:
+        momenta: Of every parameter group, 0 where there is none.
+    """
+    momentum = max(momenta, default=0.0)
+    if not 0 < momentum < 1:
+        return []
+    return [
+        Event("optimizer_start", f"optimizer with momentum {momentum:g}", {"momentum": momentum})
+    ]
+
+
 class LearningRateWatch:
     """Turns a stream of learning rates into events: jumps and the end of a warm-up.
 

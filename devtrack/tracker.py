@@ -30,7 +30,7 @@ from devtrack.metrics.weights import WeightNorm
 from devtrack.monitor import Monitor, Watch, rows_before
 from devtrack.observer import Observer
 from devtrack.provenance import describe, new_run_id, utc_now, versions
-from devtrack.recipe import LearningRateWatch
+from devtrack.recipe import LearningRateWatch, optimizer_start
 from devtrack.rows import Clock, Event, Record, Row, RunInfo, Status
 from devtrack.schedules import Cursor, LogSpaced, Schedule
 from devtrack.store import open_store
@@ -162,8 +162,7 @@ class Tracker(Callback):
         """Keep what was seen of a training that broke off."""
         if self._observer is not None:
             event = Event("interrupted", f"{type(exception).__name__}: {exception}")
-            observer, clock = self._observer, self._clock(trainer)
-            self._guarded(lambda: observer.record(clock, [event]))
+            self._note(self._observer, trainer, [event])
         self._close(trainer)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -213,10 +212,10 @@ class Tracker(Callback):
         if self._observer is None:
             writer.close()
             return
-        if not self._starts_anew:
-            event = Event("resume", f"resumed at step {step}", {"attempt": writer.attempt})
-            self._observer.record(self._clock(trainer), [event])
         self._watch = self._guarded(lambda: self._start_watch(store, step))
+        resume = Event("resume", f"resumed at step {step}", {"attempt": writer.attempt})
+        events = optimizer_start(facts.momenta(trainer)) if self._starts_anew else [resume]
+        self._note(self._observer, trainer, events)
         batches = self._guarded(lambda: self._choose_batches(trainer))
         self._awaits_batch = batches is None
         if batches is not None:
@@ -238,14 +237,17 @@ class Tracker(Callback):
     ) -> None:
         self._samples_seen += facts.samples_in(batch) * trainer.world_size
         if events := self._rates.update(facts.learning_rates(trainer)):
-            self._guarded(lambda: observer.record(self._clock(trainer), events))
-            if self._watch is not None:
-                self._watch.note(trainer.global_step, events)
+            self._note(observer, trainer, events)
         assert self._cursor is not None
         self._due = self._cursor.due(trainer.global_step) or self._due
         if self._due and observer.affordable():
             self._due = False
             self._observe(observer, trainer, pl_module)
+
+    def _note(self, observer: Observer, trainer: Trainer, events: Sequence[Event]) -> None:
+        self._guarded(lambda: observer.record(self._clock(trainer), events))
+        if self._watch is not None:
+            self._watch.note(trainer.global_step, events)
 
     def _observe(self, observer: Observer, trainer: Trainer, pl_module: LightningModule) -> None:
         clock, rates = self._clock(trainer), facts.rate_rows(trainer)

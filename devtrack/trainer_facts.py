@@ -45,6 +45,12 @@ def learning_rates(trainer: Trainer) -> list[float]:
     return [float(g["lr"]) for optimizer in trainer.optimizers for g in optimizer.param_groups]
 
 
+def momenta(trainer: Trainer) -> list[float]:
+    """Return the momentum of every parameter group of every optimizer, 0 where there is none."""
+    groups = [g for optimizer in trainer.optimizers for g in optimizer.param_groups]
+    return [float(g.get("momentum", 0.0)) for g in groups]
+
+
 def rate_rows(trainer: Trainer) -> list[Row]:
     """Return the learning rates as rows of the metric ``lr``."""
     rates = learning_rates(trainer)

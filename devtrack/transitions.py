@@ -12,7 +12,7 @@ from devtrack.changepoints import Move, RecipeEvent, Series, Transition
 from devtrack.errors import ConfigError
 from devtrack.store import Store
 
-RECIPE_KINDS = ("lr_change", "warmup_end", "evalset_change", "resume")
+RECIPE_KINDS = ("optimizer_start", "lr_change", "warmup_end", "evalset_change", "resume")
 
 
 def load_series(
@@ -60,10 +60,11 @@ def load_events(store: Store, run: str | None = None) -> list[RecipeEvent]:
         run: Run id or name; the newest run if None.
     """
     rows = store.sql(
-        "SELECT DISTINCT step, kind FROM events WHERE run_id = ? ORDER BY step, kind",
+        "SELECT DISTINCT step, kind, coalesce(TRY_CAST(attrs->>'momentum' AS DOUBLE), 0.0) "
+        "FROM events WHERE run_id = ? ORDER BY ALL",
         [store.run(run).run_id],
     ).fetchall()
-    return [RecipeEvent(float(step), kind) for step, kind in rows if kind in RECIPE_KINDS]
+    return [RecipeEvent(float(step), *rest) for step, *rest in rows if rest[0] in RECIPE_KINDS]
 
 
 def find_transitions(

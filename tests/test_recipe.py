@@ -1,6 +1,6 @@
 import math
 
-from devtrack.recipe import LearningRateWatch
+from devtrack.recipe import LearningRateWatch, optimizer_start
 
 
 def _events(rates):
@@ -33,3 +33,9 @@ def test_groups_are_told_apart():
     watch.update([1.0, 1.0])
     events = watch.update([1.0, 0.1])
     assert [(e.kind, e.attrs["group"], e.attrs["to"]) for e in events] == [("lr_change", 1, 0.1)]
+
+
+def test_an_optimizer_with_momentum_starts_from_rest():
+    (event,) = optimizer_start([0.0, 0.9])
+    assert (event.kind, event.attrs) == ("optimizer_start", {"momentum": 0.9})
+    assert optimizer_start([0.0]) == optimizer_start([]) == []

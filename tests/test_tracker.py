@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 from devtrack import LLC, Function, LinearProbe, Loss, Row, WeightNorm, open_store, schedules
 from devtrack.errors import ConfigError, StoreError
 from devtrack.tracker import Tracker, TrackerWarning
+from devtrack.transitions import load_events
 
 X = torch.randn(64, 6, generator=torch.Generator().manual_seed(0))
 Y = (X[:, :1] > 0).float()
@@ -457,3 +458,20 @@ trainer:
         )
         parsed.trainer.fit(parsed.model, DataLoader(TensorDataset(X, Y), batch_size=16))
     assert steps_of(tmp_path / "runs", "llc") == [0, 2, 4]
+
+
+def test_the_momentum_of_an_optimizer_is_recorded_once(tmp_path):
+    class Heavy(Net):
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=1e-2, momentum=0.9)
+
+    store, save = tmp_path / "runs", ModelCheckpoint(tmp_path, every_n_train_steps=2)
+    tracker = lambda: Tracker(store, schedules.every(2), metrics=[WeightNorm()])  # noqa: E731
+    fit(tracker(), steps=2, module=Heavy(), callbacks=[save], enable_checkpointing=True)
+    fit(tracker(), steps=4, module=Heavy(), ckpt_path=save.best_model_path)
+    assert load_events(open_store(store)) == [
+        (0.0, "optimizer_start", 0.9),
+        (2.0, "resume", 0.0),
+    ]
+    fit(Tracker(store, name="Adam", metrics=[WeightNorm()]), steps=2)
+    assert load_events(open_store(store), "Adam") == []

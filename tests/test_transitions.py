@@ -36,6 +36,7 @@ def store(tmp_path_factory):
                 Row("broken", float("nan"), status=Status.FAILED),
             ]
             writer.append(Clock(int(step)), rows)
+        writer.append(Clock(0), [Event("optimizer_start", attrs={"momentum": 0.9})])
         writer.append(Clock(77), [Event("lr_change"), Event("alert")])
         writer.flush()
     return opened
@@ -57,7 +58,10 @@ def test_globs_choose_metrics_and_sites(store):
 
 
 def test_only_the_recipes_own_events_are_read(store):
-    assert load_events(store, "r1") == [(77.0, "lr_change")]
+    assert load_events(store, "r1") == [
+        (0.0, "optimizer_start", 0.9),
+        (77.0, "lr_change", 0.0),
+    ]
 
 
 def test_a_planted_rise_is_found_written_and_reproduced_by_its_query(store):
