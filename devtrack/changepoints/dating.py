@@ -19,6 +19,11 @@ from devtrack.changepoints.templates import BEND, STEP, Shape
 Array = npt.NDArray[np.floating]
 
 INTERVAL_LEVEL = 0.9
+# A posterior takes noise, correlation and trend for known, which are estimates, and the shape for
+# the ideal one: on the benchmark's generator (seeds 201 to 203) midpoints were off by so many times
+# what it says. Intervals then covered 90 % of the midpoints there and 91 % on seeds 204 to 206 (a
+# posterior's own: 82 and 84 %).
+DOUBT = {STEP: 1.3, BEND: 1.6}
 METHOD = "p-value, calibrated draws of the run's own noise"
 MIDS, WIDTHS = 81, 12
 MOVES = 4  # windows through which a change is followed to its best place
@@ -85,10 +90,9 @@ def _step(part: Part, model: SeriesModel, shapes: list[Shape]) -> Dated | None:
     others = [shape for shape in shapes if shape is not part.shape]
     mids, widths, gain = _close_look(part.shape, others, model)
     mass = np.exp(0.5 * (gain - gain.max()))
-    by_mid, by_width = mass.sum(axis=1) / mass.sum(), mass.sum(axis=0) / mass.sum()
-    tail = (1 - INTERVAL_LEVEL) / 2
-    total = np.cumsum(by_mid) - 0.5 * by_mid
-    middle, low, high = np.interp([0.5, tail, 1 - tail], total, mids)
+    middle = _quantiles(mass.sum(axis=1), mids, [0.5])[0]
+    low, high = _interval(gain, mids, STEP)
+    by_width = mass.sum(axis=0) / mass.sum()
     width = float(np.exp(by_width @ np.log(widths)))
     if width > TOO_WIDE * model.top or not _is_seen(model, float(middle)):
         return None
@@ -170,13 +174,23 @@ def _turn(part: Part, model: SeriesModel, shapes: list[Shape]) -> Dated | None:
     effect, place = float(model.fit(shapes).effect[index]), float(model.curve.u[top])
     mids = np.linspace(part.shape.mid - TURN_REACH, part.shape.mid + TURN_REACH, MIDS)
     gain = model.gains(others, np.full(MIDS, BEND), mids, np.full(MIDS, part.shape.width))
-    mass = np.exp(0.5 * (gain - gain.max()))
-    total = (np.cumsum(mass) - 0.5 * mass) / mass.sum()
-    tail = (1 - INTERVAL_LEVEL) / 2
-    middle, low, high = np.interp([0.5, tail, 1 - tail], total, mids)
+    middle = _quantiles(np.exp(0.5 * (gain - gain.max())), mids, [0.5])[0]
+    low, high = _interval(gain[:, None], mids, BEND)
     se = abs(effect) / max(np.sqrt(float(gain.max())), 1e-9)
     shift = place - middle
     return Dated(model, place, float(low + shift), float(high + shift), TURN_WIDTH, effect, se)
+
+
+def _interval(gain: Array, mids: Array, kind: int) -> Array:
+    """Return the ends of the midpoint's interval, (2,), of gains (mid, width)."""
+    mass = np.exp(0.5 * (gain - gain.max()) / DOUBT[kind] ** 2).sum(axis=1)
+    tail = (1 - INTERVAL_LEVEL) / 2
+    return _quantiles(mass, mids, [tail, 1 - tail])
+
+
+def _quantiles(mass: Array, mids: Array, at: Sequence[float]) -> Array:
+    total = (np.cumsum(mass) - 0.5 * mass) / mass.sum()
+    return np.interp(at, total, mids)
 
 
 def _move(d: Dated, axis: Axis) -> Move:
