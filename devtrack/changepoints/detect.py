@@ -63,6 +63,8 @@ def detect(
     found = _find(series, alpha=alpha, axis=axis, events=events)
     if not events:
         return found
+    # a trend that may swing to either side could pass for a change anywhere: it is asked only for
+    # those that lie where the optimizer may still swing
     starts = starts_of(events, linear=True)
     early = [t for t in found if any(s.step <= t.midpoint <= s.settled for s in starts)]
     if early:
