@@ -56,22 +56,22 @@ def test_without_a_start_the_trend_is_made_of_relaxations_alone():
 
 
 def test_a_ball_that_rolls_from_rest_is_no_transition():
-    """20 bowls, nominal 5 %: three or more alarms have a chance of 1 in 13. Without the event most
+    """12 bowls, nominal 5 %: three or more alarms have a chance of 1 in 51. Without the event most
     raise one, which is then told as the optimizer's."""
-    runs = [[series(bowl(np.random.default_rng(seed)))] for seed in range(20)]
+    runs = [[series(bowl(np.random.default_rng(seed)))] for seed in range(12)]
     known = [detect(run, events=[EVENT]) for run in runs]
     alarms = sum(any(t.event is None for t in found) for found in known)
     marks = sum(any(t.event == "optimizer_start" for t in found) for found in known)
     assert alarms <= 2
-    assert sum(bool(detect(run)) for run in runs) >= 10
-    assert marks >= 8
+    assert sum(bool(detect(run)) for run in runs) >= 6
+    assert marks >= 5
 
 
 def test_a_weight_that_swings_about_its_place_is_no_transition():
-    """Ten weights, nominal 5 %: two or more alarms have a chance of 1 in 11. A trend of what a loss
-    may do, which never swings below where it settles, raises an alarm at all of them."""
+    """Five weights, nominal 5 %: two or more alarms have a chance of 1 in 44. A trend of what a
+    loss may do, which never swings below where it settles, raises an alarm at all of them."""
     alarms = 0
-    for seed in range(10):
+    for seed in range(5):
         rng = np.random.default_rng(seed)
         weight = 1 - descend(MOMENTUM, 10 ** rng.uniform(-2, -1), STEPS)
         found = detect([series(weight + 0.02 * rng.standard_normal(STEPS.size))], events=[EVENT])
@@ -82,7 +82,7 @@ def test_a_weight_that_swings_about_its_place_is_no_transition():
 def test_a_change_of_the_network_is_found_beside_the_ball():
     """A rise of 5 noise units at step 158; a swing that passed for it would hide it."""
     rise = 0.1 / (1 + np.exp(-(U - 0.55) * 2 * np.log(19) / 0.1))
-    for seed in range(5):
+    for seed in range(3):
         found = detect([series(bowl(np.random.default_rng(seed)) + rise)], events=[EVENT])
         places = [np.log1p(t.midpoint) / np.log1p(10_000) for t in found if t.event is None]
         assert places == pytest.approx([0.55], abs=0.05)
