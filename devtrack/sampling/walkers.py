@@ -100,6 +100,7 @@ class VectorizedWalkers:
         self._weights = objective.center.repeat(len(self._generators), 1)  # (chain, parameter)
         self._gradient = torch.empty_like(self._weights)
         self._noise = torch.empty_like(self._weights)
+        self._away = torch.empty_like(self._weights)  # w − w*, where it is asked for
         self._squared_gradient = torch.full_like(self._weights[:, 0], torch.nan)
 
     def advance(self, batches: Indices) -> Met:
@@ -109,8 +110,8 @@ class VectorizedWalkers:
         with quiet_vmap():
             for step in range(order.shape[1]):
                 losses.append(self._evaluate(order[:, step]))
-                away = self._weights - self._center
-                virials.append(torch.linalg.vecdot(away, self._gradient))
+                torch.sub(self._weights, self._center, out=self._away)
+                virials.append(self._away.mul_(self._gradient).sum(1))
                 if step + 1 == order.shape[1]:
                     self._squared_gradient = self._gradient.square().sum(1)
                 for row, generator in zip(self._noise, self._generators, strict=True):
@@ -126,7 +127,7 @@ class VectorizedWalkers:
 
     def look(self, gradient_at_center: torch.Tensor) -> Look:
         """Return where the chains stand (see ``Walkers``)."""
-        away = self._weights - self._center
+        away = torch.sub(self._weights, self._center, out=self._away)
         first_order = away @ gradient_at_center
         seen = (away.square_().sum(1), first_order, self._squared_gradient)
         return Look(*(values.double().cpu().numpy() for values in seen))
