@@ -104,7 +104,7 @@ def sample(
     require_engine(engine, settings.method)
     seeds = _draw_seeds(generator, settings.num_chains + 2)
     with isolated(seed=seeds[0]), torch.inference_mode(False), torch.enable_grad():
-        objective = Objective(model, loss, batches, parts=parts)
+        objective = Objective(model, loss, batches, parts=parts, precision=settings.precision)
         n_beta = settings.n_beta_for(objective.samples_per_batch)
         at_center = _losses_at_center(objective)  # (batch,)
         gradient, gradient_noise = _gradient_at_center(objective, settings)

@@ -23,8 +23,9 @@ ARRAYS_PER_CHAIN = 8
 """Copies of the weights that a chain needs at once: position, gradient, noise, the update's memory
 and its temporaries, views and their gradients in the backward pass."""
 
-VMAP_TOLERANCE = 1e-3
-"""Relative difference between the losses with and without vmap above which vmap is not trusted."""
+VMAP_TOLERANCE = {"full": 1e-3, "bf16": 3e-2}
+"""Relative difference between the losses with and without vmap above which vmap is not trusted.
+bf16 knows 8 binary digits, and a loss near 0 has fewer (memorised modular MLP: 3e-3)."""
 
 
 def require_engine(engine: str, method: str) -> None:
@@ -137,7 +138,7 @@ def _obstacle_to_vmap(objective: Objective, at_center: Floats) -> str:
             losses = objective.gradients(weights, batches, out=torch.empty_like(weights))
     except Exception as error:  # noqa: BLE001 - whatever vmap cannot do, the plain path has done
         return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
-    expected = at_center[looked_at]
-    if not np.allclose(losses.cpu(), expected, rtol=VMAP_TOLERANCE, equal_nan=True):
+    expected, tolerance = at_center[looked_at], VMAP_TOLERANCE[objective.precision]
+    if not np.allclose(losses.cpu(), expected, rtol=tolerance, equal_nan=True):
         return f"the loss under vmap was {losses.tolist()} instead of {expected.tolist()}"
     return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +13,7 @@ from torch.utils import _pytree as pytree
 
 from devtrack.batches import num_rows
 from devtrack.errors import DataError, MetricError
+from devtrack.sampling.settings import Precision
 
 LossFunction = Callable[[nn.Module, Any], torch.Tensor]
 
@@ -65,6 +67,7 @@ class Objective:
         loss: Maps (model, batch) to a scalar or to per-sample losses, which are averaged.
         batches: At least one.
         parts: Sample these weights only and hold the others; all that require grad if None.
+        precision: See ``SamplerSettings``.
 
     Raises:
         DataError: If there is no batch.
@@ -78,6 +81,7 @@ class Objective:
         batches: Sequence[Any],
         *,
         parts: Parts | None = None,
+        precision: Precision = "full",
     ) -> None:
         if not batches:
             raise DataError(
@@ -103,6 +107,7 @@ class Objective:
         dtype = torch.float64 if wide else torch.float32
         self.slots = list(_slots(parameters, parts or {}))
         self.center = torch.cat([_sampled(slot.held, slot).to(dtype) for slot in self.slots])
+        self.precision = precision
         self.samples_per_batch = num_rows(self._batches[0])
         self._stacked = _stack(self._batches)
 
@@ -196,7 +201,14 @@ class Objective:
         return values.detach()
 
     def _call(self, point: dict[str, torch.Tensor], batch: Any) -> torch.Tensor:
-        return functional_call(self._module, {**point, **self._buffers}, (batch,))
+        with self._autocast():
+            return functional_call(self._module, {**point, **self._buffers}, (batch,))
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.precision == "full":
+            return nullcontext()
+        # no cache: it would keep the casts of one call's weights for the next call's
+        return torch.autocast(self.center.device.type, torch.bfloat16, cache_enabled=False)
 
     def _call_on_leaves(
         self, point: dict[str, torch.Tensor], tensors: list[torch.Tensor]

@@ -9,6 +9,7 @@ from typing import Literal
 from devtrack.errors import ConfigError, DataError
 
 Method = Literal["sgld", "lm_sgld", "rmsprop_sgld"]
+Precision = Literal["full", "bf16"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,8 @@ class SamplerSettings:
         num_steps_bw_draws: Steps from one draw to the next.
         rmsprop_decay: Decay of the second moments, per step.
         rmsprop_eps: Added to the root of the second moments.
+        precision: Of the loss and its gradient: that of the model, or products of matrices in bf16.
+            The chains themselves stay in the model's precision, in single at least.
 
     Raises:
         ConfigError: If a number is outside its range.
@@ -45,12 +48,17 @@ class SamplerSettings:
     num_steps_bw_draws: int = 1
     rmsprop_decay: float = 0.99
     rmsprop_eps: float = 0.1
+    precision: Precision = "full"
 
     def __post_init__(self) -> None:
         if self.method not in ("sgld", "lm_sgld", "rmsprop_sgld"):
             raise ConfigError(
                 f"method={self.method!r}: must be 'sgld', 'lm_sgld' or 'rmsprop_sgld'. "
                 "Use method='sgld'."
+            )
+        if self.precision not in ("full", "bf16"):
+            raise ConfigError(
+                f"precision={self.precision!r}: must be 'full' or 'bf16'. Use precision='full'."
             )
         if self.n_beta is not None:
             _require("n_beta", self.n_beta, self.n_beta >= 0, "at least 0", "n_beta=30")

@@ -90,6 +90,17 @@ def test_single_precision_takes_the_same_path_within_rounding():
     np.testing.assert_allclose(reference.loss, default.loss, rtol=1e-4)
 
 
+def test_bf16_takes_nearly_the_same_path_and_is_trusted_to_vmap():
+    model, batches = _problem(dtype=torch.float32)
+    full = _sample("sequential", model=model, batches=batches)
+    for engine in ("auto", "sequential", "reference"):
+        chains = _sample(engine, model=model, batches=batches, precision="bf16")
+        assert chains.engine == engine.replace("auto", "vectorized")
+        assert not np.array_equal(chains.loss, full.loss)
+        np.testing.assert_allclose(chains.loss, full.loss, rtol=0.02)  # 8 binary digits
+        np.testing.assert_allclose(chains.loss[:, 0], chains.baseline[:, 0], rtol=0.005)
+
+
 def test_the_first_loss_of_every_chain_is_its_baseline():
     chains = _sample()
     np.testing.assert_allclose(chains.loss[:, 0], chains.baseline[:, 0], rtol=1e-12)

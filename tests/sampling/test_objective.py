@@ -213,3 +213,27 @@ def test_what_a_pass_saves_grows_with_the_batch_and_leaves_weights_out():
 
     assert saved(7) == 7 * 4 * 8
     assert saved(70) == 10 * saved(7)
+
+
+def test_bf16_rounds_the_products_and_nothing_else():
+    # 8 binary digits: a product is off by 2^-9 at most, a chain of three by about 1 %.
+    single = torch.float32
+    batches = _batches(dtype=single)
+    full = Objective(_mlp(single), _loss, batches)
+    rounded = Objective(_mlp(single), _loss, batches, precision="bf16")
+    points = _points(full).float()
+    looked_at = torch.tensor([2, 0, 1, 2])
+    exact, near = torch.empty_like(points), torch.empty_like(points)
+    expected = full.gradients(points, looked_at, out=exact)
+    values = rounded.gradients(points, looked_at, out=near)
+    assert values.dtype is near.dtype is single
+    torch.testing.assert_close(values, expected, rtol=0.02, atol=0)
+    assert (near - exact).norm() < 0.02 * exact.norm()
+    assert (near - exact).norm() > 1e-4 * exact.norm()  # single precision would be below 1e-6
+    torch.testing.assert_close(near[0], _gradient(rounded, points[0], 2), rtol=0.02, atol=0.02)
+
+
+def _gradient(objective, point, batch):
+    gradient = torch.empty_like(point)
+    objective.gradient(point, batch, out=gradient)
+    return gradient

@@ -33,6 +33,7 @@ def test_one_sample_leaves_n_beta_undefined():
         {"num_draws": 10.0},
         {"rmsprop_decay": 1.0},
         {"rmsprop_eps": 0.0},
+        {"precision": "half"},
         {"method": "sgnht"},
     ],
     ids=str,
