@@ -19,10 +19,9 @@ from devtrack.metrics.metric import LossFunction, Subject
 from devtrack.rows import ChainTrace, Event, Row, Status
 from devtrack.sampling.chains import Chains, sample
 from devtrack.sampling.engines import Engine
-from devtrack.sampling.estimates import estimate, mean_of_finite, path_of
+from devtrack.sampling.estimates import estimate, mean_of_finite, path_of, signal_of
 from devtrack.sampling.minibatches import split_batches
-from devtrack.sampling.quieting import quiet_signal
-from devtrack.sampling.settings import Method, Precision, SamplerSettings
+from devtrack.sampling.settings import MeasureAt, Method, Precision, SamplerSettings
 from devtrack.sampling.step_size import find_step_size
 
 ESS_TO_STOP = 50.0
@@ -66,6 +65,9 @@ class LLC:
         rmsprop_decay, rmsprop_eps: Decay of the second moments, and what is added to their root.
         precision: ``bf16``: products of matrices in bf16, twice as fast and more where the machine
             has them (CPUs with AVX512-BF16, GPUs). Losses at w and w* are rounded, chains are not.
+        measure_at: ``looks``: λ̂ from the loss over all batches at evenly spaced looks, which cost
+            half as much as the steps, rather than from every draw on its own batch. Free of what
+            batches add (see ``signal_of``): it pays where their gradients are noisy.
         data: Own data to sample on; the run's fixed batches if None. A dict of data sets by name
             refines; a dict of tensors is one data set.
         batch_size: Cut the batches into parts of this many samples; None takes them as they are. A
@@ -106,6 +108,7 @@ class LLC:
     rmsprop_decay: float = 0.99
     rmsprop_eps: float = 0.1
     precision: Precision = "full"
+    measure_at: MeasureAt = "draws"
     data: Any = None
     batch_size: int | None = None
     loss: LossFunction | None = None
@@ -157,6 +160,7 @@ class LLC:
             rmsprop_decay=self.rmsprop_decay,
             rmsprop_eps=self.rmsprop_eps,
             precision=self.precision,
+            measure_at=self.measure_at,
         )
 
     def compute(self, subject: Subject) -> Iterator[Row | ChainTrace | Event]:
@@ -245,7 +249,6 @@ class LLC:
 
     def _attrs(self, chains: Chains, found: Diagnosis, settings: SamplerSettings) -> dict[str, Any]:
         path = path_of(chains, settings)
-        quiet = quiet_signal(chains, num_burnin_steps=self.num_burnin_steps)
         attrs = {
             "rhat": found.rhat,
             "ess": found.ess,
@@ -264,9 +267,10 @@ class LLC:
             "num_burnin_steps": self.num_burnin_steps,
             "num_steps_bw_draws": self.num_steps_bw_draws,
             "precision": self.precision,
+            "measure_at": self.measure_at,
             "init_loss": chains.full_baseline,
             "data_loss": chains.data_baseline,
-            "control": quiet.control,
+            "control": signal_of(chains, settings).control,
             "mean_squared_distance": mean_of_finite(chains.squared_distance),
             "slope": mean_of_finite(path.slope),
             "step_bias": path.step_bias,

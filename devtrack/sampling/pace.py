@@ -15,6 +15,13 @@ NUM_LOOKS = 25
 LOOK_BUDGET = 0.2
 """Share of the sampling cost that these evaluations may add; a forward is a third of a step."""
 
+MEASURE_BUDGET = 0.5
+"""The same where λ̂ is measured at looks, each of which evaluates all K batches: one look in 2 K / 3
+steps. Looks closer than chains forget repeat each other."""
+
+MEASURES_MIN = 8
+"""Looks that λ̂ is measured at, even if they cost more."""
+
 DRAWS_PER_LOOK = 5
 """Where chains may stop early, looks cannot be spread over a length that nobody knows."""
 
@@ -49,12 +56,18 @@ def plan(settings: SamplerSettings, *, num_batches: int, may_stop: bool) -> Pace
         may_stop: Whether chains stop once they know enough.
     """
     num_steps = settings.num_draws * settings.num_steps_bw_draws
+    total_steps = settings.num_burnin_steps + num_steps
     num_looks = min(NUM_LOOKS, num_steps)
     if may_stop:
         num_looks = max(num_looks, settings.num_draws // DRAWS_PER_LOOK)
+    measures = settings.measure_at == "looks" and num_batches > 1  # one batch: at every draw
+    if measures:
+        num_looks = round(3 * MEASURE_BUDGET * total_steps / num_batches)
+        num_looks = min(max(num_looks, MEASURES_MIN), num_steps)
     after = [round(step) for step in np.linspace(0, num_steps, num_looks + 1)[1:]]
-    steps_per_look = (settings.num_burnin_steps + num_steps) / num_looks
-    affordable = round(3 * LOOK_BUDGET * steps_per_look)
+    affordable = round(3 * LOOK_BUDGET * total_steps / num_looks)
+    if measures:
+        affordable = num_batches
     checks = set()
     if may_stop:
         wanted = FIRST_CHECK * settings.num_steps_bw_draws

@@ -12,7 +12,7 @@ from devtrack.diagnostics.failures import failed_chains
 from devtrack.sampling.chains import Chains
 
 Floats = npt.NDArray[np.floating]
-Control = Literal["none", "baseline", "batch"]
+Control = Literal["none", "baseline", "batch", "all"]
 
 EXPLAINED_MIN = 0.1
 """Share of the variance that a correction must explain: below it, the plain mean is as good."""
@@ -22,13 +22,13 @@ DRAWS_MIN = 20
 
 
 class Signal(NamedTuple):
-    """nβ (L(w_t) − L(w*)) draw by draw, burn-in left out, each on its own batch.
+    """nβ (L(w_t) − L(w*)) draw by draw, burn-in left out, each on its own batch or on all.
 
     Shapes:
-        values: (chain, draw).
+        values: (chain, draw), or (chain, look) on all batches.
 
     Attributes:
-        control: What was taken out, see ``quiet_signal``.
+        control: What was taken out, see ``quiet_signal``; ``all``: measured on all batches.
     """
 
     values: Floats

@@ -10,6 +10,7 @@ from devtrack.errors import ConfigError, DataError
 
 Method = Literal["sgld", "lm_sgld", "rmsprop_sgld"]
 Precision = Literal["full", "bf16"]
+MeasureAt = Literal["draws", "looks"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,8 @@ class SamplerSettings:
         rmsprop_eps: Added to the root of the second moments.
         precision: Of the loss and its gradient: that of the model, or products of matrices in bf16.
             The chains themselves stay in the model's precision, in single at least.
+        measure_at: Where λ̂ is measured: at every draw, on the batch that the chain is about to step
+            on; or at looks, on all batches (see ``pace``), which costs half as much as the steps.
 
     Raises:
         ConfigError: If a number is outside its range.
@@ -49,6 +52,7 @@ class SamplerSettings:
     rmsprop_decay: float = 0.99
     rmsprop_eps: float = 0.1
     precision: Precision = "full"
+    measure_at: MeasureAt = "draws"
 
     def __post_init__(self) -> None:
         if self.method not in ("sgld", "lm_sgld", "rmsprop_sgld"):
@@ -59,6 +63,11 @@ class SamplerSettings:
         if self.precision not in ("full", "bf16"):
             raise ConfigError(
                 f"precision={self.precision!r}: must be 'full' or 'bf16'. Use precision='full'."
+            )
+        if self.measure_at not in ("draws", "looks"):
+            raise ConfigError(
+                f"measure_at={self.measure_at!r}: must be 'draws' or 'looks'. "
+                "Use measure_at='draws'."
             )
         if self.n_beta is not None:
             _require("n_beta", self.n_beta, self.n_beta >= 0, "at least 0", "n_beta=30")

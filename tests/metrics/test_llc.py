@@ -54,6 +54,15 @@ def test_a_regular_model_has_half_its_parameters():
     assert row.status is Status.OK, row.attrs["reasons"]
 
 
+def test_measured_at_looks_it_says_so_and_agrees_with_the_draws():
+    at_draws, _ = _records(LLC(**QUICK))
+    at_looks, _ = _records(LLC(**QUICK, measure_at="looks"))
+    assert at_looks.attrs["measure_at"] == "looks" and at_looks.attrs["control"] == "all"
+    # an exact solution: gradients hardly differ over batches, and both measure the same chains
+    assert at_looks.value == pytest.approx(at_draws.value, abs=3 * at_draws.se)
+    assert at_looks.value != at_draws.value
+
+
 def test_the_trace_holds_burn_in_and_gives_the_value_without_it():
     metric = LLC(**QUICK)
     row, trace = _records(metric)

@@ -1,0 +1,93 @@
+"""Where λ̂ is measured: planted gradients of batches, and what they add at draws."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from devtrack.rows import Status
+from devtrack.sampling.chains import sample
+from devtrack.sampling.estimates import estimate, signal_of
+from devtrack.sampling.settings import SamplerSettings
+
+SETTINGS = SamplerSettings(
+    method="lm_sgld",
+    n_beta=100.0,
+    localization=1e-3,
+    lr=5e-4,
+    num_chains=32,
+    num_draws=250,
+    num_burnin_steps=120,
+    measure_at="looks",
+)
+DIMS = 20
+
+
+class Point(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(DIMS, dtype=torch.float64))
+
+
+def _chains(settings, *, num_batches=8, spread=0.25):
+    """L_k = ½ ‖w‖² + c_k·w with Σ c_k = 0: λ = DIMS / 2, whatever the c_k."""
+    slopes = torch.randn(
+        num_batches, DIMS, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
+    )
+    slopes = spread * (slopes - slopes.mean(0))
+    chains = sample(
+        Point(),
+        lambda model, slope: 0.5 * model.w.square().sum() + slope[0] @ model.w,
+        [slope[None] for slope in slopes],
+        settings=settings,
+        generator=torch.Generator().manual_seed(0),
+    )
+    return chains, float(slopes.square().sum(1).mean())
+
+
+@pytest.fixture(scope="module")
+def noisy():
+    return _chains(SETTINGS)
+
+
+def test_looks_know_nothing_of_what_batches_add_to_draws(noisy):
+    chains, variance = noisy
+    at_looks = estimate(chains, SETTINGS)
+    at_draws = estimate(chains, replace(SETTINGS, measure_at="draws"))
+    assert at_looks.status is Status.OK
+    assert at_looks.se < 0.3
+    assert abs(at_looks.value - DIMS / 2) < 3 * at_looks.se
+    # halfway through an order the chain is off by (ε/4) nβ c_k, hence L_k by nβ² (ε/4) ‖c_k‖²; the
+    # bowl itself brings it back by ε nβ h / 2 = 2.5 % a step: nearly as much
+    excess = at_draws.value - at_looks.value
+    most = 100.0**2 * 5e-4 / 4 * variance
+    assert most > 1.2
+    assert 0.75 * most < excess < 1.1 * most
+
+
+def test_equal_batches_add_nothing():
+    few = replace(SETTINGS, num_chains=8)
+    chains, _ = _chains(few, spread=0.0)
+    at_looks = estimate(chains, few)
+    at_draws = estimate(chains, replace(few, measure_at="draws"))
+    assert at_draws.value == pytest.approx(at_looks.value, abs=3 * at_looks.se)
+
+
+def test_the_signal_at_looks_is_the_mean_over_all_batches(noisy):
+    chains, _ = noisy
+    signal = signal_of(chains, SETTINGS)
+    assert signal.control == "all"
+    assert chains.full_batches == 8
+    # the slopes cancel: nβ ‖w‖² / 2 is left
+    np.testing.assert_allclose(signal.values, 50 * chains.squared_distance)
+
+
+def test_chains_that_fail_at_looks_are_left_out(noisy):
+    chains, _ = noisy
+    lost = np.arange(32)[:, None] == 3
+    broken = chains._replace(full_loss=np.where(lost, np.nan, chains.full_loss))
+    found = estimate(broken, SETTINGS)
+    assert found.status is Status.SUSPECT and "1 of 32 chains" in found.reasons[0]
+    assert found.value == pytest.approx(np.delete(signal_of(chains, SETTINGS).values, 3, 0).mean())

@@ -1,0 +1,37 @@
+"""How often chains are looked at, and how closely."""
+
+import pytest
+
+from devtrack.sampling.pace import plan
+from devtrack.sampling.settings import SamplerSettings
+
+
+def _plan(num_batches, *, may_stop=False, **settings):
+    sizes = {"num_draws": 200, "num_burnin_steps": 100} | settings
+    return plan(SamplerSettings(**sizes), num_batches=num_batches, may_stop=may_stop)
+
+
+@pytest.mark.parametrize("num_batches", [2, 16, 50])
+def test_looks_that_measure_see_all_batches_at_half_the_cost_of_the_steps(num_batches):
+    pace = _plan(num_batches, measure_at="looks")
+    assert pace.full_batches == num_batches
+    forwards = len(pace.looks) * num_batches  # a third of a step each
+    assert forwards / 3 == pytest.approx(300 / 2, abs=num_batches / 3) or len(pace.looks) == 200
+    assert 100 < pace.looks[0] <= pace.looks[-1] == 300
+
+
+def test_there_are_always_some_looks_that_measure():
+    assert len(_plan(1000, measure_at="looks").looks) == 8
+    assert len(_plan(1000, measure_at="looks", num_draws=5).looks) == 5
+
+
+@pytest.mark.parametrize("may_stop", [False, True])
+def test_one_batch_is_measured_at_every_draw_anyway(may_stop):
+    measured = _plan(1, measure_at="looks", may_stop=may_stop)
+    assert measured == _plan(1, measure_at="draws", may_stop=may_stop)
+
+
+def test_looks_that_only_check_are_few_and_cheap():
+    pace = _plan(16)
+    assert len(pace.looks) == 25
+    assert len(pace.looks) * pace.full_batches / 3 <= 0.21 * 300  # rounded to whole batches
