@@ -137,11 +137,13 @@ def calibrate(
 ) -> Calibration:
     """Choose ε, γ and nβ on snapshots of one run.
 
-    For each (nβ, γ) the step size descends a ladder from 1/γ until the last point's estimate passes
-    every check, and is then tried at the other points. What passes at most points comes first, then
-    the weakest pull, which changes the answer least, then precision. In this order, a step size
-    that disagrees with its half (over as many steps) gives way to it; a candidate must then lie
-    clearly below what the pull alone gives (nβ = 0).
+    The largest nβ comes first, whose chains stay nearest to w* and see most of its curvature
+    against the pull, and with it the weakest pull: a small nβ measures the pull, or the landscape
+    far from w*. For each (nβ, γ) the step size descends a ladder from 1/γ until the last point's
+    estimate passes every check, and is then tried at the other points. The first that passes at all
+    of them is taken if it is confirmed, else what passes at most: a step size that disagrees with
+    its half (over an equal time) gives way to it, and the estimate must lie clearly below what the
+    pull alone gives (nβ = 0).
 
     Args:
         model: In eval mode; its weights are put back in the end.
@@ -169,13 +171,15 @@ def calibrate(
     bench = _Bench(model, points, loss, batches, generator)
     before = snapshots.take(model)
     try:
-        candidates = [
-            found
-            for n_beta in n_betas
-            for pull in localizations
-            if (found := _descend(bench, replace(start, n_beta=n_beta, localization=pull), points))
-        ]
-        for candidate in sorted(candidates, key=_rank, reverse=True):
+        candidates = []
+        for n_beta, pull in _by_preference(n_betas, localizations):
+            tried = replace(start, n_beta=n_beta, localization=pull)
+            candidate = _descend(bench, tried, points)
+            if candidate and _num_passed(candidate) < len(points):
+                candidates.append(candidate)  # until all are known, one may pass at more points
+            elif candidate and (confirmed := _confirmed(bench, candidate)):
+                return Calibration(*confirmed, tuple(bench.trials))
+        for candidate in sorted(candidates, key=_num_passed, reverse=True):
             if confirmed := _confirmed(bench, candidate):
                 return Calibration(*confirmed, tuple(bench.trials))
     finally:
@@ -189,23 +193,30 @@ def calibrate(
 
 def _descend(bench: _Bench, settings: SamplerSettings, points: Sequence[Any]) -> list[Trial] | None:
     """Return the trials at every point with the largest step size that the last one bears."""
-    last = len(points) - 1
+    last, slow = len(points) - 1, 0
     for rung in range(LADDER_LENGTH):
         lr = 1 / max(settings.localization, 1.0) / LADDER**rung
         trial = bench.run(replace(settings, lr=lr), last)
         if trial.status is Status.OK:
             others = [bench.run(trial.settings, point) for point in range(last)]
             return [*others, trial]
-        if all("too slowly" in r or "disagree" in r or "slope" in r for r in trial.reasons):
+        slow = slow + 1 if any("too slowly" in r for r in trial.reasons) else 0
+        unmended = all("too slowly" in r or "disagree" in r or "slope" in r for r in trial.reasons)
+        if slow == 2 or unmended:
             return None  # smaller steps mix worse still, and do not mend a slope
     return None
 
 
-def _rank(trials: list[Trial]) -> tuple[int, float, float]:
-    """Prefer what passes at more points, is less pulled, and more precise."""
-    passed = [trial for trial in trials if trial.status is Status.OK]
-    precision = float(np.median([trial.value / trial.se for trial in passed]))
-    return len(passed), -trials[-1].settings.localization, precision
+def _by_preference(
+    n_betas: Sequence[float], localizations: Sequence[float]
+) -> list[tuple[float, float]]:
+    return [
+        (n_beta, pull) for n_beta in sorted(n_betas, reverse=True) for pull in sorted(localizations)
+    ]
+
+
+def _num_passed(candidate: list[Trial]) -> int:
+    return sum(trial.status is Status.OK for trial in candidate)
 
 
 def _confirmed(
@@ -214,7 +225,7 @@ def _confirmed(
     """Return the settings that hold and the reasons to take them; None if none does."""
     trial = candidate[-1]
     for _ in range(MOST_HALVINGS):
-        half = replace(trial.settings, lr=trial.settings.lr / 2)
+        half = trial.settings.halved()
         slower = bench.run(half, trial.point, purpose="half")
         if slower.status is not Status.OK:
             return None
@@ -225,18 +236,21 @@ def _confirmed(
     else:
         return None
     chosen = trial.settings
+    assert chosen.n_beta is not None, "every candidate names its nβ"
     control = bench.run(chosen, trial.point, purpose="control")
     if trial.value > CONTROL_SHARE * control.value:  # a control that overflows (NaN) rose far more
         return None
-    passed = sum(one.status is Status.OK for one in candidate)
+    passed = _num_passed(candidate)
     return chosen, (
         f"lr {chosen.lr:.2g} passes every check, and half of it agrees: "
         f"{slower.value:.3g} ± {slower.se:.2g} against {trial.value:.3g} ± {trial.se:.2g}",
         f"at n_beta 0 the loss rises to {control.value:.3g} in the same units: the loss, not the "
         "pull alone, holds the chains",
-        f"of {len(candidate)} points, {passed} pass every check; localization "
-        f"{chosen.localization:g} is the weakest pull at which as many do, and n_beta "
-        f"{chosen.n_beta:g} the most precise with it (Gamma ratio {trial.gamma_ratio:.2f})",
+        f"of {len(candidate)} points, {passed} pass every check; n_beta {chosen.n_beta:g} is the "
+        f"largest at which as many do, and localization {chosen.localization:g} the weakest pull "
+        f"with it (Gamma ratio {trial.gamma_ratio:.2f})",
+        f"the draws' loss lies {trial.value / chosen.n_beta:.2g} above L(w*) on the last point: as "
+        "much as training has gained would mean that chains see another landscape",
     )
 
 

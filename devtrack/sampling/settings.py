@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from devtrack.errors import ConfigError, DataError
@@ -103,6 +103,18 @@ class SamplerSettings:
                 "needs at least 2 samples a batch. Use larger batches, or pass n_beta=30."
             )
         return samples_per_batch / math.log(samples_per_batch)
+
+    def halved(self) -> SamplerSettings:
+        """Return settings of half the step size, for as long a time: twice the draws and burn-in.
+
+        As many steps would take chains half as far, and they would look less settled.
+        """
+        return replace(
+            self,
+            lr=self.lr / 2,
+            num_draws=2 * self.num_draws,
+            num_burnin_steps=2 * self.num_burnin_steps,
+        )
 
 
 def _require(name: str, value: float, holds: bool, allowed: str, example: str) -> None:

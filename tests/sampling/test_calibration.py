@@ -6,7 +6,8 @@ from torch import nn
 from devtrack import snapshots
 from devtrack.errors import ConfigError, MetricError
 from devtrack.rows import Status
-from devtrack.sampling.calibration import calibrate
+from devtrack.sampling.calibration import Trial, _descend, calibrate
+from devtrack.sampling.settings import SamplerSettings
 
 NARROW = {"n_betas": (100.0,), "localizations": (1.0,)}
 
@@ -47,13 +48,15 @@ def test_it_finds_settings_that_give_the_known_value(found):
     chosen = [t for t in found.trials if t.settings == found.settings and t.purpose != "control"]
     assert {trial.status for trial in chosen} == {Status.OK}
     assert chosen[0].value == pytest.approx(5.0, abs=0.3 + 3 * chosen[0].se)
-    assert len(found.reasons) == 3
+    assert len(found.reasons) == 4
 
 
 def test_the_choice_was_confirmed_at_half_the_step_and_without_the_loss(found):
     half, control = found.trials[-2:]
     assert (half.purpose, control.purpose) == ("half", "control")
     assert half.settings.lr == pytest.approx(found.settings.lr / 2)
+    assert half.settings.num_draws == 2 * found.settings.num_draws  # over an equal time
+    assert half.settings.num_burnin_steps == 2 * found.settings.num_burnin_steps
     assert control.value > 2 * half.value  # without the loss, the chains go far
 
 
@@ -63,7 +66,42 @@ def test_a_point_where_chains_fail_counts_against_it_but_does_not_stop_it():
         broken.w.fill_(torch.nan)
     points = [snapshots.take(broken), snapshots.take(Bowl())]
     found = _calibrate(points=points)
-    assert "of 2 points, 1 pass every check" in found.reasons[-1]
+    assert "of 2 points, 1 pass every check" in found.reasons[2]
+
+
+def test_the_largest_n_beta_that_passes_is_taken_with_the_weakest_pull():
+    found = _calibrate(n_betas=(3.0, 100.0, 30.0), localizations=(10.0, 1.0))
+    assert (found.settings.n_beta, found.settings.localization) == (100.0, 1.0)
+    assert {trial.settings.n_beta for trial in found.trials} == {100.0}  # no need to try others
+
+
+def test_a_larger_n_beta_that_fails_at_some_point_gives_way():
+    # near the bottom, chains at a large nβ slide down; those at a small one do not care
+    away = Bowl()
+    with torch.no_grad():
+        away.w.fill_(0.05)
+    points = [snapshots.take(away), snapshots.take(Bowl())]
+    found = _calibrate(points=points, n_betas=(1000.0, 3.0))
+    passed = {(t.settings.n_beta, t.point) for t in found.trials if t.status is Status.OK}
+    assert (1000.0, 1) in passed and (1000.0, 0) not in passed
+    assert found.settings.n_beta == 3.0
+
+
+def test_the_ladder_ends_where_smaller_steps_only_mix_worse():
+    class Slow:
+        tried = 0
+
+        def run(self, settings, point):
+            self.tried += 1
+            doubts = ("9 effective draws: chains move too slowly", "Gamma ratio 9: lr too large")
+            nan = float("nan")
+            suspect = Status.SUSPECT
+            trace = np.zeros(1)
+            return Trial("sweep", point, settings, nan, nan, nan, suspect, doubts, trace)
+
+    slow = Slow()
+    assert _descend(slow, SamplerSettings(n_beta=1.0), [None]) is None
+    assert slow.tried == 2
 
 
 def test_the_weights_are_put_back():
