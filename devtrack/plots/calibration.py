@@ -16,11 +16,16 @@ if TYPE_CHECKING:
     from devtrack.sampling.calibration import Calibration, Trial
 
 
+LABEL_GAP = 0.07
+"""Height of a label, as a share of the axes'."""
+
+
 def draw_calibration(found: Calibration) -> Figure:
     """Draw λ̂ over ε for every (nβ, γ) tried on the last point, and the traces of the choice.
 
     Filled marks pass every check, open ones do not; estimates without a number are left out. A good
-    choice lies on a level stretch: there, the step size does not matter.
+    choice lies on a level stretch: there, the step size does not matter. Traces are means over the
+    chains.
 
     Args:
         found: From ``calibrate``.
@@ -59,7 +64,7 @@ def _draw_sweep(ax: Axes, found: Calibration) -> None:
     if all(trial.value > 0 for trials in lines.values() for trial in trials):
         ax.set_yscale("log")
     ax.set_title(
-        f"dark: nβ {chosen[0]:g}, γ {chosen[1]:g}; grey: others; open: doubted",
+        f"dark: nβ {chosen[0]:g}, γ {chosen[1]:g}; grey: others\nfilled: passes every check",
         fontsize=SMALL_PT,
         loc="left",
     )
@@ -69,22 +74,33 @@ def _draw_sweep(ax: Axes, found: Calibration) -> None:
 
 def _draw_traces(ax: Axes, found: Calibration) -> None:
     chosen = found.settings
-    for trial in found.trials:
-        is_choice = trial.settings == chosen and trial.purpose != "control"
-        if not (is_choice or trial.purpose == "half"):
-            continue
+    drawn = [trial for trial in found.trials if trial.purpose != "control"]
+    shown = [trial for trial in drawn if trial.settings in (chosen, chosen.halved())]
+    ends = []
+    for trial in sorted(shown, key=lambda trial: trial.settings == chosen):  # the choice on top
         elapsed = trial.settings.lr * np.arange(len(trial.trace))  # ε t: equal times, equal places
+        is_choice = trial.settings == chosen
         color = INK if is_choice else FAINT
         ax.plot(elapsed, trial.trace, color=color, linewidth=0.8)
+        ends.append((trial.value, f"snapshot {trial.point}" if is_choice else "at ε/2", color))
+    ax.axvline(chosen.lr * chosen.num_burnin_steps, color=INK, linewidth=0.8, linestyle=":")
+    _label_ends(ax, ends)
+    ax.set_xlabel("ε · steps (dotted: end of burn-in)", fontsize=TEXT_PT)
+    ax.set_ylabel("nβ (L(w) − L(w*))", fontsize=TEXT_PT)
+
+
+def _label_ends(ax: Axes, ends: list[tuple[float, str, str]]) -> None:
+    """Write (height, label, colour) beside the axes, in order of height, apart from each other."""
+    bottom, top = ax.get_ylim()
+    place = -LABEL_GAP
+    for value, label, color in sorted(ends):
+        place = max((value - bottom) / (top - bottom), place + LABEL_GAP)
         ax.annotate(
-            f"snapshot {trial.point}" if is_choice else "at ε/2",
-            (elapsed[-1], trial.trace[-1]),
-            xytext=(3, 0),
-            textcoords="offset points",
+            label,
+            (1.02, place),
+            xycoords="axes fraction",
+            va="center",
             color=color,
             fontsize=SMALL_PT,
+            annotation_clip=False,
         )
-    ax.axvline(chosen.lr * chosen.num_burnin_steps, color=INK, linewidth=0.8, linestyle=":")
-    ax.margins(x=0.15)
-    ax.set_xlabel("ε · steps (dotted: end of burn-in)", fontsize=TEXT_PT)
-    ax.set_ylabel("nβ (L(w) − L(w*)), mean of chains", fontsize=TEXT_PT)
