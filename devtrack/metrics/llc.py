@@ -76,8 +76,8 @@ class LLC:
             ``step_bias`` (bench, modular MLP of λ̂ 637 at lr 1.2e-3: at looks 648 with batches of
             256 and 693 of 64, at draws 681 and 740).
         loss: Own loss, a function of (model, batch); the training objective if None.
-        engine: ``auto``: all chains at once, one after another for models that vmap refuses;
-            ``reference``: devinterp's optimizer.
+        engine: ``auto``: all chains at once, one after another for models that vmap refuses and for
+            large ones on a CPU; ``reference``: devinterp's optimizer.
         target_se: Stop the chains as soon as the standard error is down to this, at the earliest
             after 50 draws each and with an error known to a tenth; ``num_draws_taken`` in attrs
             says when. None: take all draws.

@@ -88,7 +88,7 @@ def sample(
         generator: The only source of randomness.
         engine: ``vectorized``: all chains at once; ``sequential``: one after another, same numbers;
             ``reference``: devinterp's optimizer; ``auto``: vectorized, and sequential for models
-            that vmap refuses.
+            that vmap refuses or that a CPU runs no slower alone.
         parts: Sample these weights only and hold the others; all that require grad if None.
         max_memory_bytes: Memory that the vectorized engine may take; it runs as many chains at once
             as fit, one at least. The answer does not depend on it. No limit if None.

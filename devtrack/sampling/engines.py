@@ -23,6 +23,12 @@ ARRAYS_PER_CHAIN = 8
 """Copies of the weights that a chain needs at once: position, gradient, noise, the update's memory
 and its temporaries, views and their gradients in the backward pass."""
 
+LARGE_CHAIN_BYTES = 10e6
+"""Weights and activations of a step from which a CPU takes chains one after another: there is
+arithmetic enough in one to hide its calls, and several share the cache. Attention models of
+``experiments.bench.tasks``, ms per step and chain, all at once and alone: 12 MB 30.9 and 26.6,
+42 MB 179 and 162; but 4 MB 7.6 and 8.2."""
+
 VMAP_TOLERANCE = {"full": 1e-3, "bf16": 3e-2}
 """Relative difference between the losses with and without vmap above which vmap is not trusted.
 bf16 knows 8 binary digits, and a loss near 0 has fewer (memorised modular MLP: 3e-3)."""
@@ -59,6 +65,8 @@ def choose_engine(engine: Engine, objective: Objective, at_center: Floats) -> tu
     """
     if engine in ("sequential", "reference"):
         return engine, ""
+    if engine == "auto" and _is_large(objective):
+        return "sequential", ""
     obstacle = _obstacle_to_vmap(objective, at_center)
     if not obstacle:
         return "vectorized", ""
@@ -122,6 +130,13 @@ def _num_groups(objective: Objective, num_chains: int, max_memory_bytes: int | N
     one_chain = ARRAYS_PER_CHAIN * weights + objective.saved_bytes()
     largest = max(1, int(max_memory_bytes // one_chain))
     return -(-num_chains // largest)
+
+
+def _is_large(objective: Objective) -> bool:
+    center = objective.center
+    on_cpu = center.device.type == "cpu"
+    weights = center.numel() * center.element_size()
+    return on_cpu and weights + objective.saved_bytes() > LARGE_CHAIN_BYTES
 
 
 def _obstacle_to_vmap(objective: Objective, at_center: Floats) -> str:

@@ -249,6 +249,15 @@ def test_a_chain_that_blows_up_disturbs_no_other():
     np.testing.assert_allclose(walled.loss[~blown], free.loss[~blown], rtol=1e-9)
 
 
+def test_large_chains_run_one_after_another_and_take_the_same_paths(monkeypatch):
+    together = _sample()
+    monkeypatch.setattr("devtrack.sampling.engines.LARGE_CHAIN_BYTES", 1000)
+    alone = _sample()
+    assert (together.engine, alone.engine, alone.note) == ("vectorized", "sequential", "")
+    np.testing.assert_allclose(alone.loss, together.loss, rtol=1e-9)
+    assert _sample("vectorized").engine == "vectorized"  # who asks for it gets it
+
+
 def test_an_unknown_engine_is_refused():
     with pytest.raises(ConfigError, match=r"engine='gpu': must be .* Use engine='auto'"):
         _sample("gpu")
