@@ -10,7 +10,35 @@ agree with each other on a wrong value.
 
 On a CPU the seconds are those of the process, which neighbours on the machine disturb less. The
 rows 'devinterp' to 'vectorized' have the same settings; 'best' is free to choose method, step size,
-chains and batches, at the same nβ and γ on the same data.
+chains, batches and precision, at the same nβ and γ on the same data.
+
+Measured on 2026-11-21, one thread of a two-core machine that four workers shared (AMD EPYC with
+AVX512-BF16, torch 2.13). Seconds vary twofold with the load, ratios within a task less; a standard
+error over 8 repeats is itself known to 27 %, over 3 to 50 %.
+
+    task         engine     seconds steps/s x floor estimate  off by    se  equal se equal error
+    modular MLP  floor         4.68     257    1.00
+                 long run                             637.29
+                 devinterp     9.14     131    1.96   660.24  +22.95  2.155      1 ×         1 ×
+                 vectorized    7.65     157    1.64   659.24  +21.94  2.913  0.654 ×       1.3 ×
+                 best          5.01     216    1.19   647.79  +10.49  1.483   3.86 ×      8.65 ×
+    LM of 3M     floor        24.46       6    1.00
+                 long run                             203.85
+                 devinterp    36.04       4    1.47   181.83  -22.02  0.424      1 ×         1 ×
+                 vectorized   46.74       3    1.91   182.20  -21.65  0.789  0.222 ×     0.797 ×
+                 best          5.22      15    0.39   204.68   +0.83  0.440   6.42 ×      4060 ×
+
+The LM of 3M ran with ``--large --scale 0.25 --repeats 3``: after 12 steps of burn-in chains of
+plain SGLD still rise, and the fixed 25 looks add 200 forward passes to 148 steps. It ran before
+``auto`` took large chains one after another. Both tasks fall short of 10 × at equal standard error,
+and so does the median of 50 ×: TMS 29 ×, deep linear 87 × and LM of 0.3M about 20 × were measured
+earlier the same day, the last by hand and before bf16, and not again.
+
+What makes the modular MLP hard: at equilibrium λ̂ moves by 12 and takes 10 steps at lr 1.2e-3 to
+forget, whatever the engine. Draws on single batches move by 37 and, batches being visited in
+orders, lie 20 to 30 too high (``signal_of``); looks at all batches leave the 12 alone. In bf16 a
+gradient takes 1.8 ms instead of 4.4, and the estimate is the same (647.7). Antithetic chains are
+worse than independent ones: ξ and −ξ agree (correlation .4).
 """
 
 from __future__ import annotations
