@@ -371,7 +371,7 @@ class Tracker(Callback):
 
 def _require_metrics(metrics: Sequence[Any]) -> None:
     for metric in metrics:
-        if not isinstance(metric, Metric):
+        if isinstance(metric, type) or not isinstance(metric, Metric):
             raise ConfigError(
                 f"metrics holds {metric!r}: must be objects with a name and compute(subject). "
                 f"Pass an instance such as Loss(), or wrap a function: Function('name', function)."

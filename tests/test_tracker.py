@@ -421,6 +421,7 @@ def test_a_store_that_cannot_be_is_said_before_training(tmp_path):
     [
         ([Loss(), Loss()], r"same name \['loss'\]: names must be unique.*Pass name="),
         ([lambda m, b: 1.0], "must be objects with a name and compute.*Function"),
+        ([Loss], "must be objects with a name and compute.*an instance such as Loss\\(\\)"),
     ],
 )
 def test_bad_metrics_are_refused_at_the_door(metrics, message):
