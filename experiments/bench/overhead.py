@@ -14,10 +14,11 @@ them over the other: where it scatters by 3 %, so does ``with it``, and neither 
 observations and the closing, over the time without it. Believe it when ``with it`` scatters around
 it by no more than ``null`` does around zero.
 
-Found (two cores, one thread, nothing beside it, 10 000 steps of 10.9 ms, 85 observations): inside
-1.83 and 1.81 %; with it +3.8 and −2.7 % where null was +3.1 and −.4 %. It is a fixed cost, nearly
-all of it in the observations, 14 ms each: 3000 steps of 7.9 ms, with 82 observations, paid 5 to
-6 %. ``Tracker(max_overhead=0.02)`` holds a short training to a share of your choice.
+Found (two cores, one thread, nothing beside it, 10 000 steps of 10.3 to 11.2 ms, 85 observations):
+inside 1.83, 1.81 and 1.98 %; with it +3.8, −2.7 and +2.8 % where null was +3.1, −.4 and +.9 %. It
+is a fixed cost, most of it in the observations, 14 ms each: 3000 steps of 7.9 ms, with 82
+observations, paid 5 to 6 %. ``Tracker(max_overhead=0.02)`` holds a short training to a share that
+you choose.
 """
 
 from __future__ import annotations
