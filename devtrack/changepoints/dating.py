@@ -21,9 +21,8 @@ Array = npt.NDArray[np.floating]
 INTERVAL_LEVEL = 0.9
 # A posterior takes noise, correlation and trend for known, which are estimates, and the shape for
 # the ideal one: on the benchmark's generator (seeds 201 to 203) midpoints were off by so many times
-# what it says. Intervals then covered 90 % of the midpoints there and 91 % on seeds 204 to 206 (a
-# posterior's own: 82 and 84 %).
-DOUBT = {STEP: 1.3, BEND: 1.6}
+# what it says. Intervals then cover 90 % of the midpoints there and 91 % on seeds 204 to 206.
+WIDER = {STEP: 1.3, BEND: 1.6}
 METHOD = "p-value, calibrated draws of the run's own noise"
 MIDS, WIDTHS = 81, 12
 MOVES = 4  # windows through which a change is followed to its best place
@@ -48,7 +47,9 @@ class Dated(NamedTuple):
 def date(
     cluster: Cluster, clusters: Sequence[Cluster], odds: Chance, axis: Axis, *, alpha: float
 ) -> Transition | None:
-    """Return a believed cluster as a transition; None when no series' part holds on a close look.
+    """Return a believed cluster as a transition; None when too few parts hold on a close look.
+
+    The evidence is that of the parts that do.
 
     Args:
         cluster: The change.
@@ -59,12 +60,13 @@ def date(
     """
     read = _step if cluster.kind == STEP else _turn
     parts = [(p, odds.models[p.series], shapes_of(clusters, p.series)) for p in cluster.parts]
-    dated = [d for p, model, shapes in parts if (d := read(p, model, shapes)) is not None]
-    if not dated:
-        return None
+    held = [(p, d) for p, model, shapes in parts if (d := read(p, model, shapes)) is not None]
     if cluster.kind == BEND:  # beside a bend at one place a curve may turn at another
-        dated = [d for d in dated if abs(d.mid - dated[0].mid) <= LAG + TURN_REACH]
-    dated.sort(key=lambda d: d.mid)
+        held = [(p, d) for p, d in held if abs(d.mid - held[0][1].mid) <= LAG + TURN_REACH]
+    evidence = odds.p_value(strength(Cluster([p for p, _ in held]), odds)) if held else 1.0
+    if evidence > alpha:
+        return None
+    dated = sorted((d for _, d in held), key=lambda d: d.mid)
     mid, low, high = (float(np.median([getattr(d, k) for d in dated])) for k in _PLACES)
     return Transition(
         kind="step" if cluster.kind == STEP else "turn",
@@ -74,7 +76,7 @@ def date(
         midpoint_low=_step_at(axis, low),
         midpoint_high=_step_at(axis, high),
         interval_level=INTERVAL_LEVEL,
-        evidence=odds.p_value(strength(cluster, odds)),
+        evidence=evidence,
         evidence_method=METHOD,
         alpha=alpha,
         event=None,
@@ -183,7 +185,7 @@ def _turn(part: Part, model: SeriesModel, shapes: list[Shape]) -> Dated | None:
 
 def _interval(gain: Array, mids: Array, kind: int) -> Array:
     """Return the ends of the midpoint's interval, (2,), of gains (mid, width)."""
-    mass = np.exp(0.5 * (gain - gain.max()) / DOUBT[kind] ** 2).sum(axis=1)
+    mass = np.exp(0.5 * (gain - gain.max()) / WIDER[kind] ** 2).sum(axis=1)
     tail = (1 - INTERVAL_LEVEL) / 2
     return _quantiles(mass, mids, [tail, 1 - tail])
 

@@ -5,9 +5,9 @@ import pytest
 
 from devtrack.changepoints.axis import choose_axis
 from devtrack.changepoints.chance import chance
-from devtrack.changepoints.clusters import Cluster, Part
+from devtrack.changepoints.clusters import Cluster, Part, strength
 from devtrack.changepoints.curve import make_curve
-from devtrack.changepoints.dating import _step, settle
+from devtrack.changepoints.dating import _step, date, settle
 from devtrack.changepoints.model import SeriesModel
 from devtrack.changepoints.series import Series
 from devtrack.changepoints.templates import STEP, Shape, make_bank, widest
@@ -64,3 +64,23 @@ def test_intervals_hold_where_the_noise_is_not_quite_what_was_learned():
         dated = _step(Part(0, shape, 30.0), model, [shape])
         covered += dated.low <= place <= dated.high
     assert covered >= 83
+
+
+def test_a_change_is_believed_for_the_parts_that_hold_alone():
+    """The loud part lies in the gap after the first steps, where none can be dated."""
+    (loud, axis), (quiet, _) = falls_at(4), falls_at(40)
+    odds = chance([loud, quiet], np.random.default_rng(0))
+
+    def dated(gain):
+        parts = [
+            Part(s, Shape(STEP, float(axis.fraction(at)), 0.05), g)
+            for s, (at, g) in enumerate([(4, 300.0), (40, gain)])
+        ]
+        cluster = Cluster(parts)
+        return date(cluster, [cluster], odds, axis, alpha=0.05)
+
+    assert dated(1.0) is None
+    found = dated(300.0)
+    assert len(found.moves) == 1
+    alone = Cluster([Part(1, Shape(STEP, 0.5, 0.05), 300.0)])
+    assert found.evidence == odds.p_value(strength(alone, odds))
