@@ -246,8 +246,8 @@ class Tracker(Callback):
 
     def _note(self, observer: Observer, trainer: Trainer, events: Sequence[Event]) -> None:
         self._guarded(lambda: observer.record(self._clock(trainer), events))
-        if self._watch is not None:
-            self._watch.note(trainer.global_step, events)
+        if (watch := self._watch) is not None:
+            self._guarded(lambda: watch.note(trainer.global_step, events))
 
     def _observe(self, observer: Observer, trainer: Trainer, pl_module: LightningModule) -> None:
         clock, rates = self._clock(trainer), facts.rate_rows(trainer)

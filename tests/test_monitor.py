@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from devtrack import Loss, Row, Status, open_store, schedules
 from devtrack.actions import Call, Controls, Densify, Log, SaveCheckpoint, StopTraining
+from devtrack.changepoints.online import OnlineDetector
 from devtrack.errors import ConfigError
 from devtrack.invariants import Invariant
 from devtrack.monitor import Monitor
@@ -254,6 +255,17 @@ def test_training_is_bitwise_the_same_with_a_monitor_that_does_not_stop_it(tmp_p
     assert events_of(tmp_path, "alarm")
     assert events_of(tmp_path, "violation")
     assert list((tmp_path / str(tracker.run_id) / "checkpoints").glob("alarm-step=*.ckpt"))
+
+
+def test_a_watch_that_fails_on_an_event_does_not_stop_the_training(tmp_path, monkeypatch):
+    def refuse(self, event):
+        raise RuntimeError("no room")
+
+    monkeypatch.setattr("devtrack.trainer_facts.momenta", lambda trainer: [0.9])
+    monkeypatch.setattr(OnlineDetector, "note", refuse)
+    with pytest.warns(TrackerWarning, match="no room"):
+        trainer, _ = fit(track(tmp_path, Monitor()))
+    assert trainer.global_step == 80
 
 
 def test_a_denser_schedule_follows_the_alarm(tmp_path):
