@@ -6,6 +6,7 @@ taken (``Clock``) and by which run (``RunInfo``); the store writes one line per 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -131,3 +132,13 @@ class RunInfo:
     versions: Mapping[str, str] = field(default_factory=dict)
     parent_run_id: str | None = None
     parent_step: int | None = None
+
+
+def without_nan(value: Any) -> Any:
+    """Return ``value``, or its items, with None for numbers that are not finite.
+
+    For ``attrs``: where a number could not be had, a query finds NULL.
+    """
+    if isinstance(value, list):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -5,7 +5,6 @@ Refined, it asks the same of a part of the weights, of other data, or of both.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -16,7 +15,7 @@ from devtrack.diagnostics import Diagnosis, require_chains
 from devtrack.errors import ConfigError
 from devtrack.metrics.components import Component, HeadAxes, find_components, require_heads
 from devtrack.metrics.metric import LossFunction, Subject
-from devtrack.rows import ChainTrace, Event, Row, Status
+from devtrack.rows import ChainTrace, Event, Row, Status, without_nan
 from devtrack.sampling.chains import Chains, sample
 from devtrack.sampling.engines import Engine
 from devtrack.sampling.estimates import estimate, mean_of_finite, path_of, signal_of
@@ -286,15 +285,8 @@ class LLC:
             attrs["note"] = chains.note
         if found.status is Status.FAILED:
             attrs["error"] = "; ".join(found.reasons)
-        return {key: _without_nan(value) for key, value in attrs.items()}
+        return {key: without_nan(value) for key, value in attrs.items()}
 
 
 def _is_data_sets(data: Any) -> bool:
     return isinstance(data, dict) and not any(isinstance(v, torch.Tensor) for v in data.values())
-
-
-def _without_nan(value: Any) -> Any:
-    """Return ``value`` with None for numbers that JSON cannot say."""
-    if isinstance(value, list):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

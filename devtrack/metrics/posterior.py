@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -19,7 +18,7 @@ from devtrack.diagnostics.failures import failed_chains
 from devtrack.errors import ConfigError, DataError
 from devtrack.metrics.context import LogitsFunction, call_model, first_tensor, require_logits
 from devtrack.metrics.metric import Subject
-from devtrack.rows import Row, Status
+from devtrack.rows import Row, Status, without_nan
 from devtrack.sampling.language import SequenceLosses, draw_losses, num_sampled
 from devtrack.sampling.objective import Parts
 from devtrack.sampling.settings import SamplerSettings
@@ -147,10 +146,10 @@ class LanguagePosterior:
         _, holds = failed_chains(np.array(found.chain_values), num_parameters)
         attrs = {
             "reasons": list(found.reasons),
-            "llc": _without_nan(found.value),
-            "rhat": _without_nan(found.rhat),
-            "ess": _without_nan(found.ess),
-            "gamma_ratio": _without_nan(found.gamma_ratio),
+            "llc": without_nan(found.value),
+            "rhat": without_nan(found.rhat),
+            "ess": without_nan(found.ess),
+            "gamma_ratio": without_nan(found.gamma_ratio),
             "n_beta": self.n_beta,
             "localization": self.localization,
             "lr": self.lr,
@@ -184,7 +183,3 @@ def _joined(parts: list[torch.Tensor]) -> torch.Tensor:
             f"tokens=lambda batch: batch[:, :{min(lengths)}]."
         )
     return torch.cat(parts)
-
-
-def _without_nan(value: float) -> float | None:
-    return value if math.isfinite(value) else None
