@@ -165,7 +165,8 @@ def run_demo(
         seed=seed,
     )
     with _quiet_lightning(), _one_thread(), torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # of weights; fork_rng puts the stream back
+        # modules draw their weights from the global stream alone; fork_rng puts it back
+        torch.default_generator.manual_seed(seed)
         trainer = Trainer(
             max_steps=MAX_STEPS,
             max_epochs=-1,

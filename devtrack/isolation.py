@@ -47,7 +47,10 @@ def isolated(*, seed: int | None = None) -> Iterator[None]:
 
 
 def _seed_streams(seed: int) -> None:
-    """Seed the global streams; only ``isolated`` calls it, which puts them back."""
+    """Seed the global streams, which a metric's own code may draw from.
+
+    Only ``isolated`` calls it, which puts them back.
+    """
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - put back when the block ends
     # Not torch.manual_seed: without a CUDA context it would queue a seeding for later.

@@ -118,6 +118,7 @@ class Ablation:
         if self.kind == "mean":
             mean = _mean(found, self.unit_dim)
             return lambda index, part: lambda now: mean.expand_as(now)
+        # of its own and seeded, so that a sample has the same partner at every snapshot
         generator = torch.Generator().manual_seed(self.seed)
         other = [x[_partners(len(x), place, generator)] for x in found]
         return lambda index, part: _from_other(place, other[index], part, num_rows(batches[index]))

@@ -123,7 +123,7 @@ def _rows(output: torch.Tensor, start: int, quota: int, unit_dim: int) -> Activa
     sample = torch.arange(count) // (count // len(last)) + start
     values = last.reshape(count, -1)
     if count > quota:
-        # A constant seed: the same rows at every snapshot, and in every process.
+        # Of its own, with a constant seed: the same rows at every snapshot, and in every process.
         order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
         kept = order[:quota].sort().values
         values, sample = values[kept.to(values.device)], sample[kept]

@@ -162,6 +162,7 @@ def repetition_scores(pattern: torch.Tensor, *, length: int) -> tuple[Scores, di
 
 def repeated_sequences(vocabulary: int, length: int, count: int, *, seed: int) -> torch.Tensor:
     """Return random tokens followed by themselves, (count, 2 · length)."""
+    # of its own: the same sequences at every snapshot, and the training's stream is not moved
     generator = torch.Generator().manual_seed(seed)
     if vocabulary >= length:
         order = torch.rand(count, vocabulary, generator=generator).argsort(1)

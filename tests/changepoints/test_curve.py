@@ -18,6 +18,5 @@ def test_standard_errors_that_end_in_zeros_leave_finite_noise():
         se = np.where(step < 34, 0.01 * rng.random(40), 0.0)
         value = np.clip(step / 34 + se * rng.standard_normal(40), 0, 1)
         curve = make_curve(Series("accuracy", "model", step, value, se), Axis("log", 1, 40), step)
-        assert curve is not None
         assert np.isfinite(curve.h).all()
         assert (curve.h > 0).all()

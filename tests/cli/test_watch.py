@@ -186,7 +186,6 @@ def test_a_terminal_shows_blocks_and_fits(store):
                 written += part
         except OSError:  # Linux's way to say that the other end is closed
             pass
-        assert process.stderr is not None
         assert process.stderr.read() == b""
     os.close(primary)
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "\n", written.decode())

@@ -39,6 +39,7 @@ def test_shapes_are_those_of_the_seed_and_within_their_bounds():
     shapes = [*llc_rank.random_shapes(50, 4, 40, seed=3)]
     assert shapes == [*llc_rank.random_shapes(50, 4, 40, seed=3)]
     assert {len(widths) - 1 for widths, _ in shapes} == {2, 3, 4}
-    for widths, rank in shapes:
-        assert min(widths) >= 4 and max(widths) <= 40
-        assert 1 <= rank <= min(widths)
+    assert all(min(widths) >= 4 and max(widths) <= 40 for widths, _ in shapes)
+    # both ends of a rank's range are met, and none lies beyond
+    assert min(rank for _, rank in shapes) == 1
+    assert min(min(widths) - rank for widths, rank in shapes) == 0
