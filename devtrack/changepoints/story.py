@@ -28,7 +28,6 @@ DOUBT_REACH = 0.1  # of the axis: over which that error stays alike
 LEAST_FACTOR = 0.3  # of reported standard errors: fixed evaluation data move less than they say
 PROMINENCE = 1.5  # noise units that a curve must come back by on both sides of a turn
 DISTINCT = 0.06  # of the series' range: a smaller level change is no change of the run
-LARGEST = 1.3  # of the series' range: a larger one is undone by another
 APART, APART_PER_WIDTH = 0.02, 0.3  # least distance of two changes of one series
 
 
@@ -133,16 +132,13 @@ def taken(model: SeriesModel, shapes: Sequence[Shape]) -> npt.NDArray[np.bool_]:
 def is_visible(model: SeriesModel, fit: Fit, shape: Shape, effect: float) -> bool:
     """Say whether a level change shows: large enough, and the curve itself moves that way.
 
-    A step up that a steeper trend swallows is a kink of the trend, and one larger than all that the
-    curve goes through is half of a pair that cancels out.
+    A step up that a steeper trend swallows is a kink of the trend.
     """
     if shape.kind == BEND:
         return True
     ends = [shape.mid - shape.width / 2, shape.mid + shape.width / 2]
     before, after = np.interp(ends, model.curve.u, fit.curve)
-    range_ = float(np.ptp(fit.curve))
-    sized = DISTINCT * range_ <= abs(effect) <= LARGEST * range_
-    return bool(sized and (after - before) * effect > 0)
+    return bool(abs(effect) >= DISTINCT * np.ptp(fit.curve) and (after - before) * effect > 0)
 
 
 def turning_point(model: SeriesModel, shapes: Sequence[Shape], bend: Shape) -> int | None:
