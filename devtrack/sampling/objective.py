@@ -107,6 +107,7 @@ class Objective:
         dtype = torch.float64 if wide else torch.float32
         self.slots = list(_slots(parameters, parts or {}))
         self.center = torch.cat([_sampled(slot.held, slot).to(dtype) for slot in self.slots])
+        self._tied = _other_names(self._module, [*parameters, *self._buffers])
         self.precision = precision
         self.samples_per_batch = num_rows(self._batches[0])
         self._stacked = _stack(self._batches)
@@ -201,8 +202,10 @@ class Objective:
         return values.detach()
 
     def _call(self, point: dict[str, torch.Tensor], batch: Any) -> torch.Tensor:
-        with self._autocast():
-            return functional_call(self._module, {**point, **self._buffers}, (batch,))
+        named = {**point, **self._buffers}
+        named |= {other: named[name] for other, name in self._tied.items()}
+        with self._autocast():  # tied here, once: functional_call searches all modules at each call
+            return functional_call(self._module, named, (batch,), tie_weights=False)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.precision == "full":
@@ -302,6 +305,29 @@ def _slots(parameters: dict[str, nn.Parameter], parts: Parts) -> Iterator[Slot]:
         stop = start + (held.numel() if index is None else index.numel())
         yield Slot(name, start, stop, parameter.shape, parameter.dtype, index, held)
         start = stop
+
+
+def _other_names(module: nn.Module, names: Sequence[str]) -> dict[str, str]:
+    """Return the other names of tied parameters and buffers: other name to the name among these.
+
+    A module that is there twice has its tensors once, under one name.
+    """
+    held = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    named = {id(held[name]): name for name in names}
+    places, others = {_place(module, name) for name in names}, {}
+    for name, tensor in [
+        *module.named_parameters(remove_duplicate=False),
+        *module.named_buffers(remove_duplicate=False),
+    ]:
+        if id(tensor) in named and (place := _place(module, name)) not in places:
+            places.add(place)
+            others[name] = named[id(tensor)]
+    return others
+
+
+def _place(module: nn.Module, name: str) -> tuple[int, str]:
+    path, _, attribute = name.rpartition(".")
+    return id(module.get_submodule(path)), attribute
 
 
 def _own_name(name: str) -> str:

@@ -112,6 +112,36 @@ def test_tied_weights_count_once_and_move_together():
     torch.testing.assert_close(gradients[0], expected_gradient.reshape(-1))
 
 
+class Twice(nn.Module):
+    """One layer under two names, its bias tied to another layer's, and a buffer tied to a buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(3, 3).double()
+        self.again = self.first
+        self.last = nn.Linear(3, 3, bias=False).double()
+        self.last.bias = self.first.bias
+        self.register_buffer("scale", torch.full((1,), 2.0, dtype=torch.float64))
+        self.last.register_buffer("scale", self.scale)
+
+    def forward(self, x):
+        return self.last.scale * self.last(self.again(self.first(x)))
+
+
+def test_a_layer_under_two_names_moves_once_and_is_left_alone():
+    torch.manual_seed(0)
+    model = Twice()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    x = torch.randn(4, 3, dtype=torch.float64)
+    objective = Objective(model, lambda m, batch: m(batch).square().sum(), [x])
+    point = torch.randn(9 + 3 + 9, dtype=torch.float64)  # weight, bias, last weight
+    weight, bias, last = point[:9].view(3, 3), point[9:12], point[12:].view(3, 3)
+    once = x @ weight.T + bias
+    expected = (2 * ((once @ weight.T + bias) @ last.T + bias)).square().sum()
+    torch.testing.assert_close(objective.loss(point, 0), expected)
+    torch.testing.assert_close(model.state_dict(), before)
+
+
 def test_a_parameter_that_the_loss_does_not_use_has_gradient_zero():
     model = nn.ModuleList([nn.Linear(3, 1), nn.Linear(3, 1)]).double()
     x = torch.ones(4, 3, dtype=torch.float64)
