@@ -9,11 +9,14 @@ import numpy as np
 
 from devtrack.sampling.settings import SamplerSettings
 
-NUM_LOOKS = 25
+LOOK_BUDGET = 0.08
+"""Share of the steps' cost that looks at several batches may add; a forward is a third of a step."""
+
+LOOKS_MIN, LOOKS_MAX = 10, 25
 """Times per chain that the full loss is evaluated when it costs extra (more than one batch)."""
 
-LOOK_BUDGET = 0.2
-"""Share of the sampling cost that these evaluations may add; a forward is a third of a step."""
+BATCHES_PER_LOOK = 4
+"""Batches that a look evaluates if it can: fewer put the noise of their choice into it."""
 
 MEASURE_BUDGET = 0.5
 """The same where λ̂ is measured at looks, each of which evaluates all K batches: one look in 2 K / 3
@@ -57,7 +60,9 @@ def plan(settings: SamplerSettings, *, num_batches: int, may_stop: bool) -> Pace
     """
     num_steps = settings.num_draws * settings.num_steps_bw_draws
     total_steps = settings.num_burnin_steps + num_steps
-    num_looks = min(NUM_LOOKS, num_steps)
+    forwards = 3 * LOOK_BUDGET * total_steps
+    num_looks = round(forwards / min(num_batches, BATCHES_PER_LOOK))
+    num_looks = min(max(num_looks, LOOKS_MIN), LOOKS_MAX, num_steps)
     if may_stop:
         num_looks = max(num_looks, settings.num_draws // DRAWS_PER_LOOK)
     measures = settings.measure_at == "looks" and num_batches > 1  # one batch: at every draw
@@ -65,7 +70,7 @@ def plan(settings: SamplerSettings, *, num_batches: int, may_stop: bool) -> Pace
         num_looks = round(3 * MEASURE_BUDGET * total_steps / num_batches)
         num_looks = min(max(num_looks, MEASURES_MIN), num_steps)
     after = [round(step) for step in np.linspace(0, num_steps, num_looks + 1)[1:]]
-    affordable = round(3 * LOOK_BUDGET * total_steps / num_looks)
+    affordable = round(forwards / num_looks)
     if measures:
         affordable = num_batches
     checks = set()

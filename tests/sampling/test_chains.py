@@ -137,7 +137,7 @@ def test_chains_together_meet_all_batches_soon():
 def test_shapes_with_thinning():
     chains = _sample(num_draws=6, num_burnin_steps=5, num_steps_bw_draws=3)
     assert chains.loss.shape == chains.baseline.shape == (3, 11)
-    assert chains.full_loss.shape == chains.squared_distance.shape == (3, 18)
+    assert chains.full_loss.shape == chains.squared_distance.shape == (3, 10)
 
 
 def test_thinning_keeps_the_draws_of_the_same_walk():

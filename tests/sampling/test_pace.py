@@ -31,7 +31,15 @@ def test_one_batch_is_measured_at_every_draw_anyway(may_stop):
     assert measured == _plan(1, measure_at="draws", may_stop=may_stop)
 
 
-def test_looks_that_only_check_are_few_and_cheap():
-    pace = _plan(16)
-    assert len(pace.looks) == 25
-    assert len(pace.looks) * pace.full_batches / 3 <= 0.21 * 300  # rounded to whole batches
+@pytest.mark.parametrize(
+    ("num_batches", "looks", "full_batches"), [(2, 25, 2), (3, 24, 3), (16, 18, 4), (1000, 18, 4)]
+)
+def test_looks_that_only_check_are_few_and_cheap(num_batches, looks, full_batches):
+    pace = _plan(num_batches)
+    assert (len(pace.looks), pace.full_batches) == (looks, full_batches)
+    assert looks * full_batches / 3 <= 0.08 * 300  # a forward is a third of a step
+
+
+def test_short_chains_are_looked_at_often_enough_to_be_checked():
+    pace = _plan(16, num_draws=30, num_burnin_steps=10)
+    assert (len(pace.looks), pace.full_batches) == (10, 2)
