@@ -10,7 +10,7 @@ import numpy as np
 from devtrack.sampling.settings import SamplerSettings
 
 LOOK_BUDGET = 0.08
-"""Share of the steps' cost that looks at several batches may add; a forward is a third of a step."""
+"""What looks at several batches may cost over the steps; a forward is a third of a step."""
 
 LOOKS_MIN, LOOKS_MAX = 10, 25
 """Times per chain that the full loss is evaluated when it costs extra (more than one batch)."""

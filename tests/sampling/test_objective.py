@@ -113,7 +113,7 @@ def test_tied_weights_count_once_and_move_together():
 
 
 class Twice(nn.Module):
-    """One layer under two names, its bias tied to another layer's, and a buffer tied to a buffer."""
+    """One layer under two names, its bias tied to another layer's; two buffers that are one."""
 
     def __init__(self):
         super().__init__()
