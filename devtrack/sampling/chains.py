@@ -20,6 +20,9 @@ from devtrack.sampling.walks import Walked, walk
 
 Floats = npt.NDArray[np.floating]
 
+CENTER_BUDGET, CENTER_MIN = 0.02, 8
+"""Batches whose gradient at w* is taken: so many over the steps of all chains, and the fewest."""
+
 
 class Chains(NamedTuple):
     """What the chains met.
@@ -207,10 +210,11 @@ def _gradient_at_center(
 ) -> tuple[torch.Tensor, float]:
     """Return ∇L(w*), (parameter,), and the squared noise that one batch adds to it.
 
-    The mean is over as many batches as cost a tenth of the sampling, all of them if they do.
+    The mean is over as many batches as cost ``CENTER_BUDGET`` of the sampling, all if they do.
     """
     num_steps = settings.num_burnin_steps + settings.num_draws * settings.num_steps_bw_draws
-    count = min(objective.num_batches, max(2, num_steps * settings.num_chains // 10))
+    affordable = round(CENTER_BUDGET * num_steps * settings.num_chains)
+    count = min(objective.num_batches, max(affordable, CENTER_MIN))
     total, one = torch.zeros_like(objective.center), torch.empty_like(objective.center)
     squares = 0.0
     for batch in range(count):

@@ -9,7 +9,7 @@ import numpy as np
 
 from devtrack.sampling.settings import SamplerSettings
 
-LOOK_BUDGET = 0.08
+LOOK_BUDGET = 0.06
 """What looks at several batches may cost over the steps; a forward is a third of a step."""
 
 LOOKS_MIN, LOOKS_MAX = 10, 25

@@ -9,7 +9,7 @@ and an equal error, distance from the long run included: chains that have not re
 agree with each other on a wrong value.
 
 On a CPU the seconds are those of the process, which neighbours on the machine disturb less. The
-rows 'devinterp' to 'vectorized' have the same settings; 'best' is free to choose method, step size,
+rows 'devinterp' to 'default' have the same settings; 'best' is free to choose method, step size,
 chains, batches and precision, at the same nβ and γ on the same data.
 
 Measured on 2026-11-21, one thread of a two-core machine that four workers shared (AMD EPYC with
@@ -182,9 +182,9 @@ def engines(built: Built, task: Task) -> Iterator[tuple[str, LLC, Callable[[int]
     """Yield (name, settings, function of a seed) of everything that estimates, devinterp first."""
     reference = task.reference
     yield "devinterp", reference, lambda seed: run_devinterp(built, reference, seed=seed)
-    for engine in ("reference", "vectorized"):
+    for name, engine in (("reference", "reference"), ("default", "auto")):
         settings = replace(reference, engine=engine)
-        yield engine, settings, lambda seed, s=settings: run_llc(built, s, seed=seed)
+        yield name, settings, lambda seed, s=settings: run_llc(built, s, seed=seed)
     yield "best", task.best, lambda seed: run_llc(built, task.best, seed=seed)
 
 

@@ -55,7 +55,7 @@ def tasks(*, large: bool = False) -> list[Task]:
         text,
         method="lm_sgld",
         lr=3e-3,
-        num_draws=64,
+        num_draws=128,
         num_burnin_steps=8,
         batch_size=4,
         precision="bf16",
@@ -71,25 +71,25 @@ def tasks(*, large: bool = False) -> list[Task]:
 def _tms() -> Task:
     """Many chains cost as little as few: a step is calls, not arithmetic."""
     shared = LLC(n_beta=300.0, localization=1.0)
-    averaged = replace(shared, method="lm_sgld", lr=4e-3, num_chains=64, num_draws=200)
+    averaged = replace(shared, method="lm_sgld", lr=4e-3, num_chains=256, num_draws=300)
     return Task(
         "TMS",
         toy_superposition,
         replace(shared, lr=2e-4, num_draws=400),
         averaged,
-        replace(averaged, lr=5e-4, num_draws=5000, num_burnin_steps=5000),
+        replace(averaged, lr=5e-4, num_chains=64, num_draws=5000, num_burnin_steps=5000),
     )
 
 
 def _deep_linear() -> Task:
-    shared = LLC(n_beta=1000.0, localization=1.0)
-    averaged = replace(shared, method="lm_sgld", lr=2e-4, num_chains=64, num_draws=100)
+    shared = LLC(n_beta=1000.0, localization=10.0)
+    averaged = replace(shared, method="lm_sgld", lr=2e-4, num_chains=256, num_draws=200)
     return Task(
         "deep linear",
         deep_linear,
         replace(shared, lr=3e-5, num_draws=400),
         averaged,
-        replace(averaged, lr=3e-5, num_draws=2000, num_burnin_steps=4000),
+        replace(averaged, lr=3e-5, num_chains=64, num_draws=3000, num_burnin_steps=4000),
     )
 
 
@@ -97,7 +97,7 @@ def _modular_mlp() -> Task:
     """Gradients are noisy over batches, which lifts the draws (``signal_of``), not the looks."""
     shared = LLC(n_beta=100.0, localization=100.0)
     averaged = replace(
-        shared, method="lm_sgld", lr=1.2e-3, num_draws=240, num_burnin_steps=30, measure_at="looks"
+        shared, method="lm_sgld", lr=1.6e-3, num_draws=384, num_burnin_steps=16, measure_at="looks"
     )
     return Task(
         "modular MLP",

@@ -32,12 +32,12 @@ def test_one_batch_is_measured_at_every_draw_anyway(may_stop):
 
 
 @pytest.mark.parametrize(
-    ("num_batches", "looks", "full_batches"), [(2, 25, 2), (3, 24, 3), (16, 18, 4), (1000, 18, 4)]
+    ("num_batches", "looks", "full_batches"), [(2, 25, 2), (3, 18, 3), (16, 14, 4), (1000, 14, 4)]
 )
 def test_looks_that_only_check_are_few_and_cheap(num_batches, looks, full_batches):
     pace = _plan(num_batches)
     assert (len(pace.looks), pace.full_batches) == (looks, full_batches)
-    assert looks * full_batches / 3 <= 0.08 * 300  # a forward is a third of a step
+    assert looks * full_batches / 3 <= 0.07 * 300  # a forward is a third of a step; rounded
 
 
 def test_short_chains_are_looked_at_often_enough_to_be_checked():
