@@ -119,6 +119,8 @@ def test_a_table_on_a_terminal_fits_and_stops_after_200_rows(pristine):
     import termios
 
     query = "SELECT range AS n, repeat('word ', 30) AS text FROM range(300)"
+    environment = {**os.environ, "TERM": "xterm", "NO_COLOR": "1"}
+    environment.pop("COLUMNS", None)  # which would speak for the terminal
     primary, secondary = pty.openpty()
     fcntl.ioctl(secondary, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
     with subprocess.Popen(
@@ -126,7 +128,7 @@ def test_a_table_on_a_terminal_fits_and_stops_after_200_rows(pristine):
         stdin=secondary,
         stdout=secondary,
         stderr=subprocess.PIPE,
-        env={**os.environ, "TERM": "xterm", "NO_COLOR": "1"},
+        env=environment,
     ) as process:
         os.close(secondary)
         written = b"".join(iter(lambda: _read(primary), b""))

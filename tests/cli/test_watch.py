@@ -170,6 +170,8 @@ def test_a_terminal_shows_blocks_and_fits(store):
     import struct
     import termios
 
+    environment = {**os.environ, "TERM": "xterm", "PYTHONIOENCODING": "utf-8"}
+    environment.pop("COLUMNS", None)  # which would speak for the terminal
     primary, secondary = pty.openpty()
     fcntl.ioctl(secondary, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 70, 0, 0))
     command = "import sys; from devtrack.cli import main; main()"
@@ -177,7 +179,7 @@ def test_a_terminal_shows_blocks_and_fits(store):
         [sys.executable, "-c", command, "watch", "--once", "--store", str(store)],
         stdout=secondary,
         stderr=subprocess.PIPE,
-        env={**os.environ, "TERM": "xterm", "PYTHONIOENCODING": "utf-8"},
+        env=environment,
     ) as process:
         os.close(secondary)
         written = b""
