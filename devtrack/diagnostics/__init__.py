@@ -1,5 +1,15 @@
-"""How far sampled chains can be trusted: arrays in, numbers and reasons out."""
+"""How far sampled chains can be trusted: arrays in, numbers and doubts out."""
 
+from devtrack.diagnostics.causes import TOO_LARGE_STEP, TOO_SMALL_STEP, Cause, Doubt
 from devtrack.diagnostics.diagnose import Diagnosis, Path, diagnose, require_chains
 
-__all__ = ["Diagnosis", "Path", "diagnose", "require_chains"]
+__all__ = [
+    "TOO_LARGE_STEP",
+    "TOO_SMALL_STEP",
+    "Cause",
+    "Diagnosis",
+    "Doubt",
+    "Path",
+    "diagnose",
+    "require_chains",
+]

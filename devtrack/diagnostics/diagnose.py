@@ -1,4 +1,4 @@
-"""How far sampled chains can be trusted: arrays of (chain, draw) in, numbers and reasons out.
+"""How far sampled chains can be trusted: arrays of (chain, draw) in, numbers and doubts out.
 
 The unit is that of the LLC: ``signal`` = nβ (L(w_t) − L(w*)), draw by draw, burn-in left out.
 """
@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from devtrack.diagnostics.causes import Doubt
 from devtrack.diagnostics.doubts import Evidence, doubts
 from devtrack.diagnostics.failures import failed_chains
 from devtrack.diagnostics.statistics import Floats, effective_draws, gamma_ratio, split_rhat
@@ -50,7 +51,7 @@ class Diagnosis(NamedTuple):
         gamma_ratio: Var/mean of the noiseless signal.
         chain_values: λ̂ of every chain; NaN for a chain that failed.
         status: Trust in ``value``.
-        reasons: What speaks against it: finding, usual cause, setting to change.
+        doubts: What speaks against it.
     """
 
     value: float
@@ -61,7 +62,12 @@ class Diagnosis(NamedTuple):
     gamma_ratio: float
     chain_values: tuple[float, ...]
     status: Status
-    reasons: tuple[str, ...]
+    doubts: tuple[Doubt, ...]
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """The doubts in sentences."""
+        return tuple(doubt.sentence for doubt in self.doubts)
 
 
 def diagnose(
@@ -113,11 +119,11 @@ def diagnose(
         gamma_ratio=gamma_ratio(full_signal),
         chain_values=tuple(chain_values),
         status=Status.OK,
-        reasons=(),
+        doubts=(),
     )
     if checks == "off":
         return estimate._replace(
-            reasons=tuple(failures), status=Status.SUSPECT if failures else Status.OK
+            doubts=tuple(failures), status=Status.SUSPECT if failures else Status.OK
         )
     slope = path.slope[holds] if path else np.full((1, 1), np.nan)
     evidence = Evidence(
@@ -135,8 +141,8 @@ def diagnose(
         anharmonic=path.anharmonic[holds] if path else np.full((1, 1), np.nan),
         num_parameters=num_parameters,
     )
-    reasons = (*failures, *doubts(evidence))
-    return estimate._replace(reasons=reasons, status=Status.SUSPECT if reasons else Status.OK)
+    found = (*failures, *doubts(evidence))
+    return estimate._replace(doubts=found, status=Status.SUSPECT if found else Status.OK)
 
 
 def require_chains(num_chains: int) -> None:

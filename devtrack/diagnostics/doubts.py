@@ -1,6 +1,6 @@
 """What speaks against an estimate from finite chains: one small function per check.
 
-Every reason names the finding, its usual cause, and the setting to change.
+Every doubt names the finding, its usual cause, and the setting to change.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from devtrack.diagnostics import bands
+from devtrack.diagnostics.causes import Cause, Doubt
 from devtrack.diagnostics.statistics import (
     Floats,
     drift,
@@ -43,62 +44,69 @@ class Evidence(NamedTuple):
     num_parameters: int
 
 
-def doubts(seen: Evidence) -> list[str]:
-    """Return the reasons to doubt an estimate; none if it is good."""
+def doubts(seen: Evidence) -> list[Doubt]:
+    """Return what speaks against an estimate; none if it is good."""
     if is_constant(seen.signal):
-        return ["the loss never changed: it does not depend on the sampled weights, or lr is 0"]
-    return [reason for check in _CHECKS for reason in check(seen)]
+        never = "the loss never changed: it does not depend on the sampled weights, or lr is 0"
+        return [Doubt(Cause.CONSTANT, never)]
+    return [doubt for check in _CHECKS for doubt in check(seen)]
 
 
-def _mixing(seen: Evidence) -> Iterator[str]:
+def _mixing(seen: Evidence) -> Iterator[Doubt]:
     if not seen.rhat <= bands.RHAT_MAX:
-        yield (
+        yield Doubt(
+            Cause.DISAGREE,
             f"R-hat {seen.rhat:.2f} > {bands.RHAT_MAX:g}: chains disagree; raise num_burnin_steps "
-            "and num_draws, or localization"
+            "and num_draws, or localization",
         )
     if not seen.ess >= bands.ESS_MIN:
-        yield (
+        yield Doubt(
+            Cause.SLOW,
             f"{seen.ess:.0f} effective draws < {bands.ESS_MIN:g}: chains move too slowly; raise "
-            "num_draws or lr"
+            "num_draws or lr",
         )
 
 
-def _spread(seen: Evidence) -> Iterator[str]:
+def _spread(seen: Evidence) -> Iterator[Doubt]:
     ratio = seen.gamma_ratio
     if np.isnan(ratio):
         return  # a negative mean: its own reason is given
     margin = bands.GAMMA_SIGMAS * gamma_ratio_se(seen.value, min(seen.ess, seen.full_signal.size))
     if ratio > bands.GAMMA_MAX + margin:
-        yield (
+        yield Doubt(
+            Cause.WIDE,
             f"Gamma ratio {ratio:.2f} > {bands.GAMMA_MAX:g}: lr too large for the curvature, or "
-            "chains left the neighbourhood of w*; lower lr, or raise localization"
+            "chains left the neighbourhood of w*; lower lr, or raise localization",
         )
     if ratio < bands.GAMMA_MIN - margin:
-        yield (
+        yield Doubt(
+            Cause.NARROW,
             f"Gamma ratio {ratio:.2f} < {bands.GAMMA_MIN:g}: chains have not mixed, or localization"
-            " dominates; raise num_draws or lr, or lower localization"
+            " dominates; raise num_draws or lr, or lower localization",
         )
 
 
-def _drifting(seen: Evidence) -> Iterator[str]:
+def _drifting(seen: Evidence) -> Iterator[Doubt]:
     moved, moved_se = drift(seen.signal)
     if abs(moved) > max(bands.DRIFT_SIGMAS * moved_se, bands.DRIFT_SHARE * abs(seen.value)):
-        yield (
+        yield Doubt(
+            Cause.DRIFTING,
             f"still drifting after burn-in ({moved:+.2g} from first to last third): raise "
-            "num_burnin_steps, or localization if the loss keeps rising"
+            "num_burnin_steps, or localization if the loss keeps rising",
         )
 
 
-def _minimum(seen: Evidence) -> Iterator[str]:
+def _minimum(seen: Evidence) -> Iterator[Doubt]:
     below = float((seen.full_signal < 0).mean())
     if seen.value < 0 or below > bands.BELOW_SHARE:
-        yield (
-            f"{below:.0%} of draws lie below L(w*), λ̂ = {seen.value:.3g}: w* is not a minimum "
-            "of the sampling loss; train longer, sample on the training data, or raise localization"
+        yield Doubt(
+            Cause.BELOW,
+            f"{below:.0%} of draws lie below L(w*), λ̂ = {seen.value:.3g}: w* is not a minimum of "
+            "the sampling loss; train longer, sample on the training data, or raise localization",
         )
 
 
-def _slope(seen: Evidence) -> Iterator[str]:
+def _slope(seen: Evidence) -> Iterator[Doubt]:
     """Doubt a point on a slope: the chains slide down, and λ̂ lacks what they gain.
 
     Where nβ ∇L(w*) ≠ 0, the chains' mean moves by −nβ (nβH + γ)⁻¹ ∇L(w*), and L falls by
@@ -111,29 +119,32 @@ def _slope(seen: Evidence) -> Iterator[str]:
     ess = effective_draws(seen.slope) if enough else float("nan")
     taken_se = float(seen.slope.std()) / np.sqrt(ess) if ess > 0 else np.inf
     if taken > max(bands.SLOPE_SIGMAS * taken_se, bands.SLOPE_SHARE * abs(seen.value)):
-        yield (
+        yield Doubt(
+            Cause.SLOPE,
             f"the slope at w* lowers λ̂ by about {taken:.2g}: w* is not a minimum of the sampling "
-            "loss; train longer, sample on the training data, or raise localization"
+            "loss; train longer, sample on the training data, or raise localization",
         )
 
 
-def _step(seen: Evidence) -> Iterator[str]:
+def _step(seen: Evidence) -> Iterator[Doubt]:
     if seen.step_bias > bands.STEP_BIAS_SHARE * abs(seen.value):
-        yield (
+        yield Doubt(
+            Cause.HOT,
             f"the step size adds about {seen.step_bias:.2g} to λ̂: lr too large, or batches too "
-            "noisy; lower lr, or raise batch_size"
+            "noisy; lower lr, or raise batch_size",
         )
 
 
-def _pulled(seen: Evidence) -> Iterator[str]:
+def _pulled(seen: Evidence) -> Iterator[Doubt]:
     if seen.pull > bands.PULL_MAX:
-        yield (
+        yield Doubt(
+            Cause.DRIVEN,
             f"chains lie {seen.pull:.1f} times farther from w* than the pull alone allows: the "
-            "loss drives them away; raise localization, or lower n_beta"
+            "loss drives them away; raise localization, or lower n_beta",
         )
 
 
-def _settled(seen: Evidence) -> Iterator[str]:
+def _settled(seen: Evidence) -> Iterator[Doubt]:
     """Doubt chains that have not spread in many directions: what holds them there is unseen."""
     virial = 2 * (seen.anharmonic + seen.signal)  # nβ ∇L·(w − w*)
     if not np.isfinite(virial).all():
@@ -143,27 +154,32 @@ def _settled(seen: Evidence) -> Iterator[str]:
     if seen.settled + bands.SETTLED_SIGMAS * error < least:
         unsettled = f"{1 - seen.settled:.0%} of the directions have not settled"
         if seen.pull > 0:
-            yield (
+            yield Doubt(
+                Cause.UNSETTLED,
                 f"{unsettled}: chains still spread there, and λ̂ lacks what they have not met; "
-                "raise localization, num_burnin_steps or lr, or lower n_beta"
+                "raise localization, num_burnin_steps or lr, or lower n_beta",
             )
         else:
-            yield f"{unsettled}: without a pull nothing holds the chains there; raise localization"
+            without = "without a pull nothing holds the chains there; raise localization"
+            yield Doubt(Cause.UNSETTLED, f"{unsettled}: {without}")
 
 
-def _leaving(seen: Evidence) -> Iterator[str]:
+def _leaving(seen: Evidence) -> Iterator[Doubt]:
     grown, grown_se = drift(seen.anharmonic)
     if grown > max(bands.GROWTH_SIGMAS * grown_se, bands.GROWTH_SHARE * abs(seen.value)):
-        yield (
-            f"chains keep leaving the neighbourhood of w* (λ̂'s anharmonic part grew by {grown:.2g} "
-            "from first to last third): localization too small, or lr too large; raise localization"
+        yield Doubt(
+            Cause.LEAVING,
+            "chains keep leaving the neighbourhood of w* (λ̂'s anharmonic part grew by "
+            f"{grown:.2g} from first to last third): localization too small, or lr too large; "
+            "raise localization",
         )
 
 
-def _bound(seen: Evidence) -> Iterator[str]:
+def _bound(seen: Evidence) -> Iterator[Doubt]:
     most = seen.num_parameters / 2
     if seen.value - bands.BOUND_SIGMAS * seen.se > most:
-        yield f"λ̂ exceeds its bound parameters / 2 = {most:g}: lr too large; lower it"
+        beyond = f"λ̂ exceeds its bound parameters / 2 = {most:g}: lr too large; lower it"
+        yield Doubt(Cause.BOUND, beyond)
 
 
 _CHECKS = (

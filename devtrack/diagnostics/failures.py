@@ -6,12 +6,13 @@ import numpy as np
 import numpy.typing as npt
 
 from devtrack.diagnostics.bands import DIVERGED_FACTOR
+from devtrack.diagnostics.causes import Cause, Doubt
 from devtrack.diagnostics.statistics import Floats
 
 
 def failed_chains(
     chain_values: Floats, num_parameters: int
-) -> tuple[list[str], npt.NDArray[np.bool_]]:
+) -> tuple[list[Doubt], npt.NDArray[np.bool_]]:
     """Return what is wrong with chains that do not count, and which do, (chain,).
 
     Shapes:
@@ -21,15 +22,17 @@ def failed_chains(
     finite = np.isfinite(chain_values)
     with np.errstate(invalid="ignore"):
         diverged = finite & (chain_values > DIVERGED_FACTOR * num_parameters / 2)
-    reasons = []
+    failures = []
     if not finite.all():
-        reasons.append(
+        without_number = (
             f"{(~finite).sum()} of {num_chains} chains non-finite: lr, n_beta or localization too "
             "large, or NaN in the data; lower lr first"
         )
+        failures.append(Doubt(Cause.NON_FINITE, without_number))
     if diverged.any():
-        reasons.append(
+        gone = (
             f"{diverged.sum()} of {num_chains} chains diverged (mean beyond {DIVERGED_FACTOR:g} × "
             "parameters / 2): lr too large, or localization too small; lower lr first"
         )
-    return reasons, finite & ~diverged
+        failures.append(Doubt(Cause.DIVERGED, gone))
+    return failures, finite & ~diverged

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from devtrack import snapshots
-from devtrack.diagnostics import Diagnosis
+from devtrack.diagnostics import Cause, Diagnosis, Doubt
 from devtrack.errors import ConfigError, MetricError
 from devtrack.rows import Status
 from devtrack.sampling.chains import Chains, sample
@@ -52,7 +52,7 @@ class Trial(NamedTuple):
         point: Index of the snapshot.
         settings: What was tried.
         value, se, gamma_ratio: The estimate.
-        status, reasons: Trust in it.
+        status, doubts: Trust in it.
         trace: Mean signal of all chains, burn-in included, (draw,).
     """
 
@@ -63,7 +63,7 @@ class Trial(NamedTuple):
     se: float
     gamma_ratio: float
     status: Status
-    reasons: tuple[str, ...]
+    doubts: tuple[Doubt, ...]
     trace: npt.NDArray[np.floating]
 
 
@@ -117,7 +117,7 @@ class _Bench:
             found.se,
             found.gamma_ratio,
             found.status,
-            found.reasons,
+            found.doubts,
             trace,
         )
         self.trials.append(trial)
@@ -200,8 +200,9 @@ def _descend(bench: _Bench, settings: SamplerSettings, points: Sequence[Any]) ->
         if trial.status is Status.OK:
             others = [bench.run(trial.settings, point) for point in range(last)]
             return [*others, trial]
-        slow = slow + 1 if any("too slowly" in r for r in trial.reasons) else 0
-        unmended = all("too slowly" in r or "disagree" in r or "slope" in r for r in trial.reasons)
+        causes = {doubt.cause for doubt in trial.doubts}
+        slow = slow + 1 if Cause.SLOW in causes else 0
+        unmended = causes <= {Cause.SLOW, Cause.DISAGREE, Cause.SLOPE}
         if slow == 2 or unmended:
             return None  # smaller steps mix worse still, and do not mend a slope
     return None
@@ -266,10 +267,9 @@ def _trace(chains: Chains) -> npt.NDArray[np.floating]:
 
 
 def _most_common(trials: Sequence[Trial]) -> str:
-    counts: dict[str, int] = {}
+    found: dict[Cause, list[str]] = {}
     for trial in trials:
-        for reason in trial.reasons:
-            cause = reason.rpartition(": ")[2]
-            counts[cause] = counts.get(cause, 0) + 1
-    best = sorted(counts, key=lambda cause: -counts[cause])[:2]
-    return "Most often: " + "; ".join(f"{cause} ({counts[cause]}×)" for cause in best)
+        for doubt in trial.doubts:
+            found.setdefault(doubt.cause, []).append(doubt.sentence)
+    best = sorted(found.values(), key=len, reverse=True)[:2]
+    return "Most often: " + "; ".join(f"{said[-1]} ({len(said)}×)" for said in best)

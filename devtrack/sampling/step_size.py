@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from devtrack import snapshots
-from devtrack.diagnostics import Diagnosis
+from devtrack.diagnostics import TOO_LARGE_STEP, Diagnosis
 from devtrack.sampling.calibration import agree
 from devtrack.sampling.chains import sample
 from devtrack.sampling.estimates import estimate
@@ -112,7 +112,7 @@ def find_step_size(
 
 
 def _is_too_large(found: Diagnosis) -> bool:
-    return any("lr" in reason and "too large" in reason for reason in found.reasons)
+    return any(doubt.cause in TOO_LARGE_STEP for doubt in found.doubts)
 
 
 def _rehearse(model: nn.Module, loss: LossFunction, batches: Sequence[Any]) -> None:

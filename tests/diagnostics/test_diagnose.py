@@ -3,7 +3,14 @@ import pytest
 from arviz_stats.base.array import array_stats
 from scipy.signal import lfilter
 
-from devtrack.diagnostics import Path, diagnose, statistics
+from devtrack.diagnostics import (
+    TOO_LARGE_STEP,
+    TOO_SMALL_STEP,
+    Cause,
+    Path,
+    diagnose,
+    statistics,
+)
 from devtrack.errors import ConfigError
 from devtrack.rows import Status
 
@@ -231,3 +238,47 @@ def test_chains_that_keep_leaving_are_doubted():
     growing = np.linspace(0, 6, 500) + np.random.default_rng(0).normal(size=(4, 500))
     assert "keep leaving the neighbourhood" in _reason(_on_path(anharmonic=growing))
     assert _on_path(anharmonic=growing / 3).status is Status.OK  # a tenth of the value
+
+
+def _causes(found):
+    return [doubt.cause for doubt in found.doubts]
+
+
+def test_every_doubt_has_a_cause_that_code_can_act_on():
+    signal = _gamma_draws()
+    lost, gone = signal.copy(), signal.copy()
+    lost[1, 300:] = np.nan
+    gone[2] *= 1e6
+    wide = 10 + 10 * np.random.default_rng(0).normal(size=(4, 500))
+    growing = np.linspace(0, 6, 500) + np.random.default_rng(0).normal(size=(4, 500))
+    planted = {
+        Cause.NON_FINITE: _diagnose(lost),
+        Cause.DIVERGED: _diagnose(gone),
+        Cause.CONSTANT: _diagnose(np.zeros((4, 50))),
+        Cause.DISAGREE: _diagnose(signal + np.array([0.0, 5.0, 10.0, 15.0])[:, None]),
+        Cause.SLOW: _diagnose(_slow_gamma_draws(memory=0.999)),
+        Cause.WIDE: _diagnose(wide),
+        Cause.NARROW: _diagnose(10 + 0.1 * np.random.default_rng(0).normal(size=(4, 500))),
+        Cause.DRIFTING: _diagnose(signal * np.linspace(0.5, 1.5, 500)),
+        Cause.BELOW: _diagnose(signal - 12.0),
+        Cause.SLOPE: _on_path(slope=-1.0),
+        Cause.HOT: _on_path(step_bias=5.0),
+        Cause.DRIVEN: _on_path(pull=4.0),
+        Cause.UNSETTLED: _on_path(settled=0.6),
+        Cause.LEAVING: _on_path(anharmonic=growing),
+        Cause.BOUND: _diagnose(signal, num_parameters=12),
+    }
+    assert set(planted) == set(Cause)
+    for cause, found in planted.items():
+        assert cause in _causes(found), (cause, found.reasons)
+    assert _diagnose(signal).doubts == ()
+
+
+def test_reasons_are_plain_sentences_as_a_store_keeps_them():
+    found = _on_path(pull=4.0)
+    assert [type(reason) for reason in found.reasons] == [str]
+    assert found.reasons[0].endswith("raise localization, or lower n_beta")
+
+
+def test_no_step_is_both_too_large_and_too_small():
+    assert not TOO_LARGE_STEP & TOO_SMALL_STEP

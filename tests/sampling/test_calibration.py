@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from devtrack import snapshots
+from devtrack.diagnostics import Cause, Doubt
 from devtrack.errors import ConfigError, MetricError
 from devtrack.rows import Status
 from devtrack.sampling.calibration import Trial, _descend, calibrate
@@ -93,7 +94,7 @@ def test_the_ladder_ends_where_smaller_steps_only_mix_worse():
 
         def run(self, settings, point):
             self.tried += 1
-            doubts = ("9 effective draws: chains move too slowly", "Gamma ratio 9: lr too large")
+            doubts = (Doubt(Cause.SLOW, "too slow"), Doubt(Cause.WIDE, "too wide"))
             nan = float("nan")
             suspect = Status.SUSPECT
             trace = np.zeros(1)

@@ -1,0 +1,47 @@
+"""What may speak against an estimate, by name: for code that acts on it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Cause(StrEnum):
+    """One for every check."""
+
+    NON_FINITE = "non_finite"  # chains without a number
+    DIVERGED = "diverged"  # chains far beyond what any minimum allows
+    CONSTANT = "constant"  # the loss never changed
+    DISAGREE = "disagree"  # R-hat
+    SLOW = "slow"  # too few effective draws
+    WIDE = "wide"  # Gamma ratio above its band
+    NARROW = "narrow"  # Gamma ratio below its band
+    DRIFTING = "drifting"  # from the first draws to the last
+    BELOW = "below"  # draws below L(w*)
+    SLOPE = "slope"  # λ̂ lacks what the slope at w* takes
+    HOT = "hot"  # what the step size adds to λ̂
+    DRIVEN = "driven"  # farther from w* than the pull alone allows
+    UNSETTLED = "unsettled"  # directions that chains have not spread along
+    LEAVING = "leaving"  # what is not quadratic keeps growing
+    BOUND = "bound"  # λ̂ beyond parameters / 2
+
+
+TOO_LARGE_STEP = frozenset(
+    {Cause.NON_FINITE, Cause.DIVERGED, Cause.WIDE, Cause.HOT, Cause.LEAVING, Cause.BOUND}
+)
+"""What a smaller step may mend."""
+
+TOO_SMALL_STEP = frozenset({Cause.SLOW, Cause.UNSETTLED})
+"""What a smaller step makes worse, over as many draws."""
+
+
+class Doubt(NamedTuple):
+    """What speaks against an estimate.
+
+    Attributes:
+        cause: Which check says so.
+        sentence: Finding, usual cause, and the setting to change.
+    """
+
+    cause: Cause
+    sentence: str
