@@ -50,7 +50,7 @@ def calibrate(
     from devtrack.store import open_store
 
     opened = open_store(store)
-    paths = _early_middle_late(opened, opened.run(run).run_id)
+    paths, untrained = _early_middle_late(opened, opened.run(run).run_id)
     import torch
 
     from devtrack import snapshots
@@ -65,6 +65,7 @@ def calibrate(
         loss=loss,
         batches=batches,
         generator=torch.Generator().manual_seed(seed),
+        untrained=snapshots.read(untrained) if untrained else None,
         **{name: values for name, values in tried.items() if values},
     )
     draw_calibration(found).savefig(out, dpi=200)
@@ -110,20 +111,21 @@ def _function(spec: str) -> Any:
     return getattr(module, name)
 
 
-def _early_middle_late(store: Store, run_id: str) -> list[Path]:
-    """Return the files of three snapshots, fewer if the run has fewer.
+def _early_middle_late(store: Store, run_id: str) -> tuple[list[Path], Path | None]:
+    """Return the files of three snapshots, fewer if the run has fewer, and that of step 0 if any.
 
     Raises:
         DataError: If the run has no snapshot.
     """
     rows = store.sql(
-        "SELECT path FROM snapshots WHERE run_id = ? ORDER BY step", [run_id]
+        "SELECT path, step FROM snapshots WHERE run_id = ? ORDER BY step", [run_id]
     ).fetchall()
     if not rows:
         raise DataError(
             f"run {run_id} has no snapshot: calibration needs weights. Train with a Tracker that "
             "keeps snapshots, or choose another --run."
         )
+    paths = [store.path / run_id / path for path, _ in rows]
     last = len(rows) - 1
     chosen = sorted({last // 4, last // 2, last})
-    return [store.path / run_id / rows[index][0] for index in chosen]
+    return [paths[index] for index in chosen], paths[0] if rows[0][1] == 0 else None

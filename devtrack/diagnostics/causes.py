@@ -24,6 +24,8 @@ class Cause(StrEnum):
     UNSETTLED = "unsettled"  # directions that chains have not spread along
     LEAVING = "leaving"  # what is not quadratic keeps growing
     BOUND = "bound"  # λ̂ beyond parameters / 2
+    ASTRAY = "astray"  # in calibration: a loss nearer to that of an untrained network
+    PULLED = "pulled"  # in calibration: hardly anything but the pull holds the chains
 
 
 TOO_LARGE_STEP = frozenset(

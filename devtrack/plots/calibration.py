@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from devtrack.sampling.calibration import Calibration, Trial
 
 
+MARK_PT, PILOT_PT = 4.5, 2.5
+
 LABEL_GAP = 0.07
 """Height of a label, as a share of the axes'."""
 
@@ -23,9 +25,10 @@ LABEL_GAP = 0.07
 def draw_calibration(found: Calibration) -> Figure:
     """Draw λ̂ over ε for every (nβ, γ) tried on the last point, and the traces of the choice.
 
-    Filled marks pass every check, open ones do not; estimates without a number are left out. A good
-    choice lies on a level stretch: there, the step size does not matter. Traces are means over the
-    chains.
+    Filled marks pass every check, open ones do not; small ones are pilots, too short to have come
+    to rest; estimates without a number are left out. A good choice lies on a level stretch: there,
+    the step size does not matter. Traces are means over the chains, of points that pilots have not
+    ruled out.
 
     Args:
         found: From ``calibrate``.
@@ -53,18 +56,22 @@ def _draw_sweep(ax: Axes, found: Calibration) -> None:
     for key, trials in lines.items():
         color = INK if key == chosen else FAINT
         trials.sort(key=lambda trial: trial.settings.lr)
-        lrs = [trial.settings.lr for trial in trials]
-        values = [trial.value for trial in trials]
-        ax.errorbar(lrs, values, yerr=[t.se for t in trials], color=color, linewidth=1)
+        whole = [trial for trial in trials if trial.purpose != "pilot"]
+        steps = {trial.settings.lr for trial in whole}
+        line = [t for t in trials if t.purpose != "pilot" or t.settings.lr not in steps]
+        lrs, values = [t.settings.lr for t in line], [t.value for t in line]
+        ax.errorbar(lrs, values, yerr=[t.se for t in line], color=color, linewidth=1)
         for trial in trials:
             face = color if trial.status is Status.OK else "white"
-            ax.plot(trial.settings.lr, trial.value, "o", color=color, mfc=face, markersize=4)
+            size = PILOT_PT if trial.purpose == "pilot" else MARK_PT
+            ax.plot(trial.settings.lr, trial.value, "o", color=color, mfc=face, markersize=size)
     ax.axvline(found.settings.lr, color=INK, linewidth=0.8, linestyle=":")
     ax.set_xscale("log")
     if all(trial.value > 0 for trials in lines.values() for trial in trials):
         ax.set_yscale("log")
     ax.set_title(
-        f"dark: nβ {chosen[0]:g}, γ {chosen[1]:g}; grey: others\nfilled: passes every check",
+        f"dark: nβ {chosen[0]:g}, γ {chosen[1]:g}; grey: others\n"
+        "filled: passes every check; small: pilot",
         fontsize=SMALL_PT,
         loc="left",
     )
@@ -74,7 +81,7 @@ def _draw_sweep(ax: Axes, found: Calibration) -> None:
 
 def _draw_traces(ax: Axes, found: Calibration) -> None:
     chosen = found.settings
-    drawn = [trial for trial in found.trials if trial.purpose != "control"]
+    drawn = [trial for trial in found.trials if trial.purpose in ("sweep", "half")]
     shown = [trial for trial in drawn if trial.settings in (chosen, chosen.halved())]
     ends = []
     for trial in sorted(shown, key=lambda trial: trial.settings == chosen):  # the choice on top

@@ -34,6 +34,9 @@ PULLED_MAX = 0.2
 
 MOST_HALVINGS = 12
 
+AGREE_SIGMAS = 3.0
+"""As many halvings are tried, so that chance must not keep two steps from agreeing."""
+
 
 class StepSize(NamedTuple):
     """A step size to keep.
@@ -91,7 +94,7 @@ def find_step_size(
         for _ in range(MOST_HALVINGS):
             now = trial(lr)
             too_large = _is_too_large(now)
-            if before is not None and not too_large and agree(before, now):
+            if before is not None and not too_large and agree(before, now, sigmas=AGREE_SIGMAS):
                 break
             before = None if too_large else now
             clean += [] if too_large else [lr]

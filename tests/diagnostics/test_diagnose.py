@@ -268,7 +268,7 @@ def test_every_doubt_has_a_cause_that_code_can_act_on():
         Cause.LEAVING: _on_path(anharmonic=growing),
         Cause.BOUND: _diagnose(signal, num_parameters=12),
     }
-    assert set(planted) == set(Cause)
+    assert set(planted) == set(Cause) - {Cause.ASTRAY, Cause.PULLED}  # those of calibration
     for cause, found in planted.items():
         assert cause in _causes(found), (cause, found.reasons)
     assert _diagnose(signal).doubts == ()

@@ -23,6 +23,7 @@ def _figure():
     trials = (
         _trial("sweep", 2, refused, 90.0),
         _trial("half", 2, refused.halved(), 60.0),  # of a candidate that was not taken
+        _trial("pilot", 2, CHOSEN, 38.0),
         _trial("sweep", 2, CHOSEN, 40.0),
         _trial("sweep", 0, CHOSEN, 40.1),
         _trial("sweep", 1, CHOSEN, 35.0),
