@@ -13,7 +13,13 @@ import numpy.typing as npt
 from devtrack.diagnostics.causes import Doubt
 from devtrack.diagnostics.doubts import Evidence, doubts
 from devtrack.diagnostics.failures import failed_chains
-from devtrack.diagnostics.statistics import Floats, effective_draws, gamma_ratio, split_rhat
+from devtrack.diagnostics.statistics import (
+    Floats,
+    effective_draws,
+    gamma_ratio,
+    split_rhat,
+    widening,
+)
 from devtrack.errors import ConfigError
 from devtrack.rows import Status
 
@@ -44,7 +50,8 @@ class Diagnosis(NamedTuple):
 
     Attributes:
         value: λ̂, the mean signal over the chains that hold; NaN if none does.
-        se: Standard error of ``value``.
+        se: Standard error of ``value``: ``mcse``, widened for its own error, so that ± 1.96 se hold
+            what the chains would find in the long run 95 times in 100.
         rhat: Rank-normalised split R-hat (1 is perfect).
         ess: Effective number of independent draws for the mean, over all chains.
         mcse: Monte Carlo standard error of the mean, sd / √ess.
@@ -112,7 +119,7 @@ def diagnose(
     mcse = float(signal.std(ddof=1) / np.sqrt(ess)) if ess > 0 else float("nan")
     estimate = Diagnosis(
         value=value,
-        se=mcse,
+        se=mcse * widening(ess),
         rhat=split_rhat(signal),
         ess=ess,
         mcse=mcse,
@@ -130,7 +137,7 @@ def diagnose(
         signal=signal,
         full_signal=full_signal,
         value=value,
-        se=mcse,
+        se=estimate.se,
         rhat=estimate.rhat,
         ess=ess,
         gamma_ratio=estimate.gamma_ratio,

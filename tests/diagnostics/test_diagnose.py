@@ -53,13 +53,33 @@ def test_numbers_are_those_of_arviz():
 
 @pytest.mark.parametrize("memory", [0.0, 0.9, 0.97])
 def test_the_interval_covers_the_truth_as_often_as_it_says(memory):
-    # 300 estimates: binomial sd 1.3 % around 95 %; the error's own noise costs 1 to 2 %.
-    hits = []
+    # 300 estimates: binomial sd 1.3 % around 95 %
+    errors, claims, unwidened = [], [], []
     for seed in range(300):
-        signal = _slow_gamma_draws(memory=memory, draws=300, seed=seed)
-        found = _diagnose(signal)
-        hits.append(abs(found.value - 10.0) < 1.96 * found.se)
-    assert 0.90 <= np.mean(hits) <= 0.98
+        found = _diagnose(_slow_gamma_draws(memory=memory, draws=300, seed=seed))
+        errors.append(abs(found.value - 10.0))
+        claims.append(found.se)
+        unwidened.append(found.mcse)
+    covered = np.mean(np.array(errors) < 1.96 * np.array(claims))
+    assert 0.91 <= covered <= 0.98
+    # the fewer effective draws, the more of it is the error's own error
+    assert covered >= np.mean(np.array(errors) < 1.96 * np.array(unwidened))
+
+
+def test_an_error_of_few_effective_draws_is_widened_and_one_of_many_is_not():
+    few, many = _diagnose(_slow_gamma_draws(memory=0.97, draws=300)), _diagnose(_gamma_draws())
+    assert few.se / few.mcse == pytest.approx(statistics.widening(few.ess))
+    assert few.ess < 60 and few.se > 1.15 * few.mcse
+    assert many.ess > 1000 and many.se < 1.01 * many.mcse
+
+
+def test_errors_are_as_uncertain_as_their_widening_says():
+    # sd of 200 spreads: 5 %; the rule holds within a third (``DRAWS_PER_FREEDOM``)
+    found = [_diagnose(_slow_gamma_draws(draws=300, seed=seed)) for seed in range(200)]
+    spread = np.std([one.mcse for one in found]) / np.mean([one.mcse for one in found])
+    ess = np.median([one.ess for one in found])
+    freedom = ess / statistics.DRAWS_PER_FREEDOM
+    assert spread == pytest.approx(1 / np.sqrt(2 * freedom), rel=0.35)
 
 
 @pytest.mark.parametrize("memory", [0.0, 0.9])
