@@ -34,8 +34,9 @@ PULLED_MAX = 0.2
 
 MOST_HALVINGS = 12
 
-AGREE_SIGMAS = 3.0
-"""As many halvings are tried, so that chance must not keep two steps from agreeing."""
+AGREE = {"sigmas": 3.0, "share": 0.05}
+"""Looser than for ``calibrate``: a pair that agrees ends the search, and chance must not let it go
+on."""
 
 
 class StepSize(NamedTuple):
@@ -94,7 +95,7 @@ def find_step_size(
         for _ in range(MOST_HALVINGS):
             now = trial(lr)
             too_large = _is_too_large(now)
-            if before is not None and not too_large and agree(before, now, sigmas=AGREE_SIGMAS):
+            if before is not None and not too_large and agree(before, now, **AGREE):
                 break
             before = None if too_large else now
             clean += [] if too_large else [lr]

@@ -34,6 +34,11 @@ def folder(tmp_path_factory):
     weights = {"w": torch.zeros(10, dtype=torch.float64)}
     writer.append(Clock(5), [snapshots.write(writer.run_dir, weights)])
     writer.close()
+    writer = open_store(path / "runs").writer(RunInfo("begun-1", "begun", datetime(2026, 11, 20)))
+    start = {"w": torch.ones(10, dtype=torch.float64)}
+    for step, at in ((0, start), (5, weights)):
+        writer.append(Clock(step), [snapshots.write(writer.run_dir, at)])
+    writer.close()
     open_store(path / "runs").writer(RunInfo("bare-1", "bare", datetime(2026, 11, 20))).close()
     return path
 
@@ -53,6 +58,13 @@ def test_it_prints_settings_to_paste_and_draws_the_picture(folder):
     from devtrack.metrics.llc import LLC
 
     assert eval(answer.stdout, {"LLC": LLC}).n_beta == 100.0  # as a user pastes it
+
+
+def test_what_training_has_gained_is_counted_from_the_snapshot_of_step_0(folder):
+    narrow = ("--n-beta", "100", "--localization", "1")
+    assert "training has gained 5: " in _invoke(folder, "--run", "begun", *narrow).stderr
+    # w = 0 is the minimum: without a start, nothing tells what was gained
+    assert "whose weights are all zero" in _invoke(folder, "--run", "bowl", *narrow).stderr
 
 
 def test_json_holds_every_setting(folder):

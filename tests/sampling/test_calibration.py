@@ -7,7 +7,7 @@ from devtrack import snapshots
 from devtrack.diagnostics import Cause, Doubt
 from devtrack.errors import ConfigError, MetricError
 from devtrack.rows import Status
-from devtrack.sampling.calibration import Trial, _descend, calibrate
+from devtrack.sampling.calibration import Trial, _confirmed, _descend, agree, calibrate
 from devtrack.sampling.settings import SamplerSettings
 
 NARROW = {"n_betas": (100.0,), "localizations": (1.0,)}
@@ -96,19 +96,6 @@ def test_a_larger_n_beta_that_fails_at_some_point_gives_way():
     assert found.settings.n_beta == 3.0
 
 
-@pytest.mark.parametrize(("localization", "n_beta"), [(10.0, 30.0), (100.0, 1000.0)])
-def test_what_passes_at_more_points_by_the_pull_is_not_taken(localization, n_beta):
-    # the slope takes 2 nβ h w² of λ̂; at nβ 30 and γ 100 the pull leaves .7 of the rise
-    away = Bowl()
-    with torch.no_grad():
-        away.w.fill_(0.02)
-    points = [snapshots.take(away), snapshots.take(Bowl())]
-    pulls = (localization,)
-    found = _calibrate(points=points, n_betas=(1000.0, 30.0), localizations=pulls)
-    assert found.settings.n_beta == n_beta
-    assert any(t.settings.n_beta == 30.0 for t in found.trials)
-
-
 class _Stub:
     """Trials that were planted: one tuple of doubts for each run."""
 
@@ -122,6 +109,50 @@ class _Stub:
         doubts = tuple(Doubt(cause, "") for cause in self.planted.pop(0))
         status = Status.SUSPECT if doubts else Status.OK
         return Trial(purpose, point, settings, 1.0, 1.0, 1.0, status, doubts, np.zeros(1))
+
+
+@pytest.mark.parametrize(
+    ("value", "se", "agrees"),
+    [
+        (40.0, 0.1, True),
+        (40.9, 0.1, True),  # a share of 0.025 is 1
+        (41.1, 0.1, False),
+        (44.0, 2.0, True),  # two errors of the difference are 5.7
+        (46.0, 2.0, False),
+    ],
+)
+def test_steps_agree_within_their_errors_or_a_share(value, se, agrees):
+    def trial(value):
+        settings = SamplerSettings(n_beta=1.0)
+        return Trial("sweep", 0, settings, value, se, 1.0, Status.OK, (), np.zeros(1))
+
+    assert agree(trial(40.0), trial(value), sigmas=2.0, share=0.025) == agrees
+
+
+def test_a_step_that_disagrees_with_its_half_gives_way_to_it_at_every_point():
+    class Halving(_Stub):
+        def run(self, settings, point, *, purpose="sweep"):
+            trial = super().run(settings, point, purpose=purpose)
+            return trial._replace(value=40.0 + 4.0 * (settings.lr > 0.6), se=0.1)
+
+    stub = Halving((), (), (), (), (), (), (), (), last=1)
+    settings = SamplerSettings(n_beta=1.0, localization=1.0)
+    found = _confirmed(stub, _descend(stub, settings, at_least=1))
+    assert [trial.settings.lr for trial in found.candidate] == pytest.approx([1 / 3, 1 / 3])
+    assert found.half.settings.lr == pytest.approx(1 / 6)
+
+
+@pytest.mark.parametrize(("localization", "n_beta"), [(10.0, 30.0), (100.0, 1000.0)])
+def test_what_passes_at_more_points_by_the_pull_is_not_taken(localization, n_beta):
+    # the slope takes 2 nβ h w² of λ̂; at nβ 30 and γ 100 the pull leaves .7 of the rise
+    away = Bowl()
+    with torch.no_grad():
+        away.w.fill_(0.02)
+    points = [snapshots.take(away), snapshots.take(Bowl())]
+    pulls = (localization,)
+    found = _calibrate(points=points, n_betas=(1000.0, 30.0), localizations=pulls)
+    assert found.settings.n_beta == n_beta
+    assert any(t.settings.n_beta == 30.0 for t in found.trials)
 
 
 @pytest.mark.parametrize(
