@@ -308,15 +308,20 @@ def _reasons(found: _Confirmed, bench: Bench) -> list[str]:
     )
     return [
         f"lr {chosen.lr:.2g} passes every check, and half of it agrees: "
-        f"{half.value:.3g} ± {half.se:.2g} against {trial.value:.3g} ± {trial.se:.2g}",
+        f"{half.value:.4g} ± {half.se:.2g} against {trial.value:.4g} ± {trial.se:.2g}",
         f"the chains' loss rises by {risen:.2g}, and by {alone:.2g} at n_beta 0: the loss, not the "
         "pull alone, holds them",
         landscape,
         f"of {len(found.candidate)} points, {found.num_passed} pass every check; n_beta "
         f"{chosen.n_beta:g} is the largest at which as many do, and localization "
         f"{chosen.localization:g} the weakest pull with it (Gamma ratio {trial.gamma_ratio:.2f})",
-        *(f"not point {one.point}: {one.doubts[0].sentence}" for one in others if one.doubts),
+        *(f"not point {one.point}: {_main_doubt(one)}" for one in others if one.doubts),
     ]
+
+
+def _main_doubt(trial: Trial) -> str:
+    """Return what speaks against a trial; that w* is no minimum there explains the rest."""
+    return max(trial.doubts, key=lambda doubt: doubt.cause in NO_MINIMUM).sentence
 
 
 def _most_common(trials: Sequence[Trial]) -> str:

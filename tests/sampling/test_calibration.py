@@ -7,7 +7,14 @@ from devtrack import snapshots
 from devtrack.diagnostics import Cause, Doubt
 from devtrack.errors import ConfigError, MetricError
 from devtrack.rows import Status
-from devtrack.sampling.calibration import Trial, _confirmed, _descend, agree, calibrate
+from devtrack.sampling.calibration import (
+    Trial,
+    _confirmed,
+    _descend,
+    _main_doubt,
+    agree,
+    calibrate,
+)
 from devtrack.sampling.settings import SamplerSettings
 
 NARROW = {"n_betas": (100.0,), "localizations": (1.0,)}
@@ -94,6 +101,14 @@ def test_a_larger_n_beta_that_fails_at_some_point_gives_way():
     passed = {(t.settings.n_beta, t.point) for t in found.trials if t.status is Status.OK}
     assert (1000.0, 1) in passed and (1000.0, 0) not in passed
     assert found.settings.n_beta == 3.0
+
+
+def test_of_a_point_that_is_no_minimum_that_is_said_first():
+    doubts = tuple(Doubt(cause, cause) for cause in (Cause.WIDE, Cause.SLOPE, Cause.HOT))
+    settings = SamplerSettings(n_beta=1.0)
+    slope = Trial("pilot", 0, settings, 1.0, 1.0, 1.0, Status.SUSPECT, doubts, np.zeros(1))
+    assert _main_doubt(slope) == "slope"
+    assert _main_doubt(slope._replace(doubts=doubts[::2])) == "wide"
 
 
 class _Stub:
