@@ -11,6 +11,7 @@ from devtrack.rows import Status
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
     from devtrack.sampling.calibration import Calibration, Trial
@@ -67,8 +68,10 @@ def _draw_sweep(ax: Axes, found: Calibration) -> None:
             ax.plot(trial.settings.lr, trial.value, "o", color=color, mfc=face, markersize=size)
     ax.axvline(found.settings.lr, color=INK, linewidth=0.8, linestyle=":")
     ax.set_xscale("log")
+    _label_few(ax.xaxis, form="{x:.0e}")
     if all(trial.value > 0 for trials in lines.values() for trial in trials):
         ax.set_yscale("log")
+        _label_few(ax.yaxis, form="{x:g}")
     ax.set_title(
         f"dark: nβ {chosen[0]:g}, γ {chosen[1]:g}; grey: others\n"
         "filled: passes every check; small: pilot",
@@ -77,6 +80,16 @@ def _draw_sweep(ax: Axes, found: Calibration) -> None:
     )
     ax.set_xlabel("step size ε", fontsize=TEXT_PT)
     ax.set_ylabel("LLC on the last snapshot", fontsize=TEXT_PT)
+
+
+def _label_few(axis: Axis, *, form: str) -> None:
+    """Label a logarithmic axis at powers of ten, and at three times these if it is short."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 3) if high < 100 * low else (1,)))
+    axis.set_major_formatter(StrMethodFormatter(form))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _draw_traces(ax: Axes, found: Calibration) -> None:

@@ -1,8 +1,10 @@
 """The picture of a calibration: which traces it shows, and that they can be told."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
+import pytest
 
 from devtrack.plots.calibration import LABEL_GAP, draw_calibration
 from devtrack.rows import Status
@@ -64,3 +66,18 @@ def test_no_text_leaves_its_half_of_the_figure():
     sweep, traces = figure.axes
     assert sweep.get_tightbbox().x1 <= traces.get_tightbbox().x0
     assert traces.get_tightbbox().x1 <= width
+
+
+@pytest.mark.parametrize("factor", [0.2, 0.5, 1e-4])
+def test_tick_labels_of_step_sizes_stand_apart(factor):
+    slower = replace(CHOSEN, lr=factor * CHOSEN.lr)
+    trials = (_trial("sweep", 0, slower, 30.0), _trial("sweep", 0, CHOSEN))
+    figure = draw_calibration(Calibration(CHOSEN, (), trials))
+    figure.draw_without_rendering()
+    sweep, _ = figure.axes
+    low, high = sweep.get_xlim()
+    shown = [t for t in sweep.xaxis.get_major_ticks() if low <= t.get_loc() <= high]
+    boxes = [tick.label1.get_window_extent() for tick in shown if tick.label1.get_text()]
+    assert boxes
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+    assert not any(tick.label1.get_text() for tick in sweep.xaxis.get_minor_ticks())
