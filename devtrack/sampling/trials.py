@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from devtrack import snapshots
-from devtrack.diagnostics import Cause, Doubt
+from devtrack.diagnostics import Cause, Diagnosis, Doubt
 from devtrack.diagnostics.bands import SETTLED_MIN
 from devtrack.rows import Status
 from devtrack.sampling.chains import Chains, sample
@@ -30,6 +30,10 @@ PILOT_SHARE = 1 / 3
 
 TOO_SHORT_FOR = frozenset({Cause.DISAGREE, Cause.SLOW, Cause.NARROW, Cause.DRIFTING})
 """What a pilot is too short to tell. That directions have not settled, it foretells."""
+
+IMPRECISE_SHARE = 0.1
+"""Standard error of an estimate at the last point, as a share of λ̂, beyond which a step size and
+its half agree whatever they say: 13.8 ± 2.3 and 11.4 ± 1.2 (toy model of superposition, λ 8.5)."""
 
 PULLED_MAX = 0.9
 """Chains whose loss rises by more than this share of what it rises by at nβ = 0 are held by the
@@ -113,13 +117,15 @@ class Bench:
         return len(self._points) - 1
 
     def run(self, settings: SamplerSettings, point: int, *, purpose: Purpose = "sweep") -> Trial:
-        """Estimate at one point; the last one also tells whether chains stay where they belong."""
+        """Estimate at one point; the last one must be precise, and its chains where they belong."""
         used = _short(settings) if purpose == "pilot" else settings
         chains = self._sample(used, point)
         found = estimate(chains, used)
         doubts = found.doubts
         if purpose == "pilot":
             doubts = _foreseen(doubts, chains, used, settings)
+        if point == self.last and purpose != "pilot":
+            doubts += _doubts_about_precision(found)
         if point == self.last:
             doubts += self._doubts_about_place(doubts, found.value / chains.n_beta, settings)
         failed = found.status is Status.FAILED
@@ -223,6 +229,17 @@ def _foreseen(
         )
         kept.append(Doubt(Cause.UNSETTLED, sentence))
     return tuple(kept)
+
+
+def _doubts_about_precision(found: Diagnosis) -> tuple[Doubt, ...]:
+    share = found.se / abs(found.value)
+    if not share > IMPRECISE_SHARE:
+        return ()
+    imprecise = (
+        f"the standard error is {share:.0%} of λ̂: chains move too slowly; raise num_draws, lr or "
+        "localization"
+    )
+    return (Doubt(Cause.SLOW, imprecise),)
 
 
 def _short(settings: SamplerSettings) -> SamplerSettings:

@@ -63,6 +63,14 @@ def test_a_pilot_foresees_whether_all_directions_settle(lr, settles):
     assert (Cause.UNSETTLED not in whole.causes) == settles
 
 
+def test_an_estimate_too_imprecise_to_compare_is_doubted():
+    # one direction: λ̂ 0.45 with a spread of 0.7 over few effective draws
+    whole = _bench(held=1, dims=1).run(replace(SETTINGS, num_draws=40), 0)
+    assert whole.se > 0.1 * whole.value
+    assert whole.causes == {Cause.SLOW}
+    assert _bench().run(SETTINGS, 0).status is Status.OK
+
+
 def test_chains_that_lose_what_training_gained_are_astray():
     # 20 directions at nβ 100 and γ 10: the loss rises by 20 / (2 · 110) = 0.091
     far = _bench(untrained=_weights_with_loss(0.07)).run(SETTINGS, 0)
