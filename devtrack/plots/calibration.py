@@ -71,7 +71,8 @@ def _draw_sweep(ax: Axes, found: Calibration) -> None:
     _label_few(ax.xaxis, form="{x:.0e}")
     if all(trial.value > 0 for trials in lines.values() for trial in trials):
         ax.set_yscale("log")
-        _label_few(ax.yaxis, form="{x:g}")
+        if ax.get_ylim()[1] > 10 * ax.get_ylim()[0]:
+            _label_few(ax.yaxis, form="{x:g}")
     ax.set_title(
         f"dark: nβ {chosen[0]:g}, γ {chosen[1]:g}; grey: others\n"
         "filled: passes every check; small: pilot",
@@ -83,13 +84,15 @@ def _draw_sweep(ax: Axes, found: Calibration) -> None:
 
 
 def _label_few(axis: Axis, *, form: str) -> None:
-    """Label a logarithmic axis at powers of ten, and at three times these if it is short."""
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+    """Label a logarithmic axis at a few round numbers, however short or long it is."""
+    from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
     low, high = axis.get_view_interval()
-    axis.set_major_locator(LogLocator(subs=(1, 3) if high < 100 * low else (1,)))
+    multiples = (1,) if high > 100 * low else (1, 3) if high > 10 * low else (1, 2, 3, 5, 7)
+    powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)))
+    axis.set_major_locator(FixedLocator(np.outer(powers, multiples).ravel().tolist()))
     axis.set_major_formatter(StrMethodFormatter(form))
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(NullLocator())
 
 
 def _draw_traces(ax: Axes, found: Calibration) -> None:

@@ -68,11 +68,21 @@ def test_no_text_leaves_its_half_of_the_figure():
     assert traces.get_tightbbox().x1 <= width
 
 
-@pytest.mark.parametrize("factor", [0.2, 0.5, 1e-4])
-def test_tick_labels_of_step_sizes_stand_apart(factor):
-    slower = replace(CHOSEN, lr=factor * CHOSEN.lr)
-    trials = (_trial("sweep", 0, slower, 30.0), _trial("sweep", 0, CHOSEN))
-    figure = draw_calibration(Calibration(CHOSEN, (), trials))
+@pytest.mark.parametrize(
+    ("least", "most"),
+    [
+        (1.6e-4, 6.5e-4),
+        (2.2e-4, 4.5e-4),
+        (3.1e-4, 6.5e-4),
+        (1e-4, 1e-3),
+        (2e-4, 5e-3),
+        (1e-7, 1e-3),
+    ],
+)
+def test_tick_labels_of_step_sizes_stand_apart(least, most):
+    slower, chosen = replace(CHOSEN, lr=least), replace(CHOSEN, lr=most)
+    trials = (_trial("sweep", 0, slower, 30.0), _trial("sweep", 0, chosen))
+    figure = draw_calibration(Calibration(chosen, (), trials))
     figure.draw_without_rendering()
     sweep, _ = figure.axes
     low, high = sweep.get_xlim()
