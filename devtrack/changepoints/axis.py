@@ -14,6 +14,7 @@ import numpy.typing as npt
 from devtrack.errors import ConfigError
 
 AXES = ("auto", "log", "linear")
+GROWTH = 3.0  # of the gaps from first to last quarter; an even schedule with gaps has up to 2
 
 
 class Axis(NamedTuple):
@@ -54,8 +55,9 @@ class Axis(NamedTuple):
 def choose_axis(steps: npt.ArrayLike, *, kind: str = "auto") -> Axis:
     """Lay an axis through the snapshots of a run.
 
-    ``"auto"`` takes the scale on which the snapshots lie more evenly: whoever chose the schedule
-    chose the scale on which the run is to be read.
+    ``"auto"`` takes the scale of the schedule, logarithmic where its gaps grow: whoever chose the
+    schedule chose the scale on which the run is to be read. How evenly snapshots lie on either
+    scale does not tell: a dense logarithmic schedule starts with every single step.
 
     Args:
         steps: Steps of the snapshots in any order; at least two must differ.
@@ -69,13 +71,7 @@ def choose_axis(steps: npt.ArrayLike, *, kind: str = "auto") -> Axis:
     grid = np.unique(np.asarray(steps, np.float64))
     first, last = float(grid[0]), float(grid[-1])
     if kind == "auto":
-        unevenness = {
-            k: _unevenness(Axis(k, first, last).fraction(grid)) for k in ("log", "linear")
-        }
-        kind = min(unevenness, key=lambda k: unevenness[k])
+        quarter = max(1, grid.size // 4)
+        start, end = grid[quarter] - first, last - grid[-1 - quarter]
+        kind = "log" if end > GROWTH * start else "linear"
     return Axis(kind, first, last)
-
-
-def _unevenness(u: npt.NDArray[np.float64]) -> float:
-    """Largest distance between the snapshots' distribution on the axis and an even one."""
-    return float(np.max(np.abs(u - np.linspace(0.0, 1.0, u.size))))
