@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from devtrack.changepoints.trend import decay_columns, rough_trend
 Array = npt.NDArray[np.floating]
 
 MIN_POINTS = 10  # fewer cannot tell a sigmoid (3 numbers) from a trend (3) and noise (2)
+ROUGH = 1.8  # roughness from which the noise of a curve can be seen
 MAX_POINTS = 400  # more are averaged in bins: the narrowest change is still several bins wide
 
 
@@ -74,28 +75,54 @@ def make_curve(
     se_known = bool(np.mean(se > 0) >= 0.5)
     h = _reported(se) if se_known else np.ones_like(y)
     decays = decay_columns(step, starts)
-    rest = y - rough_trend(decays, u, y, h)
-    cut = cut_spikes(rest, h)
-    y = y + (cut - rest)
+    rest, cut = _without_spikes(y, h, lambda tame: rough_trend(decays, u, tame, h))
+    y, moved = y + (cut - rest), np.abs(cut - rest)
     h = profile(u, cut, h, se_known=se_known)
+    # a point that was cut is not believed: it may have been the corner of a change after all
+    h = np.hypot(h, moved if se_known else moved / _visible_noise(cut))
     # of a curve that is flat but for one fall the median deviation is next to nothing
     spread = max(float(np.median(np.abs(y - np.median(y)))), 0.2 * float(np.std(y)))
     scale = float(np.median(h)) if se_known else spread
     index = np.searchsorted(grid, step).astype(np.int64)
     y, h = (y - np.mean(y)) / scale, h / (scale if se_known else 1.0)
-    shows_noise = se_known or roughness(y) > 2.2
+    shows_noise = se_known or roughness(y) > ROUGH
     name = (series.metric, series.site)
     return Curve(*name, index, step, u, y, h, scale, se_known, shows_noise, decays)
 
 
-def roughness(y: Array) -> float:
+def _without_spikes(y: Array, h: Array, trend: Callable[[Array], Array]) -> tuple[Array, Array]:
+    """Return the values beside their rough trend, as they are and with spikes cut.
+
+    Cut is what stands alone beside the trend and in the curve itself: beside a trend that is bent
+    by a level change its corners stand alone as well, on a steep curve the points at its ends. The
+    second round is told on a trend that tall spikes no longer bend.
+    """
+    alone = cut_spikes(y, h) != y
+    rest = y - trend(y)
+    tame = y + np.where(alone, cut_spikes(rest, h), rest) - rest
+    rest = y - trend(tame)
+    return rest, np.where(alone, cut_spikes(rest, h), rest)
+
+
+def _visible_noise(y: Array) -> float:
+    """Return the spread of second differences as the standard deviation of white noise."""
+    return max(1.4826 * float(np.median(np.abs(np.diff(y, n=2)))) / np.sqrt(6), 1e-300)
+
+
+def roughness(y: Array, *, quantile: float = 0.7) -> float:
     """Return the ratio of the squared spreads of second and first differences.
 
     White noise has 3, AR(1) noise of correlation phi 3 - phi, a random walk 2, a smooth curve 0.
-    Only a series whose noise can be seen has told how large a change must be to be real.
+    Only a series whose noise can be seen has told how large a change must be to be real. The
+    spread is a quantile that leaves out jumps and steep parts, and wastes less of a short series
+    than the median would.
+
+    Args:
+        y: Values, shape (point,).
+        quantile: Of the differences' sizes, which is taken for their spread.
     """
     first, second = np.diff(y), np.diff(y, n=2)
-    spread = [float(np.median(np.abs(d - np.median(d)))) for d in (first, second)]
+    spread = [float(np.quantile(np.abs(d - np.median(d)), quantile)) for d in (first, second)]
     return (spread[1] / spread[0]) ** 2 if spread[0] > 0 else 0.0
 
 

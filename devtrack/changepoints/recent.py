@@ -15,7 +15,7 @@ Array = npt.NDArray[np.floating]
 MIN_POINTS_KNOWN, MIN_POINTS_UNKNOWN = 7, 14  # with and without standard errors
 SINGLE = 40  # newest points that are kept one by one
 BINS_PER_SIZE = 8  # then so many bins of 2 points, of 4, of 8, …
-WHITE = 2.2  # roughness from which on noise is seen: white has 3, a smooth curve 0
+WHITE = 2.2  # roughness (by the median) from which on noise is seen: white has 3, a smooth curve 0
 NEWEST = 3  # points that may be a spike or the begin of a change
 SETTLED = 12  # points back from which on no recent change is in the way
 NOISE_PER_SECOND_DIFFERENCE = 1.4826 / 6**0.5  # robust; second differences of white noise
@@ -81,7 +81,7 @@ def _visible(y: Array) -> Array:
 def _shows_noise(y: Array) -> bool:
     """Say whether the past, before a recent change could begin, is rough."""
     settled = y.size >= MIN_POINTS_UNKNOWN + SETTLED
-    return roughness(y[:-SETTLED] if settled else y) > WHITE
+    return roughness(y[:-SETTLED] if settled else y, quantile=0.5) > WHITE
 
 
 def _without_spikes(y: Array, h: Array) -> Array:
