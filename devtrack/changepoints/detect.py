@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from devtrack.changepoints.axis import Axis, choose_axis
 from devtrack.changepoints.chance import Chance, chance
@@ -70,24 +71,41 @@ def detect(
     if early:
         sure = _find(series, alpha=alpha, axis=axis, events=events, starts=starts)
         found = [t for t in found if t not in early or _overlaps(t, sure)]
-    unexplained = _find([s for s in series if not is_recipe(s)], alpha=alpha, axis=axis, events=())
-    return sorted([*found, *_marks(unexplained, found, events)], key=lambda t: t.midpoint)
+    measured = [s for s in series if not is_recipe(s)]
+    unexplained = _find(measured, alpha=alpha, axis=axis, events=())
+    grid = (
+        np.unique(np.concatenate([s.step for s in measured]))
+        if unexplained
+        else np.empty(0, np.int64)
+    )
+    marks = _marks(unexplained, found, events, grid)
+    return sorted([*found, *marks], key=lambda t: t.midpoint)
 
 
 def _marks(
-    unexplained: Sequence[Transition], found: Sequence[Transition], events: Sequence[RecipeEvent]
+    unexplained: Sequence[Transition],
+    found: Sequence[Transition],
+    events: Sequence[RecipeEvent],
+    grid: npt.NDArray[np.int64],
 ) -> Iterator[Transition]:
     """Yield the changes that only the events explain, each with the event nearest its midpoint."""
     for one in unexplained:
-        near = [event for event in events if _coincides(one, event)]
+        near = [event for event in events if _coincides(one, event, grid)]
         if near and not _overlaps(one, found):
             event = min(near, key=lambda event: abs(event.step - one.midpoint))
             yield one._replace(event=event.kind)
 
 
-def _coincides(one: Transition, event: RecipeEvent) -> bool:
+def _coincides(
+    one: Transition,
+    event: RecipeEvent,
+    grid: npt.NDArray[np.int64],
+) -> bool:
+    """Say whether an event lies in a change, which is known to the snapshots around it."""
     settled = max((start.settled for start in starts_of([event])), default=event.step)
-    return one.onset <= settled and event.step <= one.end
+    before = grid[grid <= one.onset].max(initial=0)
+    after = grid[grid >= one.end].min(initial=grid[-1])
+    return bool(before <= settled and event.step <= after)
 
 
 def _overlaps(one: Transition, others: Sequence[Transition]) -> bool:
@@ -112,8 +130,7 @@ def _find(
     clusters = _believed(odds, join(told_parts(models, told)), alpha=alpha)
     clusters += find_weak(odds, clusters, alpha=alpha)
     add_company(odds, clusters)
-    clusters = merge(sorted(clusters, key=lambda c: -strength(c, odds)), odds, alpha=alpha)
-    clusters = settle(clusters, odds)
+    clusters = settle(_merged(clusters, odds, alpha=alpha), odds)
     dated = [date(c, clusters, odds, line, alpha=alpha) for c in clusters]
     return sorted(_distinct([t for t in dated if t is not None]), key=lambda t: t.midpoint)
 
@@ -160,6 +177,9 @@ def _models(
 
 def _believed(odds: Chance, clusters: list[Cluster], *, alpha: float) -> list[Cluster]:
     """Return the clusters that chance does not explain, the strongest first, overlaps merged."""
-    ranked = sorted(clusters, key=lambda c: -strength(c, odds))
-    believed = [c for c in ranked if odds.p_value(strength(c, odds)) <= alpha]
-    return merge(believed, odds, alpha=alpha)
+    believed = [c for c in clusters if odds.p_value(strength(c, odds)) <= alpha]
+    return _merged(believed, odds, alpha=alpha)
+
+
+def _merged(clusters: Sequence[Cluster], odds: Chance, *, alpha: float) -> list[Cluster]:
+    return merge(sorted(clusters, key=lambda c: -strength(c, odds)), odds, alpha=alpha)
