@@ -16,8 +16,8 @@ from devtrack.changepoints.templates import BEND, STEP, Shape
 JOIN_PER_WIDTH = 0.45  # of the mean width: how far apart two series' midpoints may lie
 OVERLAP, OVERLAP_PER_WIDTH = 0.03, 0.6  # changes closer than this are one, and its shape error
 OVERLAP_OF_KINDS = 0.02  # more for a bend beside a level change
-SUPPORT = 8.0  # gain from which a series is said to move along
-WEAK_SUPPORT = 5.0  # the same for changes that only all series together show
+SUPPORT = 4.0  # gain from which a series is said to move along
+WEAK_SUPPORT = 6.0  # the same for changes that only all series together show
 MAX_WEAK = 3
 
 
@@ -89,15 +89,18 @@ def join(parts: Sequence[Part]) -> list[Cluster]:
     for part in parts:
         near = [c for c in clusters if c.kind == part.shape.kind and not c.has(part.series)]
         gaps = [abs(c.parts[0].shape.mid - part.shape.mid) for c in near]
-        reach = [
-            LAG + JOIN_PER_WIDTH * 0.5 * (c.parts[0].shape.width + part.shape.width) for c in near
-        ]
+        reach = [_join_reach(c.parts[0].shape.width, part.shape.width) for c in near]
         close = [(gap, i) for i, (gap, r) in enumerate(zip(gaps, reach, strict=True)) if gap <= r]
         if close:
             near[min(close)[1]].parts.append(part)
         else:
             clusters.append(Cluster([part]))
     return clusters
+
+
+def _join_reach(one: float, other: float) -> float:
+    """Return how far apart midpoints of changes of two widths may lie."""
+    return LAG + JOIN_PER_WIDTH * 0.5 * (one + other)
 
 
 def merge(clusters: Sequence[Cluster], odds: Chance, *, alpha: float) -> list[Cluster]:
@@ -192,7 +195,7 @@ def find_weak(odds: Chance, clusters: Sequence[Cluster], *, alpha: float) -> lis
             reach = LAG + LAG_PER_WIDTH * bank.width
             near = (bank.kind == STEP) & (np.abs(bank.mid - place) <= reach)
             best = int(np.argmax(np.where(near, gain, -1.0)))
-            if near.any() and gain[best] >= max(WEAK_SUPPORT, 0.8 * odds.share[s]):
+            if near.any() and gain[best] >= WEAK_SUPPORT:
                 parts.append(_settled(s, model, known, bank.shape(best)))
         if not parts:
             break
@@ -214,8 +217,11 @@ def add_company(odds: Chance, clusters: Sequence[Cluster]) -> None:
             near = (bank.kind == STEP) & (np.abs(bank.mid - mid) <= LAG + LAG_PER_WIDTH * width)
             gain = np.where(near & alike & ~taken(model, shapes), model.scan(shapes), -1.0)
             best = int(np.argmax(gain))
-            if gain[best] >= max(SUPPORT, odds.share[s]):
-                cluster.parts.append(_settled(s, model, clusters, bank.shape(best)))
+            if gain[best] < max(SUPPORT, odds.share[s]):
+                continue
+            part = _settled(s, model, clusters, bank.shape(best))
+            if abs(part.shape.mid - mid) <= _join_reach(width, part.shape.width):
+                cluster.parts.append(part)
 
 
 def _settled(s: int, model: SeriesModel, known: Sequence[Cluster], shape: Shape) -> Part:

@@ -13,7 +13,7 @@ from devtrack.changepoints.chance import LAG, LAG_PER_WIDTH, Chance
 from devtrack.changepoints.clusters import Cluster, Part, shapes_of, strength
 from devtrack.changepoints.model import SeriesModel
 from devtrack.changepoints.series import Move, Transition
-from devtrack.changepoints.story import is_visible, turning_point
+from devtrack.changepoints.story import is_distinct, moves_along, turning_point
 from devtrack.changepoints.templates import BEND, STEP, Shape
 
 Array = npt.NDArray[np.floating]
@@ -42,6 +42,7 @@ class Dated(NamedTuple):
     width: float
     effect: float
     effect_se: float
+    is_distinct: bool = True  # a change of the run by itself, not only in company
 
 
 def date(
@@ -61,6 +62,8 @@ def date(
     read = _step if cluster.kind == STEP else _turn
     parts = [(p, odds.models[p.series], shapes_of(clusters, p.series)) for p in cluster.parts]
     held = [(p, d) for p, model, shapes in parts if (d := read(p, model, shapes)) is not None]
+    if not any(d.is_distinct for _, d in held):
+        return None
     if cluster.kind == BEND:  # beside a bend at one place a curve may turn at another
         held = [(p, d) for p, d in held if abs(d.mid - held[0][1].mid) <= LAG + TURN_REACH]
     evidence = odds.p_value(strength(Cluster([p for p, _ in held]), odds)) if held else 1.0
@@ -101,10 +104,11 @@ def _step(part: Part, model: SeriesModel, shapes: list[Shape]) -> Dated | None:
     shape = Shape(STEP, float(middle), width)
     fit = model.fit([*others, shape])
     effect = float(fit.effect[-1])
-    if not is_visible(model, fit, shape, effect):
+    if not moves_along(model, fit, shape, effect):
         return None
     se = abs(effect) / max(np.sqrt(float(gain.max())), 1e-9)
-    return Dated(model, float(middle), float(low), float(high), width, effect, se)
+    distinct = is_distinct(fit, effect)
+    return Dated(model, float(middle), float(low), float(high), width, effect, se, distinct)
 
 
 def _close_look(

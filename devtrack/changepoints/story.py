@@ -130,15 +130,25 @@ def taken(model: SeriesModel, shapes: Sequence[Shape]) -> npt.NDArray[np.bool_]:
 
 
 def is_visible(model: SeriesModel, fit: Fit, shape: Shape, effect: float) -> bool:
-    """Say whether a level change shows: large enough, and the curve itself moves that way.
+    """Say whether a level change shows: large enough, and the curve itself moves that way."""
+    return shape.kind == BEND or (
+        is_distinct(fit, effect) and moves_along(model, fit, shape, effect)
+    )
+
+
+def is_distinct(fit: Fit, effect: float) -> bool:
+    """Say whether a level change is large enough to be one of the run, by this series alone."""
+    return bool(abs(effect) >= DISTINCT * np.ptp(fit.curve))
+
+
+def moves_along(model: SeriesModel, fit: Fit, shape: Shape, effect: float) -> bool:
+    """Say whether the curve itself moves as its level change says.
 
     A step up that a steeper trend swallows is a kink of the trend.
     """
-    if shape.kind == BEND:
-        return True
     ends = [shape.mid - shape.width / 2, shape.mid + shape.width / 2]
     before, after = np.interp(ends, model.curve.u, fit.curve)
-    return bool(abs(effect) >= DISTINCT * np.ptp(fit.curve) and (after - before) * effect > 0)
+    return bool((after - before) * effect > 0)
 
 
 def turning_point(model: SeriesModel, shapes: Sequence[Shape], bend: Shape) -> int | None:
@@ -173,9 +183,8 @@ def turning_point(model: SeriesModel, shapes: Sequence[Shape], bend: Shape) -> i
 def _search(model: SeriesModel, kinds: Sequence[int]) -> list[Shape]:
     """Add changes of one kind after the other while they pay, then leave out those that do not."""
     shapes: list[Shape] = []
-    most = min(MAX_CHANGES, model.curve.u.size // POINTS_PER_CHANGE)
     for kind in kinds:
-        while len(shapes) < most:
+        while len(shapes) < _most(model):
             open_to = (model.bank.kind == kind) & ~taken(model, shapes)
             gain = np.where(open_to, model.scan(shapes), 0.0)
             best = int(np.argmax(gain))
@@ -185,6 +194,10 @@ def _search(model: SeriesModel, kinds: Sequence[int]) -> list[Shape]:
             for i in reversed(range(max(0, len(shapes) - 3), len(shapes))):
                 shapes = refine(model, shapes, i)
     return _thinned(model, shapes)
+
+
+def _most(model: SeriesModel) -> int:
+    return min(MAX_CHANGES, model.curve.u.size // POINTS_PER_CHANGE)
 
 
 def _thinned(model: SeriesModel, shapes: list[Shape]) -> list[Shape]:

@@ -161,6 +161,16 @@ def test_an_ideal_shape_that_does_not_fit_is_no_second_transition():
     assert len(found) == 1
 
 
+def test_a_change_too_small_to_stand_alone_keeps_company():
+    """3 % of a loud curve, ten times its noise: no change of the run, but part of another's."""
+    small = series(20 * logistic(0.2) + 0.6 * logistic(0.6, 0.02), se=0.05, name="small")
+    places = [round(float(np.log1p(t.midpoint) / np.log1p(10_000)), 1) for t in detect([small])]
+    assert 0.6 not in places
+    other = series(logistic(0.6, 0.02), se=0.05, name="other", seed=1)
+    late = max(detect([small, other]), key=lambda t: t.midpoint)
+    assert {m.metric for m in late.moves} == {"small", "other"}
+
+
 def test_the_recipe_explains_a_drop():
     drop = -2.0 * (STEPS >= 500)
     run = [series(drop, name="loss")]
