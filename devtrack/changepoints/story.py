@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,7 @@ DOUBT_REACH = 0.1  # of the axis: over which that error stays alike
 LEAST_FACTOR = 0.3  # of reported standard errors: fixed evaluation data move less than they say
 PROMINENCE = 1.5  # noise units that a curve must come back by on both sides of a turn
 DISTINCT = 0.06  # of the series' range: a smaller level change is no change of the run
+SPLIT = 0.04  # of the axis: a narrower level change is not taken for two
 APART, APART_PER_WIDTH = 0.02, 0.3  # least distance of two changes of one series
 
 
@@ -53,6 +55,7 @@ def learn_noise(model: SeriesModel) -> list[Shape]:
             told.append((*tell(model), phi))
         _, shapes, model.is_straight, phi = min(told, key=lambda t: t[0])
         model.set_noise(model.noise, phi)
+        shapes = recount(model, shapes)
         if around is None:
             fit = model.fit(shapes)
             sigma = _noise_factor(model, fit)
@@ -194,6 +197,58 @@ def _search(model: SeriesModel, kinds: Sequence[int]) -> list[Shape]:
             for i in reversed(range(max(0, len(shapes) - 3), len(shapes))):
                 shapes = refine(model, shapes, i)
     return _thinned(model, shapes)
+
+
+def recount(model: SeriesModel, shapes: list[Shape]) -> list[Shape]:
+    """Take neighbouring level changes for one, or one for two, where that is the cheaper story.
+
+    Changes are told one after the other. A wide first one may have taken the place of two, and a
+    narrow first one that of a wide one, whose rest then takes others.
+    """
+    for rivals in (_fused, _split):
+        price = price_of(model, shapes)
+        while rival := min(rivals(model, shapes), key=lambda r: price_of(model, r), default=None):
+            cheaper = price_of(model, rival)
+            if cheaper >= price:
+                break
+            shapes, price = rival, cheaper
+    return shapes
+
+
+def _fused(model: SeriesModel, shapes: list[Shape]) -> Iterator[list[Shape]]:
+    """Yield the stories in which a run of level changes is one."""
+    steps = sorted((s for s in shapes if s.kind == STEP), key=lambda s: s.mid)
+    for i, j in itertools.combinations(range(len(steps)), 2):
+        first, last = steps[i], steps[j]
+        if last.mid - first.mid < model.top:
+            width = min(last.mid - first.mid + 0.5 * (first.width + last.width), model.top)
+            one = [Shape(STEP, 0.5 * (first.mid + last.mid), width)]
+            yield _fitted(model, [s for s in shapes if s not in steps[i : j + 1]], one)
+
+
+def _split(model: SeriesModel, shapes: list[Shape]) -> Iterator[list[Shape]]:
+    """Yield the stories in which one level change is two, between which the curve rests.
+
+    Where it does not, they are one of an odd shape.
+    """
+    for one in shapes:
+        mids = (one.mid - 0.25 * one.width, one.mid + 0.25 * one.width)
+        wide = one.kind == STEP and one.width >= SPLIT and bool(np.all(can_be(STEP, mids)))
+        if not wide or len(shapes) >= _most(model):
+            continue
+        halves = [Shape(STEP, mid, 0.4 * one.width) for mid in mids]
+        two = _fitted(model, [s for s in shapes if s is not one], halves)
+        left, right = sorted(two[-2:], key=lambda s: s.mid)
+        if right.mid - left.mid >= APART + 0.5 * (left.width + right.width):
+            yield two
+
+
+def _fitted(model: SeriesModel, others: list[Shape], new: list[Shape]) -> list[Shape]:
+    """Return all shapes, the new ones moved to where they fit best."""
+    shapes = [*others, *new]
+    for i in 2 * list(range(len(others), len(shapes))):
+        shapes = refine(model, shapes, i)
+    return shapes
 
 
 def _most(model: SeriesModel) -> int:

@@ -5,6 +5,7 @@ from devtrack.changepoints.axis import choose_axis
 from devtrack.changepoints.curve import make_curve
 from devtrack.changepoints.model import SeriesModel
 from devtrack.changepoints.series import Series
+from devtrack.changepoints.story import recount
 from devtrack.changepoints.templates import BEND, STEP, Shape, columns, make_bank
 from devtrack.changepoints.trend import decay_columns, relaxations
 
@@ -80,3 +81,16 @@ def test_noise_alone_gains_like_chi_squared():
     middle = np.flatnonzero((model.bank.kind == STEP) & (np.abs(model.bank.mid - 0.5) < 0.01))
     # one degree of freedom, the noise factor estimated from some 80 points: a few per cent above 1
     assert gain[middle].mean() == pytest.approx(1.0, abs=0.12)
+
+
+@pytest.mark.parametrize("apart, count", [(0.12, 2), (0.0, 1)])
+def test_a_wide_change_is_two_only_where_the_curve_rests_between(apart, count):
+    def rises(u):
+        noise = 0.05 * np.random.default_rng(0).standard_normal(u.size)
+        mids = (0.5 - apart / 2, 0.5 + apart / 2)
+        return sum(1 / (1 + np.exp(-(u - mid) / 0.005)) for mid in mids) + noise
+
+    model = build(rises, se=0.05)
+    assert len(recount(model, [Shape(STEP, 0.5, 0.17 if apart else 0.06)])) == count
+    two = [Shape(STEP, mid, 0.02) for mid in ((0.43, 0.57) if apart else (0.48, 0.52))]
+    assert len(recount(model, two)) == count
