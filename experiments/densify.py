@@ -10,10 +10,10 @@ training, with half the demo's weight decay: nothing generalises by the mere sym
 the test accuracy goes from 0 to 1 along one slow sigmoid of log(step).
 
 Found (seeds 0 to 4, 7 minutes beside other work, 2 of CPU): the 90 % interval of the midpoint
-shrank in five of five seeds, to .21 of its width in the median (.15 to .37; seed 0 from
-1061 [882, 1382] to 1076 [1043, 1120]), at 286 to 345 snapshots instead of 31. A slow change raises
+shrank in five of five seeds, to .20 of its width in the median (.15 to .33; seed 0 from
+1053 [864, 1334] to 1076 [1043, 1111]), at 286 to 345 snapshots instead of 31. A slow change raises
 an alarm again and again, five or six times here, and every one prolongs the dense spell. The two
-dates of a seed differ by 15 to 102 steps, which is two standard errors at most.
+dates of a seed differ by 18 to 72 steps, which is one standard error at most.
 """
 
 from __future__ import annotations

@@ -24,8 +24,9 @@ previous-token head did not come first: half-way were the bigram KL at steps 88,
 LLC rose from 10 to 11 near the unigrams to 14 or 15, half-way at 84, 158, 143, 118 and 128, and
 stayed (seed 0 with ε / 2: 14.5 ± .6 after 14.4 ± .7); 10 to 17 of its 46 estimates were doubted. It
 marks the passage to bigrams and no second one. ``find_transitions`` gives in every seed one
-transition of the LLC, induction and the bigram KL (steps 117, 172, 161, 135 and 171), in four after
-a turn of the unigram KL (51, 123, 109 and 84), and in one another small one of the heads later on.
+transition of the LLC, induction and the bigram KL (steps 120, 168, 159, 135 and 168), in three
+after a turn of the unigram KL (51, 123 and 84), and besides it in four seeds one or two small ones:
+later moves of the heads, and in one a turn of a head at step 11.
 """
 
 from __future__ import annotations
