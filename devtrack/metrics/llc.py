@@ -24,8 +24,8 @@ from devtrack.sampling.settings import MeasureAt, Method, Precision, SamplerSett
 from devtrack.sampling.step_size import find_step_size
 
 ESS_TO_STOP = 50.0
-"""Effective draws before a standard error is believed enough to stop on: it is off by 1 / √(2 ESS),
-10 % here. Chains that have hardly moved claim a small one."""
+"""Effective draws before a standard error is believed enough to stop on: sd / √ESS is off by about
+2 / √ESS, 28 % here, for which it is widened. Chains that have hardly moved claim a small one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +78,8 @@ class LLC:
         engine: ``auto``: all chains at once, one after another for models that vmap refuses and for
             large ones on a CPU; ``reference``: devinterp's optimizer.
         target_se: Stop the chains as soon as the standard error is down to this, at the earliest
-            after 50 draws each and with an error known to a tenth; ``num_draws_taken`` in attrs
-            says when. None: take all draws.
+            after 50 draws each and 50 effective ones in all; ``num_draws_taken`` in attrs says
+            when. None: take all draws.
         max_memory_gb: Memory, 10⁹ bytes, that chains may take together; more chains than fit run in
             groups, and the answer stays the same. With ``target_se`` groups walk abreast, and the
             positions of all of them stay in memory.
