@@ -12,33 +12,44 @@ On a CPU the seconds are those of the process, which neighbours on the machine d
 rows 'devinterp' to 'default' have the same settings; 'best' is free to choose method, step size,
 chains, batches and precision, at the same nβ and γ on the same data.
 
-Measured on 2026-11-21, one thread of a two-core machine that four workers shared (AMD EPYC with
-AVX512-BF16, torch 2.13). Seconds vary twofold with the load, ratios within a task less; a standard
-error over 8 repeats is itself known to 27 %, over 3 to 50 %.
+Measured on 2026-11-21, one thread of a two-core machine with two or three workers (AMD EPYC with
+AVX512-BF16, torch 2.13). Seconds vary by half with the load, ratios within a task less; a standard
+error over 8 repeats is itself known to 27 %, over 16 to 18 %, over 5 to 35 %.
 
-    task         engine     seconds steps/s x floor estimate  off by    se  equal se equal error
-    modular MLP  floor         4.68     257    1.00
-                 long run                             637.29
-                 devinterp     9.14     131    1.96   660.24  +22.95  2.155      1 ×         1 ×
-                 vectorized    7.65     157    1.64   659.24  +21.94  2.913  0.654 ×       1.3 ×
-                 best          5.01     216    1.19   647.79  +10.49  1.483   3.86 ×      8.65 ×
-    LM of 3M     floor        24.46       6    1.00
-                 long run                             203.85
-                 devinterp    36.04       4    1.47   181.83  -22.02  0.424      1 ×         1 ×
-                 vectorized   46.74       3    1.91   182.20  -21.65  0.789  0.222 ×     0.797 ×
-                 best          5.22      15    0.39   204.68   +0.83  0.440   6.42 ×      4060 ×
+    task         engine     seconds steps/s x floor estimate   off by    se  equal se equal error
+    TMS          devinterp     2.65     754   11.26     6.28    -2.54 0.434       1 ×         1 ×
+    16 repeats   reference     0.58    3439    2.47     6.00    -2.82 0.606    2.34 ×      3.65 ×
+                 default       0.25    7917    1.07     6.00    -2.82 0.606    5.39 ×       8.4 ×
+                 best          0.90  114250    0.07     8.95    +0.13 0.129    33.6 ×       607 ×
+    deep linear  devinterp     2.73     732   16.44    40.90    -3.98 0.798       1 ×         1 ×
+    16 repeats   reference     0.72    2760    4.36    40.56    -4.32 0.997    2.42 ×      3.16 ×
+                 default       0.26    7731    1.56    40.56    -4.32 0.997    6.77 ×      8.86 ×
+                 best          1.19   64598    0.19    44.55    -0.34 0.106     131 ×       305 ×
+    modular MLP  devinterp     9.21     130    2.26   660.24   +22.95 2.155       1 ×         1 ×
+    8 repeats    default       6.70     179    1.64   659.24   +21.94 2.913   0.752 ×      1.49 ×
+                 best          5.59     286    1.03   653.95   +16.66 0.948    8.51 ×      3.14 ×
+    LM of 0.3M   devinterp    19.54      31    1.37    68.60    +1.41 0.296       1 ×         1 ×
+    6 repeats    default      17.64      34    1.24    68.49    +1.31 0.254    1.51 ×       1.3 ×
+                 best          3.09     176    0.24    68.01    +0.82 0.081    84.4 ×      19.2 ×
+    LM of 3M     devinterp    63.45       5    1.27   203.86    +0.01 0.609       1 ×         1 ×
+    5 repeats    default      59.89       5    1.20   203.83    -0.02 0.699   0.805 ×     0.805 ×
+                 best         11.10      25    0.25   204.61    +0.77 0.276    27.8 ×      2.62 ×
 
-The LM of 3M ran with ``--large --scale 0.25 --repeats 3``: after 12 steps of burn-in chains of
-plain SGLD still rise, and the fixed 25 looks add 200 forward passes to 148 steps. It ran before
-``auto`` took large chains one after another. Both tasks fall short of 10 × at equal standard error,
-and so does the median of 50 ×: TMS 29 ×, deep linear 87 × and LM of 0.3M about 20 × were measured
-earlier the same day, the last by hand and before bf16, and not again.
+The LM of 3M ran with ``--large --scale 0.5``: there chains of plain SGLD, devinterp's as ours, are
+on their way up through the long run's value (0 of 5 of ours are ok; 182 at half as many steps).
+Aimed at and missed: 10 × at equal standard error on the MLP; 50 × in the median, which is 34;
+1.15 × the floor for language models.
 
-What makes the modular MLP hard: at equilibrium λ̂ moves by 12 and takes 10 steps at lr 1.2e-3 to
-forget, whatever the engine. Draws on single batches move by 37 and, batches being visited in
-orders, lie 20 to 30 too high (``signal_of``); looks at all batches leave the 12 alone. In bf16 a
-gradient takes 1.8 ms instead of 4.4, and the estimate is the same (647.7). Antithetic chains are
-worse than independent ones: ξ and −ξ agree (correlation .4).
+What makes the modular MLP hard: at equilibrium λ̂ moves by 12 and takes 8 steps at lr 1.2e-3 to
+forget, 4 at 2.4e-3, whatever the engine; but noisy gradients heat the chains as lr grows (648 and
+670, long run 637). Draws on single batches move by 37 and, batches being visited in orders, lie 20
+to 30 too high (``signal_of``); looks at all batches leave the 12 alone. In bf16 a gradient takes
+1.5 ms instead of 4.2, and the estimate is the same.
+
+Tried, and no gain: antithetic chains (ξ and −ξ agree, correlation .4); chains with momentum
+(BAOAB), which cross flat directions 1 / √(εγ) times faster and are heated by noisy gradients by as
+much more, so that nothing is won at equal heat; ``torch.compile``, 18 s and then slower on TMS (.94
+ms a step of 64 chains, .78 without); numpy's generators, three times slower than torch's.
 """
 
 from __future__ import annotations
