@@ -264,7 +264,7 @@ def common_axis(store: Store, runs: Sequence[str], *, kind: str = "auto") -> Axi
     Args:
         store: The store.
         runs: Ids of the runs.
-        kind: ``"log"``, ``"linear"``, or ``"auto"`` for that on which the steps lie more evenly.
+        kind: ``"log"``, ``"linear"``, or ``"auto"`` for that of the schedule (``choose_axis``).
 
     Raises:
         ConfigError: The runs have fewer than two observed steps, or a bad ``kind``.

@@ -156,7 +156,7 @@ CREATE VIEW llc AS
            TRY_CAST(attrs->>'rhat' AS DOUBLE) AS rhat,                -- above 1.05: chains disagree
            TRY_CAST(attrs->>'ess' AS DOUBLE) AS ess,                  -- effective sample size
            TRY_CAST(attrs->>'gamma_ratio' AS DOUBLE) AS gamma_ratio,  -- variance / mean, 1 at equilibrium
-           TRY_CAST(attrs->>'mcse' AS DOUBLE) AS mcse,
+           TRY_CAST(attrs->>'mcse' AS DOUBLE) AS mcse,                -- sd / sqrt(ess); se adds its own error
            TRY_CAST(attrs->>'n_beta' AS DOUBLE) AS n_beta,
            TRY_CAST(attrs->>'localization' AS DOUBLE) AS localization,
            TRY_CAST(attrs->>'lr' AS DOUBLE) AS lr,

@@ -33,7 +33,7 @@ TAIL_PRIOR = 10  # draws' worth of belief that the tail falls like exp(-evidence
 # Fitted on 300 runs; `python -m experiments.bench.transitions --quiet 300 --seed 11` then gave
 # alarms in 0.7, 4.3 and 9.3 % of fresh runs at nominal 1, 5 and 10 %.
 FACTOR, POWER = 0.2, 0.36
-SHARE_QUANTILE = 0.9
+SHARE_QUANTILE = 0.9  # for company beside a change; chosen on generated seeds 201 to 204
 
 
 @dataclass(frozen=True, eq=False)

@@ -73,22 +73,20 @@ def detect(
         found = [t for t in found if t not in early or _overlaps(t, sure)]
     measured = [s for s in series if not is_recipe(s)]
     unexplained = _find(measured, alpha=alpha, axis=axis, events=())
-    grid = (
-        np.unique(np.concatenate([s.step for s in measured]))
-        if unexplained
-        else np.empty(0, np.int64)
-    )
-    marks = _marks(unexplained, found, events, grid)
+    marks = _marks(measured, unexplained, found, events)
     return sorted([*found, *marks], key=lambda t: t.midpoint)
 
 
 def _marks(
+    series: Sequence[Series],
     unexplained: Sequence[Transition],
     found: Sequence[Transition],
     events: Sequence[RecipeEvent],
-    grid: npt.NDArray[np.int64],
 ) -> Iterator[Transition]:
     """Yield the changes that only the events explain, each with the event nearest its midpoint."""
+    if not unexplained:
+        return
+    grid = np.unique(np.concatenate([one.step for one in series]))
     for one in unexplained:
         near = [event for event in events if _coincides(one, event, grid)]
         if near and not _overlaps(one, found):

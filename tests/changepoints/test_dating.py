@@ -5,7 +5,7 @@ import pytest
 
 from devtrack.changepoints.axis import choose_axis
 from devtrack.changepoints.chance import chance
-from devtrack.changepoints.clusters import Cluster, Part, strength
+from devtrack.changepoints.clusters import Cluster, Part, add_company, strength
 from devtrack.changepoints.curve import make_curve
 from devtrack.changepoints.dating import _step, date, settle
 from devtrack.changepoints.model import SeriesModel
@@ -31,6 +31,18 @@ def test_no_change_is_dated_in_the_gap_after_the_first_steps(fall_at, is_dated):
     model, axis = falls_at(fall_at)
     shape = Shape(STEP, float(axis.fraction(fall_at)), 0.05)
     assert (_step(Part(0, shape, 30.0), model, [shape]) is not None) == is_dated
+
+
+@pytest.mark.parametrize("off, joins", [(0.0, True), (0.025, True), (0.065, False)])
+def test_company_is_kept_at_one_place(off, joins):
+    """The window sees the flank of a fall beyond it, whose own best place is too far to join."""
+    host, axis = falls_at(300)
+    place = float(axis.fraction(300))
+    steps = np.arange(10, 5_000)
+    guest, _ = falls_at(int(steps[np.abs(axis.fraction(steps) - place - off).argmin()]), seed=1)
+    cluster = Cluster([Part(0, Shape(STEP, place, 0.1), 300.0)])
+    add_company(chance([host, guest], np.random.default_rng(0)), [cluster])
+    assert cluster.has(1) == joins
 
 
 @pytest.mark.parametrize("off, stays", [(0.01, True), (0.05, False)])
