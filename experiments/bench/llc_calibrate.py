@@ -17,7 +17,7 @@ process; "passed" of early, middle and late, "rise" of the chains' loss out of t
     deep linear       1/1   1000    10 3.3e-4      7       1 45.8 ± 0.8  45.1 ± 0.4    0.046  2.478
      seeds 1, 2       1/1   1000    10 3.3e-4  10, 7    2, 1 44.9, 44.9  45.4, 45.2    0.045  2.478
     modular MLP       2/3    300   300 1.0e-4     48     260  391 ± 1    378 ± 1       1.304  4.717
-    attention 0.3M    1/3   1000   300 1.5e-4     15     181 1727 ± 7    1703 ± 3      1.727  2.780
+    attention 0.3M    1/3   1000   300 1.5e-4     15     154 1727 ± 7    1703 ± 3      1.727  2.780
 
 The long runs are four times as long for the first two, once for the others. All choices but one
 hold: that of TMS by seed 2 is suspect, for over four times the time the chains leave the polygon,
