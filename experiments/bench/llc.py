@@ -1,6 +1,7 @@
 """Print what an LLC costs: devinterp against the engines here, on the same question in one run.
 
     python -m experiments.bench.llc [--quick] [--large] [--device cuda] [--tasks TMS "deep linear"]
+    python -m experiments.bench.llc --sweep [--tasks ...]
 
 For each task: seconds of one estimate and chain steps per second; the estimates' mean, its distance
 from a long run's value, and their standard error as the spread over repeated estimates (not the
@@ -74,6 +75,10 @@ from experiments.bench.tasks import Built, Task, tasks
 HEAD = ("task", "engine", "seconds", "steps/s", "x floor", "estimate", "off by", "se", "ok")
 HEAD += ("equal se", "equal error")
 LINE = "{:<15} {:<11} {:>8} {:>8} {:>8} {:>9} {:>8} {:>8} {:>5} {:>10} {:>12}"
+SWEEP = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""Step sizes to try over that of the reference settings."""
+SWEEP_HEAD = ("task", "lr", "estimate", "off by", "se", "error")
+SWEEP_LINE = "{:<15} {:>8} {:>9} {:>8} {:>8} {:>8}"
 INIT_BATCHES = 32
 """Batches on which devinterp estimates L(w*), per chain: its own default."""
 
@@ -94,6 +99,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a quarter of the draws")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the draws to take")
     parser.add_argument("--engines", nargs="+", help="devinterp among them; all if left out")
+    parser.add_argument("--sweep", action="store_true", help="devinterp's settings at other lr")
     parser.add_argument("--repeats", type=int, default=8)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
@@ -102,11 +108,14 @@ def main() -> None:
     print(
         f"{options.device}, {options.threads} thread(s), {options.repeats} repeats, draws × {scale}"
     )
-    print(LINE.format(*HEAD))
+    print(SWEEP_LINE.format(*SWEEP_HEAD) if options.sweep else LINE.format(*HEAD))
     for task in tasks(large=options.large):
         if not options.tasks or task.name in options.tasks:
-            chosen = options.engines
-            _print_task(_scaled(task, scale), options.device, options.repeats, chosen=chosen)
+            scaled = _scaled(task, scale)
+            if options.sweep:
+                _print_sweep(scaled, options.device, options.repeats)
+            else:
+                _print_task(scaled, options.device, options.repeats, chosen=options.engines)
 
 
 def _print_task(
@@ -144,6 +153,20 @@ def _print_task(
             sooner=tuple(first / now),
         )
         print(line, flush=True)
+
+
+def _print_sweep(task: Task, device: str, repeats: int) -> None:
+    """Print the error of the reference settings at step sizes around theirs."""
+    built = task.build(device)
+    truth = run_llc(built, task.long_run, seed=0).value
+    for factor in SWEEP:
+        settings = replace(task.reference, lr=factor * task.reference.settings.lr)
+        answers = [run_llc(built, settings, seed=seed) for seed in range(1, repeats + 1)]
+        values = np.array([answer.value for answer in answers])
+        rms = float(np.sqrt(np.mean((values - truth) ** 2)))
+        numbers = (values.mean(), values.mean() - truth, values.std(ddof=1), rms)
+        shown = [f"{settings.settings.lr:.2g}", *(f"{number:.3f}" for number in numbers)]
+        print(SWEEP_LINE.format(task.name, *shown), flush=True)
 
 
 def num_steps(settings: LLC) -> int:

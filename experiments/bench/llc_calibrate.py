@@ -173,6 +173,7 @@ def main() -> None:
         if options.pictures:
             from devtrack.plots.calibration import draw_calibration
 
+            options.pictures.mkdir(parents=True, exist_ok=True)
             picture = options.pictures / f"{task.name.replace(' ', '_')}.png"
             draw_calibration(found).savefig(picture, dpi=200)
         slow = long_run(trained, found.settings, times=options.times, seed=options.seed + 1)

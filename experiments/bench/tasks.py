@@ -30,7 +30,8 @@ class Task:
     Args:
         name: What it is.
         build: Trains the model and returns the problem on the device given.
-        reference: SGLD settings for devinterp and for our engine that takes the same steps.
+        reference: SGLD settings for devinterp and for our engine that takes the same steps, at the
+            nβ and γ of the question and at the lr at which their error is least (``llc --sweep``).
         best: Settings of our best answer to the same question.
         long_run: Settings that find the value which both should have: steps so small and chains so
             long that neither step size nor start is left in it.
@@ -49,12 +50,12 @@ def tasks(*, large: bool = False) -> list[Task]:
     Args:
         large: Whether the language model of 3 million weights is among them.
     """
-    text = LLC(n_beta=30.0, localization=300.0)
-    plain_text = replace(text, lr=3e-4, num_draws=100, num_burnin_steps=50)
+    text = LLC(n_beta=30.0, localization=1000.0)
+    plain_text = replace(text, lr=1.5e-4, num_draws=100, num_burnin_steps=50)
     averaged_text = replace(
         text,
         method="lm_sgld",
-        lr=3e-3,
+        lr=1.5e-3,
         num_draws=128,
         num_burnin_steps=8,
         batch_size=4,
@@ -75,7 +76,7 @@ def _tms() -> Task:
     return Task(
         "TMS",
         toy_superposition,
-        replace(shared, lr=2e-4, num_draws=400),
+        replace(shared, lr=2e-3, num_draws=400),
         averaged,
         replace(averaged, lr=5e-4, num_chains=64, num_draws=5000, num_burnin_steps=5000),
     )
@@ -87,7 +88,7 @@ def _deep_linear() -> Task:
     return Task(
         "deep linear",
         deep_linear,
-        replace(shared, lr=3e-5, num_draws=400),
+        replace(shared, lr=1e-4, num_draws=400),
         averaged,
         replace(averaged, lr=3e-5, num_chains=64, num_draws=3000, num_burnin_steps=4000),
     )
@@ -95,16 +96,16 @@ def _deep_linear() -> Task:
 
 def _modular_mlp() -> Task:
     """Gradients are noisy over batches, which lifts the draws (``signal_of``), not the looks."""
-    shared = LLC(n_beta=100.0, localization=100.0)
+    shared = LLC(n_beta=300.0, localization=300.0)
     averaged = replace(
-        shared, method="lm_sgld", lr=1.6e-3, num_draws=384, num_burnin_steps=16, measure_at="looks"
+        shared, method="lm_sgld", lr=4e-4, num_draws=384, num_burnin_steps=16, measure_at="looks"
     )
     return Task(
         "modular MLP",
         modular_mlp,
-        replace(shared, lr=3e-4, num_draws=200),
+        replace(shared, lr=1e-4, num_draws=200),
         replace(averaged, precision="bf16", engine="sequential"),
-        replace(averaged, lr=2e-4, num_draws=1000, num_burnin_steps=250),
+        replace(averaged, lr=1e-4, num_draws=1000, num_burnin_steps=400),
     )
 
 
