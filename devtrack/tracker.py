@@ -6,7 +6,6 @@ Trainer(callbacks=[Tracker("runs")])
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from devtrack import trainer_facts as facts
 from devtrack.actions import Controls
 from devtrack.batches import fixed_batches
 from devtrack.errors import ConfigError, UnknownRunError
+from devtrack.guard import Guard
 from devtrack.isolation import isolated
 from devtrack.metrics.llc import LLC
 from devtrack.metrics.loss import Loss
@@ -34,10 +34,6 @@ from devtrack.recipe import LearningRateWatch, optimizer_start
 from devtrack.rows import Clock, Event, Record, Row, RunInfo, Status
 from devtrack.schedules import Cursor, LogSpaced, Schedule
 from devtrack.store import open_store
-
-
-class TrackerWarning(UserWarning):
-    """devtrack could not do something; training goes on."""
 
 
 class Tracker(Callback):
@@ -112,8 +108,7 @@ class Tracker(Callback):
         self._kept: dict[str, Any] = {}
         self._resumed: dict[str, Any] | None = None
         self._rates = LearningRateWatch()
-        self._failed = False
-        self._failing: set[str] = set()
+        self._guard = Guard()
 
     # Lightning calls these in this order; global_step is 1 after the first optimizer step.
 
@@ -147,7 +142,8 @@ class Tracker(Callback):
     ) -> None:
         """Write all rows to disk first, so that no checkpoint is ahead of its run."""
         if self._observer is not None:
-            self._guarded(self._observer.drain)
+            with self._guard.doing("write its rows", instead=self._doctor):
+                self._observer.drain()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Observe the final weights."""
@@ -193,11 +189,11 @@ class Tracker(Callback):
             self._samples_seen, self._kept = 0, {}
         self.run_id = info.run_id
         writer = store.writer(info, keep_through_step=None if self._starts_anew else step)
-        self._rates, self._failed, self._due = LearningRateWatch(), False, False
-        self._failing.clear()
+        self._rates, self._guard, self._due = LearningRateWatch(), Guard(), False
+        self._watch = None
         self._cursor = Cursor(self.schedule, total=facts.planned_steps(trainer), start=step)
-        self._observer = self._guarded(
-            lambda: Observer(
+        with self._guard.doing("begin to observe", instead="nothing is observed"):
+            self._observer = Observer(
                 writer,
                 pl_module,
                 metrics=self.metrics,
@@ -208,15 +204,17 @@ class Tracker(Callback):
                 max_overhead=self.max_overhead,
                 since=since,
             )
-        )
         if self._observer is None:
             writer.close()
             return
-        self._watch = self._guarded(lambda: self._start_watch(store, step))
+        with self._guard.doing("begin to watch", instead="changes and violations go unnoticed"):
+            self._watch = self._start_watch(store, step)
         resume = Event("resume", f"resumed at step {step}", {"attempt": writer.attempt})
         events = optimizer_start(facts.momenta(trainer)) if self._starts_anew else [resume]
         self._note(self._observer, trainer, events)
-        batches = self._guarded(lambda: self._choose_batches(trainer))
+        batches = None
+        with self._guard.doing("choose its data", instead="it measures on the first batch"):
+            batches = self._choose_batches(trainer)
         self._awaits_batch = batches is None
         if batches is not None:
             self._observer.batches = batches
@@ -245,18 +243,25 @@ class Tracker(Callback):
             self._observe(observer, trainer, pl_module)
 
     def _note(self, observer: Observer, trainer: Trainer, events: Sequence[Event]) -> None:
-        self._guarded(lambda: observer.record(self._clock(trainer), events))
-        if (watch := self._watch) is not None:
-            self._guarded(lambda: watch.note(trainer.global_step, events))
+        with self._guard.doing("record an event", instead=self._doctor):
+            observer.record(self._clock(trainer), events)
+        if self._watch is not None:
+            with self._guard.doing("tell the monitor of an event", instead="it may raise an alarm"):
+                self._watch.note(trainer.global_step, events)
 
     def _observe(self, observer: Observer, trainer: Trainer, pl_module: LightningModule) -> None:
         clock, rates = self._clock(trainer), facts.rate_rows(trainer)
-        records = self._guarded(lambda: observer.observe(pl_module, clock, rates)) or []
+        records: list[Record] = []
+        with self._guard.doing("observe a step", instead=self._doctor):
+            records = observer.observe(pl_module, clock, rates)
         self._warn_of_failures(records, clock.step)
-        if self.use_loggers and records:
-            self._guarded(lambda: facts.forward(records, trainer))
+        for logger in trainer.loggers if self.use_loggers and records else ():
+            name = type(logger).__name__
+            with self._guard.doing(f"forward numbers to {name}", instead="the store has them"):
+                facts.forward(records, logger, step=clock.step)
         if self._watch is not None and records:
-            self._guarded(lambda: self._look(observer, trainer, records))
+            with self._guard.doing("look for changes", instead="they may go unnoticed"):
+                self._look(observer, trainer, records)
 
     def _start_watch(self, store: Any, step: int) -> Watch | None:
         if self.monitor is None:
@@ -280,45 +285,28 @@ class Tracker(Callback):
         observer.record(clock, events)
         for event in events:
             if event.kind.endswith("_failed"):
-                warnings.warn(f"{event.message}. Training continues.", TrackerWarning, stacklevel=2)
+                self._guard.say(event.message, event.message)
 
     def _warn_of_failures(self, records: Iterable[Record], step: int) -> None:
         """Say at the first failure of a metric what its rows will say, while it can be mended."""
         for row in records:
-            if not isinstance(row, Row) or row.status is not Status.FAILED:
-                continue
-            if row.metric not in self._failing:
-                self._failing.add(row.metric)
-                warnings.warn(
-                    f"metric {row.metric!r} failed at step {step}: {row.attrs.get('error')} "
-                    f"Training continues; its rows get the status 'failed'.",
-                    TrackerWarning,
-                    stacklevel=2,
-                )
+            if isinstance(row, Row) and row.status is Status.FAILED:
+                metric = f"metric {row.metric!r}"
+                message = f"{metric} failed at step {step}: {row.attrs.get('error')}"
+                self._guard.say(metric, message, instead="its rows get the status 'failed'")
 
     def _close(self, trainer: Trainer) -> None:
         observer, self._observer = self._observer, None
         self._resumed = None
         if observer is None:
             return
-        cost = self._guarded(lambda: observer.close(self._clock(trainer)))
-        if cost is not None:
+        with self._guard.doing("write its last rows", instead=self._doctor):
+            cost = observer.close(self._clock(trainer))
             rank_zero_info(f"devtrack: {cost} -> {self.store / str(self.run_id)}")
 
-    def _guarded(self, action: Any) -> Any:
-        """Run ``action``; if it fails, say so once and let training go on."""
-        try:
-            return action()
-        except Exception as error:  # noqa: BLE001 - training never stops because of us
-            if not self._failed:
-                warnings.warn(
-                    f"devtrack could not go on observing ({type(error).__name__}: {error}). "
-                    f"Training continues; run `devtrack doctor --store {self.store}`.",
-                    TrackerWarning,
-                    stacklevel=2,
-                )
-            self._failed = True
-            return None
+    @property
+    def _doctor(self) -> str:
+        return f"run `devtrack doctor --store {self.store}`"
 
     def _clock(self, trainer: Trainer) -> Clock:
         return Clock(trainer.global_step, trainer.current_epoch, self._samples_seen)

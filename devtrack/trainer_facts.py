@@ -14,6 +14,7 @@ from devtrack.rows import Record, Row, Status
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
+    from lightning.pytorch.loggers import Logger
 
 
 def is_dry_run(trainer: Trainer) -> bool:
@@ -71,10 +72,10 @@ def of_training(trainer: Trainer, module: nn.Module) -> dict[str, Any]:
     }
 
 
-def forward(records: Iterable[Record], trainer: Trainer) -> None:
+def forward(records: Iterable[Record], logger: Logger, *, step: int) -> None:
     """Log the numbers as ``devtrack/<metric>`` or ``devtrack/<metric>/<site>``; no failed ones.
 
-    Through the loggers themselves, not ``pl_module.log``: that would enter the training's own
+    Through the logger itself, not ``pl_module.log``: that would enter the training's own
     bookkeeping.
     """
     scalars = {
@@ -82,5 +83,4 @@ def forward(records: Iterable[Record], trainer: Trainer) -> None:
         for r in records
         if isinstance(r, Row) and r.status is not Status.FAILED
     }
-    for logger in trainer.loggers:
-        logger.log_metrics(scalars, step=trainer.global_step)
+    logger.log_metrics(scalars, step=step)

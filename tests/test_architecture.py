@@ -33,6 +33,7 @@ LAYERS = [
     "invariants",
     "monitor",
     "trainer_facts",
+    "guard",
     "tracker",
     "transitions",
     "recurrence",

@@ -15,9 +15,10 @@ from devtrack import Loss, Row, Status, open_store, schedules
 from devtrack.actions import Call, Controls, Densify, Log, SaveCheckpoint, StopTraining
 from devtrack.changepoints.online import OnlineDetector
 from devtrack.errors import ConfigError
+from devtrack.guard import TrackerWarning
 from devtrack.invariants import Invariant
 from devtrack.monitor import Monitor
-from devtrack.tracker import Tracker, TrackerWarning
+from devtrack.tracker import Tracker
 from devtrack.transitions import RECIPE_KINDS
 
 CHANGE = 60

@@ -7,12 +7,14 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers.logger import Logger
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from devtrack import LLC, Function, LinearProbe, Loss, Row, WeightNorm, open_store, schedules
 from devtrack.errors import ConfigError, StoreError
-from devtrack.tracker import Tracker, TrackerWarning
+from devtrack.guard import TrackerWarning
+from devtrack.tracker import Tracker
 from devtrack.transitions import load_events
 
 X = torch.randn(64, 6, generator=torch.Generator().manual_seed(0))
@@ -407,6 +409,43 @@ def test_an_error_of_ours_is_a_warning_and_training_goes_on(tmp_path, monkeypatc
         trainer, _ = fit(tracker)
     assert trainer.global_step == 12
     assert len([w for w in caught if w.category is TrackerWarning]) == 1
+
+
+class Offline(Logger):
+    name, version = "offline", "0"
+
+    def log_metrics(self, metrics, step=None):
+        if any(name.startswith("devtrack/") for name in metrics):
+            raise RuntimeError("no network")
+
+    def log_hyperparams(self, params, *args, **kwargs):
+        pass
+
+
+def test_each_kind_of_failure_is_said_once_in_its_own_words(tmp_path, monkeypatch):
+    def broken(*args, **kwargs):
+        raise OSError("disk on fire")
+
+    monkeypatch.setattr("devtrack.observer.Observer.drain", broken)
+    csv = CSVLogger(tmp_path / "csv")
+    with pytest.warns(TrackerWarning) as caught:
+        trainer, _ = fit(
+            Tracker(tmp_path / "runs", schedules.every(4), metrics=[Loss()]),
+            logger=[Offline(), csv],
+            log_every_n_steps=1,
+            callbacks=[ModelCheckpoint(tmp_path, every_n_train_steps=4)],
+            enable_checkpointing=True,
+        )
+    assert [str(w.message) for w in caught if w.category is TrackerWarning] == [
+        "devtrack could not forward numbers to Offline (RuntimeError: no network). "
+        "Training continues; the store has them.",
+        "devtrack could not write its rows (OSError: disk on fire). Training continues; "
+        f"run `devtrack doctor --store {tmp_path / 'runs'}`.",
+    ]
+    assert trainer.global_step == 12
+    assert steps_of(tmp_path / "runs") == [0, 4, 8, 12]
+    text = next((tmp_path / "csv").glob("**/metrics.csv")).read_text()
+    assert "devtrack/loss" in text, "the next logger has its numbers all the same"
 
 
 def test_a_store_that_cannot_be_is_said_before_training(tmp_path):

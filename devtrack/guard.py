@@ -1,0 +1,46 @@
+"""Lets what is done beside a training fail, and says each kind of failure once."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class TrackerWarning(UserWarning):
+    """devtrack could not do something; training goes on."""
+
+
+class Guard:
+    """What failed beside one training. The first failure of each kind is a warning, none is raised.
+
+    Example:
+        >>> guard = Guard()
+        >>> with guard.doing("count"):
+        ...     rows = len([1, 2])
+    """
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    @contextmanager
+    def doing(self, deed: str, *, instead: str = "") -> Iterator[None]:
+        """Leave the block at whatever it raises, with a warning the first time.
+
+        Args:
+            deed: What the block does, as the words after "devtrack could not".
+            instead: What holds or helps now; closes the warning.
+        """
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - training never stops because of us
+            reason = f"{type(error).__name__}: {error}"
+            self.say(deed, f"devtrack could not {deed} ({reason})", instead=instead)
+
+    def say(self, kind: str, message: str, *, instead: str = "") -> None:
+        """Warn that something failed, unless a failure of this kind was said before."""
+        if kind not in self._said:
+            self._said.add(kind)
+            close = f"; {instead}." if instead else "."
+            text = f"{message.removesuffix('.')}. Training continues{close}"
+            warnings.warn(text, TrackerWarning, stacklevel=2)
