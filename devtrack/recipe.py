@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from devtrack.rows import Event
@@ -46,9 +47,10 @@ class LearningRateWatch:
         """Return the events between the previous optimizer step and this one.
 
         Args:
-            rates: Learning rate of every parameter group, after the step.
+            rates: Learning rate of every parameter group, after the step; NaN where there is none.
         """
-        now, before = tuple(rates), self._last
+        now = tuple(0.0 if math.isnan(rate) else rate for rate in rates)  # none, so none to change
+        before = self._last
         if now == before and not self._warming_up:  # asked after every step: most change nothing
             self._last_change = (0.0,) * len(now)
             return []

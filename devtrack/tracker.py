@@ -210,7 +210,10 @@ class Tracker(Callback):
         with self._guard.doing("begin to watch", instead="changes and violations go unnoticed"):
             self._watch = self._start_watch(store, step)
         resume = Event("resume", f"resumed at step {step}", {"attempt": writer.attempt})
-        events = optimizer_start(facts.momenta(trainer)) if self._starts_anew else [resume]
+        events = [] if self._starts_anew else [resume]
+        if self._starts_anew:
+            with self._guard.doing("read the momentum", instead="its start goes unrecorded"):
+                events = optimizer_start(facts.momenta(trainer))
         self._note(self._observer, trainer, events)
         batches = None
         with self._guard.doing("choose its data", instead="it measures on the first batch"):
@@ -234,8 +237,9 @@ class Tracker(Callback):
         self, observer: Observer, trainer: Trainer, pl_module: LightningModule, batch: Any
     ) -> None:
         self._samples_seen += facts.samples_in(batch) * trainer.world_size
-        if events := self._rates.update(facts.learning_rates(trainer)):
-            self._note(observer, trainer, events)
+        with self._guard.doing("read the learning rates", instead="their changes go unrecorded"):
+            if events := self._rates.update(facts.learning_rates(trainer)):
+                self._note(observer, trainer, events)
         assert self._cursor is not None
         self._due = self._cursor.due(trainer.global_step) or self._due
         if self._due and observer.affordable():
@@ -250,7 +254,10 @@ class Tracker(Callback):
                 self._watch.note(trainer.global_step, events)
 
     def _observe(self, observer: Observer, trainer: Trainer, pl_module: LightningModule) -> None:
-        clock, rates = self._clock(trainer), facts.rate_rows(trainer)
+        clock = self._clock(trainer)
+        rates: list[Row] = []
+        with self._guard.doing("read the learning rates", instead="their changes go unrecorded"):
+            rates = facts.rate_rows(trainer)
         records: list[Record] = []
         with self._guard.doing("observe a step", instead=self._doctor):
             records = observer.observe(pl_module, clock, rates)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -42,22 +43,27 @@ def samples_in(batch: Any) -> int:
 
 
 def learning_rates(trainer: Trainer) -> list[float]:
-    """Return the learning rate of every parameter group of every optimizer."""
-    return [float(g["lr"]) for optimizer in trainer.optimizers for g in optimizer.param_groups]
+    """Return the learning rate of every parameter group of every optimizer.
+
+    NaN where a group has none, as with Adafactor's relative steps: the others keep their place.
+    """
+    groups = [g for optimizer in trainer.optimizers for g in optimizer.param_groups]
+    rates = [group.get("lr") for group in groups]
+    return [math.nan if rate is None else float(rate) for rate in rates]
 
 
 def momenta(trainer: Trainer) -> list[float]:
     """Return the momentum of every parameter group of every optimizer, 0 where there is none."""
     groups = [g for optimizer in trainer.optimizers for g in optimizer.param_groups]
-    return [float(g.get("momentum", 0.0)) for g in groups]
+    return [float(group.get("momentum") or 0.0) for group in groups]
 
 
 def rate_rows(trainer: Trainer) -> list[Row]:
-    """Return the learning rates as rows of the metric ``lr``."""
+    """Return the learning rates that there are as rows of the metric ``lr``."""
     rates = learning_rates(trainer)
-    if len(rates) == 1:
-        return [Row("lr", rates[0], site="optimizer")]
-    return [Row("lr", rate, site=f"optimizer.{i}") for i, rate in enumerate(rates)]
+    sites = ["optimizer"] if len(rates) == 1 else [f"optimizer.{i}" for i in range(len(rates))]
+    pairs = zip(sites, rates, strict=True)
+    return [Row("lr", rate, site=site) for site, rate in pairs if math.isfinite(rate)]
 
 
 def of_training(trainer: Trainer, module: nn.Module) -> dict[str, Any]:

@@ -35,6 +35,16 @@ def test_groups_are_told_apart():
     assert [(e.kind, e.attrs["group"], e.attrs["to"]) for e in events] == [("lr_change", 1, 0.1)]
 
 
+def test_a_group_without_a_rate_has_no_events_and_hides_no_others():
+    assert _events([math.nan] * 30) == []
+    watch = LearningRateWatch()
+    rises = [[math.nan, 0.1 * (step + 1)] for step in range(10)]
+    assert [e.kind for rates in rises for e in watch.update(rates)] == []
+    assert [e.kind for e in watch.update([math.nan, 1.0])] == ["warmup_end"]
+    (drop,) = watch.update([math.nan, 0.1])
+    assert (drop.kind, drop.attrs["group"]) == ("lr_change", 1)
+
+
 def test_an_optimizer_with_momentum_starts_from_rest():
     (event,) = optimizer_start([0.0, 0.9])
     assert (event.kind, event.attrs) == ("optimizer_start", {"momentum": 0.9})

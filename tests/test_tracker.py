@@ -500,6 +500,47 @@ trainer:
     assert steps_of(tmp_path / "runs", "llc") == [0, 2, 4]
 
 
+class OwnPace(torch.optim.SGD):
+    """Steps without a learning rate in its first group, as Adafactor with relative steps does."""
+
+    def step(self, closure=None):
+        rates = [group["lr"] for group in self.param_groups]
+        for group, rate in zip(self.param_groups, rates, strict=True):
+            group["lr"] = rate if isinstance(rate, float) else 1e-2
+        loss = super().step(closure)
+        for group, rate in zip(self.param_groups, rates, strict=True):
+            group["lr"] = rate
+        return loss
+
+
+class PacesItself(Net):
+    rate: object = None
+
+    def configure_optimizers(self):
+        groups = [{"params": self.body.parameters()}, {"params": self.head.parameters()}]
+        optimizer = OwnPace(groups, lr=1e-2)
+        optimizer.param_groups[0]["lr"] = self.rate
+        return optimizer
+
+
+def test_an_optimizer_without_a_learning_rate_is_observed_without_one(tmp_path):
+    trainer, _ = fit(Tracker(tmp_path, schedules.every(6), metrics=[Loss()]), module=PacesItself())
+    assert trainer.global_step == 12
+    rates = open_store(tmp_path).sql("SELECT step, site, value FROM metrics WHERE metric = 'lr'")
+    assert sorted(rates.fetchall()) == [(step, "optimizer.1", 1e-2) for step in (0, 6, 12)]
+    assert steps_of(tmp_path) == [0, 6, 12]
+
+
+def test_a_learning_rate_that_cannot_be_read_costs_no_observation(tmp_path):
+    class Words(PacesItself):
+        rate = "fast"
+
+    with pytest.warns(TrackerWarning, match="read the learning rates .*fast.*Training continues"):
+        trainer, _ = fit(Tracker(tmp_path, schedules.every(6), metrics=[Loss()]), module=Words())
+    assert trainer.global_step == 12
+    assert steps_of(tmp_path) == [0, 6, 12]
+
+
 def test_the_momentum_of_an_optimizer_is_recorded_once(tmp_path):
     class Heavy(Net):
         def configure_optimizers(self):
