@@ -20,7 +20,7 @@ from devtrack import snapshots
 from devtrack.errors import MetricError
 from devtrack.isolation import isolated
 from devtrack.metrics.metric import LossFunction, Metric, Subject
-from devtrack.rows import ChainTrace, Event, Record, Row, SnapshotRecord, Status
+from devtrack.rows import NOT_FINITE, ChainTrace, Event, Record, Row, SnapshotRecord, Status
 
 
 class Evaluation(NamedTuple):
@@ -143,7 +143,7 @@ def _checked(record: Any, metric: Metric) -> Record:
         )
     row = replace(record, value=_number(record.value), se=_number(record.se))
     if row.status is not Status.FAILED and not math.isfinite(row.value):
-        attrs = {**row.attrs, "error": f"value is {row.value}"}
+        attrs = {**row.attrs, "error": f"value is {row.value}", NOT_FINITE: str(row.value)}
         return replace(row, value=math.nan, status=Status.FAILED, attrs=attrs)
     return row
 

@@ -44,7 +44,8 @@ class Invariant:
 
     It counts as violated when the value is past the bound by more than ``z`` standard errors: at
     ``z=2`` and a value that lies on the bound, one snapshot in 44 violates it by chance. A metric
-    without a standard error is taken at its word.
+    without a standard error is taken at its word. A value that is not finite violates every rule: a
+    training that has diverged keeps no bound.
 
     Args:
         rule: ``"METRIC < NUMBER"`` or ``"METRIC@SITE < NUMBER"``; also ``<=``, ``>``, ``>=``.
@@ -81,7 +82,9 @@ class Invariant:
         return self.parsed.metric == metric and self.parsed.site in (None, site)
 
     def is_violated(self, value: float, *, se: float = math.nan) -> bool:
-        """Say whether ``value`` is past the bound by more than ``z`` standard errors."""
+        """Say whether ``value`` is not finite, or past the bound by more than ``z`` errors."""
+        if not math.isfinite(value):
+            return True
         _, _, sign, bound = self.parsed
         slack = self.z * se if math.isfinite(se) else 0.0
         best = value - slack if sign.startswith("<") else value + slack

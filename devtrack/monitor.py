@@ -6,6 +6,7 @@ Neither knows a trainer: what an action asks of one goes through ``Controls``.
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ from devtrack.changepoints.online import Alarm, OnlineDetector
 from devtrack.changepoints.series import RecipeEvent
 from devtrack.errors import ConfigError
 from devtrack.invariants import Invariant
-from devtrack.rows import Event, Record, Row, Status
+from devtrack.rows import NOT_FINITE, Event, Record, Row, Status
+
+_Key = tuple[Invariant, str | None]  # a rule and a site; None where no site was seen
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,8 @@ class Watch:
     def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor
         self._detector = OnlineDetector(false_alarms_per_1000=monitor.false_alarms_per_1000)
-        self._violated: set[tuple[Invariant, str]] = set()
-        self._unchecked: set[Invariant] = set()
+        self._violated: set[_Key] = set()
+        self._unchecked: set[_Key] = set()
         self._last_step: int | None = None
         self._broken = False
 
@@ -151,24 +154,22 @@ class Watch:
         }
 
     def _check(self, rule: Invariant, rows: Sequence[Row]) -> list[Event]:
-        """Return an event when a rule begins to be violated, or can no longer be checked."""
-        found = [
-            r for r in rows if rule.watches(r.metric, r.site) and r.status is not Status.FAILED
-        ]
+        """Return an event where a rule begins to be violated, or can no longer be checked."""
+        found = [row for row in rows if rule.watches(row.metric, row.site)]
         if not found:
-            if rule in self._unchecked:
-                return []
-            self._unchecked.add(rule)
-            return [_unchecked_event(rule)]
-        self._unchecked.discard(rule)
+            return _begin(self._unchecked, (rule, None), _unmeasured_event(rule, rows))
+        self._unchecked.discard((rule, None))
         events = []
         for row in found:
             key = (rule, row.site)
-            if not rule.is_violated(row.value, se=row.se):
+            if row.status is Status.FAILED and NOT_FINITE not in row.attrs:
+                events += _begin(self._unchecked, key, _failed_event(rule, row))
+                continue
+            self._unchecked.discard(key)
+            if rule.is_violated(row.value, se=row.se):
+                events += _begin(self._violated, key, _violation_event(rule, row))
+            else:
                 self._violated.discard(key)
-            elif key not in self._violated:
-                self._violated.add(key)
-                events.append(_violation_event(rule, row))
         return events
 
 
@@ -188,6 +189,14 @@ def rows_before(store: Any, run_id: str, step: int) -> tuple[list[tuple[int, Row
         for at, metric, value, se, site, status in rows
     ]
     return known, [at for (at,) in alarms]
+
+
+def _begin(begun: set[_Key], key: _Key, event: Event) -> list[Event]:
+    """Return the event when what it tells begins, and nothing while it lasts."""
+    if key in begun:
+        return []
+    begun.add(key)
+    return [event]
 
 
 def _rate(rows: Iterable[Row]) -> float | None:
@@ -232,17 +241,18 @@ def _alarm_event(alarm: Alarm, false_alarms_per_1000: float) -> Event:
 
 def _violation_event(rule: Invariant, row: Row) -> Event:
     _, _, sign, bound = rule.parsed
+    value = float(row.attrs.get(NOT_FINITE, row.value))
     spread = f" ± {row.se:.4g}" if math.isfinite(row.se) else ""
-    where = "" if row.site == "model" else f" at {row.site}"
     doubt = " (a suspect number)" if row.status is Status.SUSPECT else ""
+    said = f"{value:.4g}{spread}{doubt}" if math.isfinite(value) else f"not finite ({value})"
     return Event(
         "violation",
-        f"{row.metric}{where} is {row.value:.4g}{spread}{doubt}, must be {sign} {bound:g}",
+        f"{_named(row)} is {said}, must be {sign} {bound:g}",
         {
             "rule": rule.rule,
             "metric": row.metric,
             "site": row.site,
-            "value": row.value,
+            "value": value,
             "se": row.se if math.isfinite(row.se) else None,
             "bound": bound,
             "z": rule.z,
@@ -251,9 +261,27 @@ def _violation_event(rule: Invariant, row: Row) -> Event:
     )
 
 
-def _unchecked_event(rule: Invariant) -> Event:
+def _failed_event(rule: Invariant, row: Row) -> Event:
+    why = f"{_named(row)} failed ({row.attrs.get('error')})"
+    return _unchecked_event(rule, why)
+
+
+def _unmeasured_event(rule: Invariant, rows: Sequence[Row]) -> Event:
+    metric, site, _, _ = rule.parsed
+    there = {row.site: None for row in rows if row.metric == metric}
+    asked, known = (site, there) if site and there else (metric, {r.metric: None for r in rows})
+    near = difflib.get_close_matches(asked, known, n=3, cutoff=0.5) or list(known)[:5]
+    what = f"{metric} was not measured" + (f" at {site}" if site else "")
+    return _unchecked_event(rule, f"{what}, but {', '.join(near) or 'nothing'} was")
+
+
+def _unchecked_event(rule: Invariant, why: str) -> Event:
     return Event(
         "invariant_unchecked",
-        f"{rule.rule!r} could not be checked: no such number was measured here",
-        {"rule": rule.rule},
+        f"invariant {rule.rule!r} could not be checked: {why}",
+        {"rule": rule.rule, "stop": rule.stop},
     )
+
+
+def _named(row: Row) -> str:
+    return row.metric if row.site == "model" else f"{row.metric} at {row.site}"

@@ -25,6 +25,10 @@ class Status(StrEnum):
     FAILED = "failed"  # no number: value is NaN and attrs["error"] says why
 
 
+NOT_FINITE = "not_finite"
+"""In the attrs of a failed row whose metric was computed: "nan", "inf" or "-inf"."""
+
+
 @dataclass(frozen=True, slots=True)
 class Clock:
     """A position in training.

@@ -291,8 +291,8 @@ class Tracker(Callback):
             events = self._watch.look(clock.step, records, controls)
         observer.record(clock, events)
         for event in events:
-            if event.kind.endswith("_failed"):
-                self._guard.say(event.message, event.message)
+            if event.kind.endswith("_failed") or event.kind == "invariant_unchecked":
+                self._guard.say(event.attrs.get("rule", event.message), event.message)
 
     def _warn_of_failures(self, records: Iterable[Record], step: int) -> None:
         """Say at the first failure of a metric what its rows will say, while it can be mended."""

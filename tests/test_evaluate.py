@@ -7,7 +7,7 @@ from torch import nn
 from devtrack import snapshots
 from devtrack.errors import MetricError
 from devtrack.evaluate import evaluate, private_copy
-from devtrack.rows import Row, Status
+from devtrack.rows import NOT_FINITE, Row, Status
 
 
 class Good:
@@ -106,6 +106,7 @@ def test_a_number_that_is_none_is_failed(value):
     assert row.status is Status.FAILED
     assert math.isnan(row.value)
     assert str(value) in row.attrs["error"]
+    assert row.attrs[NOT_FINITE] == str(value)
 
 
 def test_what_is_no_record_is_named():

@@ -18,6 +18,7 @@ from devtrack.errors import ConfigError
 from devtrack.guard import TrackerWarning
 from devtrack.invariants import Invariant
 from devtrack.monitor import Monitor
+from devtrack.rows import NOT_FINITE
 from devtrack.tracker import Tracker
 from devtrack.transitions import RECIPE_KINDS
 
@@ -83,15 +84,54 @@ def test_a_violation_is_an_event_when_it_begins_and_again_after_it_has_ended():
     assert events[0][1].attrs["rule"] == "signal < 6"
 
 
-def test_an_invariant_that_cannot_be_checked_says_so_once():
-    for bad in (Row("other", 1.0), Row("signal", math.nan, status=Status.FAILED)):
-        events, asked = run(
-            Monitor(invariants=(Invariant("signal < 1", stop=True),)),
-            lambda step, row=bad: row,
-            steps=range(1, 4),
-        )
-        assert [(s, e.kind) for s, e in events] == [(1, "invariant_unchecked")]
-        assert asked.stopped == 0
+@pytest.mark.parametrize("rule", ["signal < 1", "signal > 1"])
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_a_number_that_is_not_finite_violates_every_rule(rule, value):
+    attrs = {"error": f"value is {value}", NOT_FINITE: value}
+    events, asked = run(
+        Monitor(actions=(), invariants=(Invariant(rule, stop=True),)),
+        lambda step: Row("signal", math.nan, status=Status.FAILED, attrs=attrs),
+        steps=range(1, 4),
+    )
+    ((step, event),) = events
+    assert (step, event.kind, asked.stopped) == (1, "violation", 1)
+    assert (
+        event.message == f"signal is not finite ({value}), must be {rule.removeprefix('signal ')}"
+    )
+    assert str(event.attrs["value"]) == value
+
+
+@pytest.mark.parametrize(
+    ("rows", "rule", "why"),
+    [
+        (Row("signall", 1.0), "signal < 1", "signal was not measured, but signall was"),
+        (Row("loss", 1.0), "signal < 1", "signal was not measured, but loss was"),
+        (
+            Row("signal", 1.0, site="body.1"),
+            "signal@body.2 < 1",
+            "signal was not measured at body.2, but body.1 was",
+        ),
+        (
+            Row("signal", math.nan, status=Status.FAILED, attrs={"error": "no data"}),
+            "signal < 1",
+            "signal failed (no data)",
+        ),
+    ],
+)
+def test_an_invariant_that_cannot_be_checked_says_once_why(rows, rule, why):
+    monitor = Monitor(invariants=(Invariant(rule, stop=True),))
+    events, asked = run(monitor, lambda step: rows, steps=range(1, 4))
+    ((step, event),) = events
+    assert (step, event.kind, asked.stopped) == (1, "invariant_unchecked", 0)
+    assert event.message == f"invariant {rule!r} could not be checked: {why}"
+
+
+def test_one_site_that_fails_is_told_beside_others_that_hold():
+    failed = Row("signal", math.nan, site="a", status=Status.FAILED, attrs={"error": "no data"})
+    watch = Monitor(invariants=(Invariant("signal < 1"),)).start()
+    found = [watch.look(step, [failed, Row("signal", 0.5)], Asked().controls) for step in (1, 2)]
+    assert [[event.kind for event in events] for events in found] == [["invariant_unchecked"], []]
+    assert "signal at a failed" in found[0][0].message
 
 
 def test_actions_ask_for_what_they_say(caplog):
@@ -284,6 +324,32 @@ def test_a_violated_invariant_stops_the_training(tmp_path):
     ((step, message),) = events_of(tmp_path, "violation")
     assert step == trainer.global_step
     assert message.endswith("must be < 6")
+
+
+class Explodes:
+    """Infinite from step 3 on."""
+
+    name = "signal"
+
+    def compute(self, subject):
+        yield Row("signal", math.inf if subject.step > 2 else 0.0)
+
+
+def test_a_training_that_diverges_is_stopped(tmp_path):
+    rule = Invariant("signal < 6", stop=True)
+    with pytest.warns(TrackerWarning, match="'signal' failed at step 3: value is inf"):
+        trainer, _ = fit(track(tmp_path, Monitor(invariants=(rule,)), metrics=[Explodes()]))
+    assert trainer.global_step == 3
+    assert events_of(tmp_path, "violation") == [(3, "signal is not finite (inf), must be < 6")]
+
+
+def test_a_rule_with_a_mistyped_metric_is_warned_about_once(tmp_path):
+    monitor = Monitor(invariants=(Invariant("sginal < 6", stop=True),))
+    with pytest.warns(TrackerWarning, match="'sginal < 6' could not be checked.*signal") as caught:
+        trainer, _ = fit(track(tmp_path, monitor), steps=6)
+    assert len([w for w in caught if w.category is TrackerWarning]) == 1
+    assert trainer.global_step == 6
+    assert [step for step, _ in events_of(tmp_path, "invariant_unchecked")] == [0]
 
 
 def test_a_failing_action_is_a_warning_and_an_event_and_training_goes_on(tmp_path):
