@@ -18,6 +18,7 @@ from devtrack.changepoints.online import Alarm, OnlineDetector
 from devtrack.changepoints.series import RecipeEvent
 from devtrack.errors import ConfigError
 from devtrack.invariants import Invariant
+from devtrack.recipe import RECIPE_KINDS
 from devtrack.rows import NOT_FINITE, Event, Record, Row, Status
 
 _Key = tuple[Invariant, str | None]  # a rule and a site; None where no site was seen
@@ -84,13 +85,22 @@ class Watch:
         for event in events:
             self._detector.note(RecipeEvent(step, event.kind, event.attrs.get("momentum", 0.0)))
 
-    def remember(self, rows: Iterable[tuple[int, Row]], alarms: Iterable[int] = ()) -> None:
-        """Take in what was measured before a resume, without acting on it.
+    def remember(
+        self,
+        rows: Iterable[tuple[int, Row]],
+        *,
+        alarms: Iterable[int] = (),
+        events: Iterable[RecipeEvent] = (),
+    ) -> None:
+        """Take in what happened before a resume, without acting on it.
 
         Args:
             rows: Steps and rows, by step.
             alarms: Steps at which an alarm was raised.
+            events: Changes of the recipe.
         """
+        for event in events:
+            self._detector.note(event)
         by_step: dict[int, list[Row]] = {}
         for step, row in rows:
             by_step.setdefault(step, []).append(row)
@@ -173,22 +183,26 @@ class Watch:
         return events
 
 
-def rows_before(store: Any, run_id: str, step: int) -> tuple[list[tuple[int, Row]], list[int]]:
-    """Read what ``Watch.remember`` needs of a run that is resumed at ``step``."""
+def recall(watch: Watch, store: Any, run_id: str, *, through_step: int) -> None:
+    """Let ``watch`` remember what the store holds of a run that is resumed at a step."""
+    where = "WHERE run_id = ? AND step <= ?"
     rows = store.sql(
-        "SELECT step, metric, value, se, site, status FROM metrics "
-        "WHERE run_id = ? AND step <= ? AND status = 'ok' ORDER BY step",
-        [run_id, step],
+        f"SELECT step, metric, value, se, site FROM metrics {where} AND status = 'ok'",
+        [run_id, through_step],
     ).fetchall()
-    alarms = store.sql(
-        "SELECT DISTINCT step FROM events WHERE run_id = ? AND step <= ? AND kind = 'alarm'",
-        [run_id, step],
+    events = store.sql(
+        "SELECT DISTINCT step, kind, coalesce(TRY_CAST(attrs->>'momentum' AS DOUBLE), 0.0) "
+        f"FROM events {where} ORDER BY ALL",
+        [run_id, through_step],
     ).fetchall()
-    known = [
-        (at, Row(metric, value, math.nan if se is None else se, site, Status(status)))
-        for at, metric, value, se, site, status in rows
-    ]
-    return known, [at for (at,) in alarms]
+    watch.remember(
+        [
+            (step, Row(metric, value, math.nan if se is None else se, site))
+            for step, metric, value, se, site in rows
+        ],
+        alarms=[step for step, kind, _ in events if kind == "alarm"],
+        events=[RecipeEvent(*event) for event in events if event[1] in RECIPE_KINDS],
+    )
 
 
 def _begin(begun: set[_Key], key: _Key, event: Event) -> list[Event]:

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 
 from devtrack.rows import Event
 
+RECIPE_KINDS = ("optimizer_start", "lr_change", "warmup_end", "evalset_change", "resume")
+"""Events that change the curves without a change of what the network has learnt."""
+
 
 def optimizer_start(momenta: Sequence[float]) -> list[Event]:
     """Return the event that an optimizer with momentum starts from rest; none without momentum.

@@ -27,7 +27,7 @@ from devtrack.metrics.loss import Loss
 from devtrack.metrics.metric import LossFunction, Metric
 from devtrack.metrics.objective import training_step_loss
 from devtrack.metrics.weights import WeightNorm
-from devtrack.monitor import Monitor, Watch, rows_before
+from devtrack.monitor import Monitor, Watch, recall
 from devtrack.observer import Observer
 from devtrack.provenance import describe, new_run_id, utc_now, versions
 from devtrack.recipe import LearningRateWatch, optimizer_start
@@ -275,7 +275,7 @@ class Tracker(Callback):
             return None
         watch = self.monitor.start()
         if not self._starts_anew:
-            watch.remember(*rows_before(store, str(self.run_id), step))
+            recall(watch, store, str(self.run_id), through_step=step)
         return watch
 
     def _look(self, observer: Observer, trainer: Trainer, records: Sequence[Record]) -> None:

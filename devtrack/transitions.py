@@ -10,9 +10,8 @@ import numpy as np
 
 from devtrack.changepoints import Move, RecipeEvent, Series, Transition
 from devtrack.errors import ConfigError
+from devtrack.recipe import RECIPE_KINDS
 from devtrack.store import Store
-
-RECIPE_KINDS = ("optimizer_start", "lr_change", "warmup_end", "evalset_change", "resume")
 
 
 def load_series(

@@ -18,9 +18,9 @@ from devtrack.errors import ConfigError
 from devtrack.guard import TrackerWarning
 from devtrack.invariants import Invariant
 from devtrack.monitor import Monitor
+from devtrack.recipe import RECIPE_KINDS
 from devtrack.rows import NOT_FINITE
 from devtrack.tracker import Tracker
-from devtrack.transitions import RECIPE_KINDS
 
 CHANGE = 60
 
@@ -175,7 +175,7 @@ def test_a_resumed_watch_goes_on_as_if_it_had_never_stopped():
     assert events == through
     again = Monitor(actions=()).start()
     (alarm_step,) = (step for step, _ in through)
-    again.remember([(step, signal(step)) for step in range(1, alarm_step + 2)], [alarm_step])
+    again.remember([(step, signal(step)) for step in range(1, alarm_step + 2)], alarms=[alarm_step])
     for step in range(alarm_step + 2, 81):
         assert again.look(step, [signal(step)], Asked().controls) == []
 
@@ -236,7 +236,7 @@ class Net(LightningModule):
         return torch.optim.AdamW(self.parameters(), lr=1e-2)
 
 
-def fit(tracker=None, *, steps=80, ckpt_path=None):
+def fit(tracker=None, *, steps=80, ckpt_path=None, module=None):
     torch.manual_seed(1)
     random.seed(1)
     np.random.seed(1)
@@ -253,7 +253,7 @@ def fit(tracker=None, *, steps=80, ckpt_path=None):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
         warnings.filterwarnings("ignore", category=DeprecationWarning)
-        module = Net()
+        module = module or Net()
         loader = DataLoader(TensorDataset(X), batch_size=16, shuffle=True)
         trainer.fit(module, loader, ckpt_path=ckpt_path)
     return trainer, module
@@ -381,6 +381,41 @@ def test_a_resumed_training_keeps_its_watch(tmp_path):
     trainer.save_checkpoint(tmp_path / "b.ckpt")
     fit(track(tmp_path / "b", Monitor(actions=())), ckpt_path=tmp_path / "b.ckpt")
     assert [step for step, _ in events_of(tmp_path / "b", "alarm")] == [alarm]
+
+
+class Drops(Net):
+    """Its learning rate falls to a tenth at step 40."""
+
+    def configure_optimizers(self):
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+        scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 40, gamma=0.1)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+
+class Annealed:
+    """A decay with a quick fall from step 40 on, as a smaller learning rate leaves it."""
+
+    name = "signal"
+
+    def compute(self, subject):
+        step = subject.step
+        fall = 0.3 * (1 - math.exp(-(step - 40) / 4)) if step > 40 else 0.0
+        noise = 0.01 * float(np.random.default_rng(step).standard_normal())
+        yield Row("signal", 1 + math.exp(-step / 50) - fall + noise, se=0.01)
+
+
+def test_a_resumed_training_remembers_what_the_recipe_did(tmp_path):
+    def tracker():
+        return track(tmp_path / "runs", Monitor(actions=()), metrics=[Annealed()])
+
+    trainer, _ = fit(tracker(), steps=46, module=Drops())
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    fit(tracker(), steps=60, module=Drops(), ckpt_path=tmp_path / "a.ckpt")
+    assert [step for step, _ in events_of(tmp_path / "runs", "lr_change")] == [40]
+    assert events_of(tmp_path / "runs", "alarm") == []
 
 
 def test_several_processes_are_refused_before_training():
