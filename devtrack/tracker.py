@@ -18,6 +18,15 @@ from torch.utils import _pytree as pytree
 
 from devtrack import trainer_facts as facts
 from devtrack.actions import Controls
+from devtrack.arguments import (
+    require_integer,
+    require_metrics,
+    require_monitor,
+    require_name,
+    require_one_process,
+    require_schedule,
+    require_share,
+)
 from devtrack.batches import fixed_batches
 from devtrack.errors import ConfigError, UnknownRunError
 from devtrack.guard import Guard
@@ -62,7 +71,7 @@ class Tracker(Callback):
         seed: Of every random choice devtrack makes.
 
     Raises:
-        ConfigError: If two metrics share a name; at ``setup`` on a sharded strategy, or when a
+        ConfigError: An argument that cannot work; at ``setup`` on a sharded strategy, or when a
             monitor watches one of several processes.
         StoreError: If the store cannot be opened (at the start of training).
     """
@@ -83,9 +92,17 @@ class Tracker(Callback):
         monitor: Monitor | None = None,
         seed: int = 0,
     ) -> None:
-        self.store = Path(store)
-        self.schedule = LogSpaced() if schedule is None else schedule
-        self.metrics = [Loss(), WeightNorm(), LLC()] if metrics is None else list(metrics)
+        require_schedule(schedule := LogSpaced() if schedule is None else schedule)
+        require_name(name)
+        require_integer("num_samples", num_samples, least=1)
+        require_share("max_overhead", max_overhead)
+        require_monitor(monitor)
+        require_integer("seed", seed, least=0)
+        self.store = Path(store).expanduser()
+        self.schedule = schedule
+        self.metrics = require_metrics(
+            [Loss(), WeightNorm(), LLC()] if metrics is None else metrics
+        )
         self.name = name
         self.data = data
         self.loss = training_step_loss if loss is None else loss
@@ -97,7 +114,6 @@ class Tracker(Callback):
         self.seed = seed
         self.run_id: str | None = None
         """Id of the run being recorded, or recorded last."""
-        _require_metrics(self.metrics)
         self._observer: Observer | None = None
         self._cursor: Cursor | None = None
         self._watch: Watch | None = None
@@ -116,7 +132,7 @@ class Tracker(Callback):
         """Refuse what cannot be observed, before anything has started."""
         if stage == "fit" and not facts.is_dry_run(trainer):
             _require_replicated(trainer.strategy)
-            _require_one_process(self.monitor, trainer.world_size)
+            require_one_process(self.monitor, trainer.world_size)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the run and observe the weights that training starts from."""
@@ -364,32 +380,9 @@ class Tracker(Callback):
         }
 
 
-def _require_metrics(metrics: Sequence[Any]) -> None:
-    for metric in metrics:
-        if isinstance(metric, type) or not isinstance(metric, Metric):
-            raise ConfigError(
-                f"metrics holds {metric!r}: must be objects with a name and compute(subject). "
-                f"Pass an instance such as Loss(), or wrap a function: Function('name', function)."
-            )
-    names = [metric.name for metric in metrics]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ConfigError(
-            f"metrics with the same name {twice}: names must be unique in a tracker. "
-            f"Pass name= to one of them, e.g. Loss(name='test_loss', data=…)."
-        )
-
-
 def _require_replicated(strategy: Strategy) -> None:
     if not isinstance(strategy, SingleDeviceStrategy | DDPStrategy):
         raise ConfigError(
             f"strategy {type(strategy).__name__}: devtrack reads whole weights, so each process "
             f"must hold them. Use a single device or strategy='ddp'."
-        )
-
-
-def _require_one_process(monitor: Monitor | None, world_size: int) -> None:
-    if monitor is not None and world_size > 1:
-        raise ConfigError(
-            f"monitor= on {world_size} processes: must be one, since the others would not hear of "
-            f"a stop or a checkpoint. Leave monitor out, or train on one device."
         )

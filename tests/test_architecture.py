@@ -34,6 +34,7 @@ LAYERS = [
     "monitor",
     "trainer_facts",
     "guard",
+    "arguments",
     "tracker",
     "transitions",
     "recurrence",

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from devtrack import Loss, Row, Status, open_store, schedules
 from devtrack.actions import Call, Controls, Densify, Log, SaveCheckpoint, StopTraining
+from devtrack.arguments import require_one_process
 from devtrack.changepoints.online import OnlineDetector
 from devtrack.errors import ConfigError
 from devtrack.guard import TrackerWarning
@@ -419,9 +420,7 @@ def test_a_resumed_training_remembers_what_the_recipe_did(tmp_path):
 
 
 def test_several_processes_are_refused_before_training():
-    from devtrack.tracker import _require_one_process
-
-    _require_one_process(None, 2)
-    _require_one_process(Monitor(), 1)
+    require_one_process(None, 2)
+    require_one_process(Monitor(), 1)
     with pytest.raises(ConfigError, match="monitor= on 2 processes: must be one.*Leave monitor"):
-        _require_one_process(Monitor(), 2)
+        require_one_process(Monitor(), 2)

@@ -1,5 +1,6 @@
 import random
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,17 @@ from lightning.pytorch.loggers.logger import Logger
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
-from devtrack import LLC, Function, LinearProbe, Loss, Row, WeightNorm, open_store, schedules
+from devtrack import (
+    LLC,
+    Function,
+    LinearProbe,
+    Loss,
+    Monitor,
+    Row,
+    WeightNorm,
+    open_store,
+    schedules,
+)
 from devtrack.errors import ConfigError, StoreError
 from devtrack.guard import TrackerWarning
 from devtrack.tracker import Tracker
@@ -466,6 +477,35 @@ def test_a_store_that_cannot_be_is_said_before_training(tmp_path):
 def test_bad_metrics_are_refused_at_the_door(metrics, message):
     with pytest.raises(ConfigError, match=message):
         Tracker("never-made", metrics=metrics)
+
+
+def test_a_home_is_found_and_metrics_may_come_one_by_one():
+    tracker = Tracker("~/runs", metrics=(metric for metric in (Loss(), WeightNorm())))
+    assert tracker.store == Path.home() / "runs"
+    assert [metric.name for metric in tracker.metrics] == ["loss", "weight_norm"]
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ({"schedule": 100}, r"schedule=100: must be a schedule.*Pass schedules\.every\(100\)"),
+        ({"schedule": [1, 2]}, r"schedule=\[1, 2\]: must be.*schedules\.at"),
+        ({"schedule": schedules.Every}, "schedule=<class .*must be a schedule"),
+        ({"metrics": Loss()}, r"metrics=Loss\(.*must be a list.*metrics=\[Loss\(\)\]"),
+        ({"name": ""}, "name='': must be a text"),
+        ({"name": 3}, "name=3: must be a text"),
+        ({"num_samples": 0}, "num_samples=0: must be an integer of at least 1"),
+        ({"num_samples": 1e3}, r"num_samples=1000\.0: must be an integer"),
+        ({"max_overhead": "5%"}, r"max_overhead='5%': must be a share.*Pass max_overhead=0\.05"),
+        ({"max_overhead": -0.1}, r"max_overhead=-0\.1: must be"),
+        ({"max_overhead": float("nan")}, "max_overhead=nan: must be"),
+        ({"monitor": Monitor}, r"monitor=<class .*must be a Monitor.*Pass Monitor\(\)"),
+        ({"seed": -1}, "seed=-1: must be an integer of at least 0"),
+    ],
+)
+def test_what_cannot_work_is_refused_at_the_door(argument, message):
+    with pytest.raises(ConfigError, match=message):
+        Tracker("never-made", **argument)
 
 
 def test_lightning_cli_can_configure_it(tmp_path):

@@ -1,0 +1,85 @@
+"""What a tracker can be given: every argument is judged before anything has started."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from devtrack.errors import ConfigError
+from devtrack.metrics.metric import Metric
+from devtrack.monitor import Monitor
+from devtrack.schedules import Schedule
+
+
+def require_schedule(schedule: Any) -> None:
+    """Raise ConfigError unless it says which steps to observe."""
+    if isinstance(schedule, type) or not isinstance(schedule, Schedule):
+        raise ConfigError(
+            f"schedule={schedule!r}: must be a schedule. "
+            "Pass schedules.every(100), schedules.log_spaced(100) or schedules.at([10, 100])."
+        )
+
+
+def require_metrics(metrics: Any) -> list[Metric]:
+    """Return them as a list; raise ConfigError unless they are metrics with names of their own."""
+    if not isinstance(metrics, Iterable):
+        raise ConfigError(
+            f"metrics={metrics!r}: must be a list of metrics. Write metrics=[Loss()], say."
+        )
+    listed = list(metrics)
+    for metric in listed:
+        if isinstance(metric, type) or not isinstance(metric, Metric):
+            raise ConfigError(
+                f"metrics holds {metric!r}: must be objects with a name and compute(subject). "
+                "Pass an instance such as Loss(), or wrap a function: Function('name', function)."
+            )
+    names = [metric.name for metric in listed]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(
+            f"metrics with the same name {twice}: names must be unique in a tracker. "
+            "Pass name= to one of them, e.g. Loss(name='test_loss', data=…)."
+        )
+    return listed
+
+
+def require_name(name: Any) -> None:
+    """Raise ConfigError unless a run can be called so."""
+    if name is not None and not (isinstance(name, str) and name.strip()):
+        raise ConfigError(
+            f"name={name!r}: must be a text, or None for the module's class. Pass name='my run'."
+        )
+
+
+def require_integer(name: str, value: Any, *, least: int) -> None:
+    """Raise ConfigError unless it is an integer of at least ``least``."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ConfigError(
+            f"{name}={value!r}: must be an integer of at least {least}. "
+            f"Pass {name}={least} or more."
+        )
+
+
+def require_share(name: str, value: Any) -> None:
+    """Raise ConfigError unless it is None or a share of the training time."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is not None and not (is_number and 0 <= value < math.inf):
+        raise ConfigError(
+            f"{name}={value!r}: must be a share of the training time, 0 or more, or None. "
+            f"Pass {name}=0.05 for 5 %."
+        )
+
+
+def require_monitor(monitor: Any) -> None:
+    """Raise ConfigError unless it is None or a monitor, not its class."""
+    if monitor is not None and not isinstance(monitor, Monitor):
+        raise ConfigError(f"monitor={monitor!r}: must be a Monitor or None. Pass Monitor().")
+
+
+def require_one_process(monitor: Monitor | None, world_size: int) -> None:
+    """Raise ConfigError if a monitor would watch one of several processes."""
+    if monitor is not None and world_size > 1:
+        raise ConfigError(
+            f"monitor= on {world_size} processes: must be one, since the others would not hear of "
+            "a stop or a checkpoint. Leave monitor out, or train on one device."
+        )
