@@ -46,7 +46,7 @@ class Monitor:
     actions: Sequence[Action] = (Log(),)
     invariants: Sequence[Invariant] = ()
     false_alarms_per_1000: float = 1.0
-    metrics: Sequence[str] | None = None
+    metrics: str | Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         for action in self.actions:
@@ -153,7 +153,8 @@ class Watch:
 
     def _watched(self, rows: Iterable[Row]) -> dict[str, tuple[float, float]]:
         """Return the numbers that enter the detection, by ``metric@site``: only trusted ones."""
-        patterns = self._monitor.metrics
+        metrics = self._monitor.metrics
+        patterns = (metrics,) if isinstance(metrics, str) else metrics
         return {
             f"{row.metric}@{row.site}": (row.value, row.se)
             for row in rows

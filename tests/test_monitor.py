@@ -65,6 +65,7 @@ def test_an_alarm_is_one_event_in_plain_words_with_its_numbers():
 
 def test_metrics_that_are_not_watched_and_numbers_that_are_not_trusted_raise_no_alarm():
     assert run(Monitor(actions=(), metrics=("llc", "probe/*")))[0] == []
+    assert run(Monitor(actions=(), metrics="signal"))[0] == run(Monitor(actions=()))[0]
     suspect = lambda s: Row("signal", signal(s).value, 1.0, status=Status.SUSPECT)  # noqa: E731
     assert run(Monitor(actions=()), suspect)[0] == []
     rate = lambda s: Row("lr", signal(s).value, 1.0, site="optimizer")  # noqa: E731

@@ -63,7 +63,7 @@ class Ablation:
         (arXiv:2309.16042) on the choice between the three.
     """
 
-    sites: Sequence[str]
+    sites: str | Sequence[str]
     kind: Kind = "mean"
     effect: LossFunction | None = None
     name: str = ""

@@ -29,7 +29,7 @@ class Activations(NamedTuple):
 
 def activations_at(
     subject: Subject,
-    sites: Sequence[str],
+    sites: str | Sequence[str],
     *,
     data: Any = None,
     max_rows: int = 2048,

@@ -56,7 +56,7 @@ class Anomalies:
         Analysis 88) for the covariance; Lei et al. 2018 (arXiv:1604.04173) for the threshold.
     """
 
-    sites: Sequence[str]
+    sites: str | Sequence[str]
     trusted: Any
     data: Any = None
     name: str = "anomalies"

@@ -30,6 +30,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from devtrack.errors import MetricError
+from devtrack.metrics.sites import globs_of
 
 _SOFTMAX = {functional.softmax, torch.softmax, torch.Tensor.softmax, torch.special.softmax}
 
@@ -37,7 +38,7 @@ _SOFTMAX = {functional.softmax, torch.softmax, torch.Tensor.softmax, torch.speci
 @contextmanager
 def attention_patterns(
     model: nn.Module,
-    sites: Sequence[str] = ("*",),
+    sites: str | Sequence[str] = ("*",),
     *,
     reduce: Callable[[torch.Tensor], Any] = lambda pattern: pattern,
 ) -> Iterator[dict[str, Any]]:
@@ -55,7 +56,7 @@ def attention_patterns(
         the forward passes in the block.
     """
     seen: dict[str, Any] = {}
-    watch = _Watch(sites, seen, reduce)
+    watch = _Watch(globs_of(sites), seen, reduce)
     with ExitStack() as stack:
         # its fused path would call neither the inner modules nor their hooks
         fastpath = torch.backends.mha.get_fastpath_enabled()
@@ -72,9 +73,9 @@ def attention_patterns(
             yield seen
 
 
-def require_patterns(seen: Mapping[str, Any], sites: Sequence[str], model: nn.Module) -> None:
+def require_patterns(seen: Mapping[str, Any], sites: str | Sequence[str], model: nn.Module) -> None:
     """Raise MetricError unless each glob of ``sites`` has met a pattern; names the nearest."""
-    for glob in sites:
+    for glob in globs_of(sites):
         if any(fnmatchcase(site, glob) for site in seen):
             continue
         paths = [path for path, _ in model.named_modules() if path]

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from devtrack.errors import ConfigError, MetricError
-from devtrack.metrics.sites import matching_modules
+from devtrack.metrics.sites import globs_of, matching_modules
 
 HeadAxes = Mapping[str, tuple[int, int]]
 """End of a parameter's path -> (dimension that holds the heads, blocks that it is divided into
@@ -57,7 +57,7 @@ class Component(NamedTuple):
 
 def find_components(
     model: nn.Module,
-    sites: Sequence[str],
+    sites: str | Sequence[str],
     *,
     heads: int | None = None,
     head_axes: HeadAxes | None = None,
@@ -95,7 +95,7 @@ def find_components(
     return found
 
 
-def require_heads(heads: int | None, sites: Sequence[str]) -> None:
+def require_heads(heads: int | None, sites: str | Sequence[str]) -> None:
     """Refuse heads that nothing has.
 
     Raises:
@@ -105,8 +105,8 @@ def require_heads(heads: int | None, sites: Sequence[str]) -> None:
         return
     if heads < 1 or not sites:
         raise ConfigError(
-            f"heads={heads} with sites={tuple(sites)}: heads is the number of heads, at least 1, "
-            f"of the modules that sites names. Use sites='blocks.*.attn', heads=4."
+            f"heads={heads} with sites={globs_of(sites)}: heads is the number of heads, at least "
+            f"1, of the modules that sites names. Use sites='blocks.*.attn', heads=4."
         )
 
 

@@ -59,7 +59,7 @@ class HeadScores:
         Elhage et al. 2021 and Olsson et al. 2022 (arXiv:2209.11895), "prefix matching score".
     """
 
-    sites: Sequence[str] = ("*",)
+    sites: str | Sequence[str] = ("*",)
     name: str = "head"
     data: Any = None
     vocabulary: int | None = None

@@ -41,7 +41,7 @@ def require_where(where: str, num_heads: int | None) -> None:
 
 
 def places(
-    model: nn.Module, sites: Sequence[str], where: Where, num_heads: int | None
+    model: nn.Module, sites: str | Sequence[str], where: Where, num_heads: int | None
 ) -> list[Place]:
     """Return the matching modules, each once, or once for each head.
 

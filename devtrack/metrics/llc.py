@@ -139,10 +139,10 @@ class LLC:
                 f"max_memory_gb={self.max_memory_gb!r}: must be above 0, in 10⁹ bytes. "
                 "Use max_memory_gb=2.0."
             )
-        require_heads(self.heads, self._globs)
+        require_heads(self.heads, self.sites)
         _ = self.settings  # checks the numbers
         if not self.name:
-            refined = bool(self._globs) or _is_data_sets(self.data)
+            refined = bool(self.sites) or _is_data_sets(self.data)
             object.__setattr__(self, "name", "rllc" if refined else "llc")
 
     @property
@@ -175,9 +175,9 @@ class LLC:
                 names no such weights.
         """
         components = [Component("model", {})]
-        if self._globs:
+        if self.sites:
             components = find_components(
-                subject.model, self._globs, heads=self.heads, head_axes=self.head_axes
+                subject.model, self.sites, heads=self.heads, head_axes=self.head_axes
             )
         data_sets = self.data if _is_data_sets(self.data) else {"": self.data}
         chosen = {name: self._batches(subject, data) for name, data in data_sets.items()}
@@ -208,10 +208,6 @@ class LLC:
                     num_burnin_steps=self.num_burnin_steps,
                     site=component.site,
                 )
-
-    @property
-    def _globs(self) -> tuple[str, ...]:
-        return (self.sites,) if isinstance(self.sites, str) else tuple(self.sites)
 
     def _batches(self, subject: Subject, data: Any) -> list[Any]:
         batches = subject.batches_of(data)

@@ -56,7 +56,7 @@ class ActivationPatching:
         normalised metric this is (denoising).
     """
 
-    sites: Sequence[str]
+    sites: str | Sequence[str]
     effect: Callable[[nn.Module, Any, Any], torch.Tensor]
     data: Any
     name: str = "patching"

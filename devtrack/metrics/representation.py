@@ -48,7 +48,7 @@ class Dimensionality:
         Analysis 130), eq. 2.2, for the unbiased parts.
     """
 
-    sites: Sequence[str]
+    sites: str | Sequence[str]
     name: str = "representation"
     data: Any = None
     max_rows: int = 2048

@@ -61,7 +61,7 @@ class CKA:
         (JMLR 13), eq. 5, as Nguyen et al. 2021 (arXiv:2010.15327) use it.
     """
 
-    sites: Sequence[str]
+    sites: str | Sequence[str]
     reference: Literal["previous", "first"] | dict[str, torch.Tensor] = "previous"
     name: str = ""
     data: Any = None

@@ -13,12 +13,23 @@ from torch import nn
 from devtrack.errors import MetricError
 
 
-def matching_modules(model: nn.Module, globs: Sequence[str]) -> list[tuple[str, nn.Module]]:
-    """Return the modules whose path matches one of ``globs``, in the model's order.
+def globs_of(sites: str | Sequence[str]) -> tuple[str, ...]:
+    """Return a metric's ``sites`` as globs; a single one may come as a string.
+
+    Example:
+        >>> globs_of("encoder.*"), globs_of(["encoder.0", "head"])
+        (('encoder.*',), ('encoder.0', 'head'))
+    """
+    return (sites,) if isinstance(sites, str) else tuple(sites)
+
+
+def matching_modules(model: nn.Module, sites: str | Sequence[str]) -> list[tuple[str, nn.Module]]:
+    """Return the modules whose path matches one of the globs ``sites``, in the model's order.
 
     Raises:
         MetricError: If a glob matches nothing; names the nearest paths.
     """
+    globs = globs_of(sites)
     modules = {path: module for path, module in model.named_modules() if path}
     for glob in globs:
         if not any(fnmatchcase(path, glob) for path in modules):
@@ -35,7 +46,7 @@ def matching_modules(model: nn.Module, globs: Sequence[str]) -> list[tuple[str, 
 
 
 @contextmanager
-def captured(model: nn.Module, globs: Sequence[str]) -> Iterator[dict[str, torch.Tensor]]:
+def captured(model: nn.Module, sites: str | Sequence[str]) -> Iterator[dict[str, torch.Tensor]]:
     """Collect the outputs of the matching modules during the block; a second call overwrites.
 
     Yields:
@@ -53,6 +64,6 @@ def captured(model: nn.Module, globs: Sequence[str]) -> Iterator[dict[str, torch
         return hook
 
     with ExitStack() as stack:
-        for site, module in matching_modules(model, globs):
+        for site, module in matching_modules(model, sites):
             stack.callback(module.register_forward_hook(keep(site)).remove)
         yield outputs

@@ -15,6 +15,7 @@ from torch.nn.modules.conv import _ConvNd
 from devtrack.errors import MetricError
 from devtrack.metrics.metric import Subject
 from devtrack.metrics.representation import entropy_rank
+from devtrack.metrics.sites import globs_of
 from devtrack.rows import Row, Status
 
 
@@ -40,7 +41,7 @@ class WeightSpectrum:
         for the effective rank.
     """
 
-    sites: Sequence[str] = ("*",)
+    sites: str | Sequence[str] = ("*",)
     name: str = "spectrum"
 
     def compute(self, subject: Subject) -> Iterator[Row]:
@@ -66,12 +67,15 @@ class WeightSpectrum:
         return Row(name, math.nan, site=site, status=Status.FAILED, attrs={"error": error})
 
 
-def weight_matrices(model: nn.Module, globs: Sequence[str]) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield (path, matrix) for the parameters whose path matches one of ``globs``.
+def weight_matrices(
+    model: nn.Module, sites: str | Sequence[str]
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield (path, matrix) for the parameters whose path matches one of the globs ``sites``.
 
     Raises:
         MetricError: If a glob matches no weight matrix; names the nearest paths.
     """
+    globs = globs_of(sites)
     found: dict[str, list[tuple[str, torch.Tensor]]] = {}
     for path, parameter in model.named_parameters():
         owner = model.get_submodule(path.rpartition(".")[0])

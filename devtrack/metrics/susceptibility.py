@@ -51,17 +51,17 @@ class Susceptibility(LanguagePosterior):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_heads(self.heads, self._globs)
-        if not self._globs or not self.datasets:
+        require_heads(self.heads, self.sites)
+        if not self.sites or not self.datasets:
             raise ConfigError(
-                f"sites={self._globs}, datasets={list(self.datasets)}: at least one of each is "
+                f"sites={self.sites!r}, datasets={list(self.datasets)}: at least one of each is "
                 f'needed. Use sites="*.attn", datasets={{"code": code_tokens}}.'
             )
 
     def compute(self, subject: Subject) -> Iterator[Row]:
         """Yield a row for each component and data set."""
         components = find_components(
-            subject.model, self._globs, heads=self.heads, head_axes=self.head_axes
+            subject.model, self.sites, heads=self.heads, head_axes=self.head_axes
         )
         probes = [
             self.text_of(subject, data)[: self.num_observed] for data in self.datasets.values()
@@ -74,10 +74,6 @@ class Susceptibility(LanguagePosterior):
                 start, end = end, end + len(probe)
                 found = _susceptibility(own, whole, slice(start, end))
                 yield covariance_row(f"{self.name}/{name}", component.site, found, whole, own)
-
-    @property
-    def _globs(self) -> tuple[str, ...]:
-        return (self.sites,) if isinstance(self.sites, str) else tuple(self.sites)
 
 
 def _susceptibility(own: Watched, whole: Watched, probe: slice) -> Covariance:

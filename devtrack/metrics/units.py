@@ -56,7 +56,7 @@ class IdleUnits:
         Sokar et al. 2023 (arXiv:2302.12902), def. 3.1, for dormant units and τ = 0.025.
     """
 
-    sites: Sequence[str]
+    sites: str | Sequence[str]
     name: str = "idle_units"
     data: Any = None
     dormant_below: float = 0.025

@@ -24,7 +24,7 @@ class WeightNorm:
     """
 
     name: str = "weight_norm"
-    sites: Sequence[str] = ()
+    sites: str | Sequence[str] = ()
 
     def compute(self, subject: Subject) -> Iterator[Row]:
         """Yield a row for the model and one for each matching module."""
