@@ -55,6 +55,8 @@ class Cost(NamedTuple):
 class Observer:
     """Measures snapshots of one module with one frozen set of metrics and data.
 
+    A snapshot that cannot be written costs itself only: an event ``snapshot_failed`` says why.
+
     Args:
         writer: Where the rows go; closed by ``close``.
         module: The module that trains; copied once, never touched.
@@ -68,6 +70,10 @@ class Observer:
             waits until it is affordable. None: no cap.
         clock: Seconds.
         since: What ``clock`` said when training began to wait for this observer; now by default.
+
+    Attributes:
+        last_step: Step of the last observation.
+        snapshot_error: Why the last snapshot that could not be written could not.
 
     Raises:
         MetricError: If the module cannot be copied.
@@ -91,6 +97,7 @@ class Observer:
         self.batches = batches
         self.kept = {} if kept is None else kept
         self.last_step: int | None = None
+        self.snapshot_error: str | None = None
         self._writer = writer
         self._metrics = metrics
         self._loss = loss
@@ -195,6 +202,8 @@ class Observer:
         record: SnapshotRecord | Event
         try:
             record = snapshots.write(self._writer.run_dir, tensors)
-        except DevtrackError as error:
-            record = Event("snapshot_failed", str(error))
+        except Exception as error:  # noqa: BLE001 - safetensors may refuse a tensor in any way
+            own = isinstance(error, DevtrackError)
+            self.snapshot_error = str(error) if own else f"{type(error).__name__}: {error}"
+            record = Event("snapshot_failed", self.snapshot_error)
         self._writer.append(clock, [record])

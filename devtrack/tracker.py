@@ -278,6 +278,7 @@ class Tracker(Callback):
         with self._guard.doing("observe a step", instead=self._doctor):
             records = observer.observe(pl_module, clock, rates)
         self._warn_of_failures(records, clock.step)
+        self._warn_of_snapshots(observer)
         for logger in trainer.loggers if self.use_loggers and records else ():
             name = type(logger).__name__
             with self._guard.doing(f"forward numbers to {name}", instead="the store has them"):
@@ -318,6 +319,11 @@ class Tracker(Callback):
                 message = f"{metric} failed at step {step}: {row.attrs.get('error')}"
                 self._guard.say(metric, message, instead="its rows get the status 'failed'")
 
+    def _warn_of_snapshots(self, observer: Observer) -> None:
+        if observer.snapshot_error is not None:
+            message = f"devtrack could not write a snapshot ({observer.snapshot_error})"
+            self._guard.say("snapshot", message, instead="snapshots=False writes none")
+
     def _close(self, trainer: Trainer) -> None:
         observer, self._observer = self._observer, None
         self._resumed = None
@@ -326,6 +332,7 @@ class Tracker(Callback):
         with self._guard.doing("write its last rows", instead=self._doctor):
             cost = observer.close(self._clock(trainer))
             rank_zero_info(f"devtrack: {cost} -> {self.store / str(self.run_id)}")
+        self._warn_of_snapshots(observer)
 
     @property
     def _doctor(self) -> str:

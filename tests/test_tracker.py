@@ -422,6 +422,26 @@ def test_an_error_of_ours_is_a_warning_and_training_goes_on(tmp_path, monkeypatc
     assert len([w for w in caught if w.category is TrackerWarning]) == 1
 
 
+class Spectral(Net):
+    """Has a buffer that safetensors cannot hold."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("modes", torch.zeros(3, dtype=torch.complex128))
+
+
+@pytest.mark.parametrize("steps", [1, 8])  # with one step, the last snapshot fails at the close
+def test_a_snapshot_that_cannot_be_written_costs_no_observation(tmp_path, steps):
+    with pytest.warns(TrackerWarning, match="could not write a snapshot .*complex128") as caught:
+        tracker = Tracker(tmp_path, schedules.every(1), metrics=[WeightNorm()])
+        fit(tracker, steps=steps, module=Spectral())
+    assert len([w for w in caught if w.category is TrackerWarning]) == 1
+    assert steps_of(tmp_path, "weight_norm") == list(range(steps + 1))
+    failed = "SELECT step FROM events WHERE kind = 'snapshot_failed' ORDER BY step"
+    found = [step for (step,) in open_store(tmp_path).sql(failed).fetchall()]
+    assert found == list(range(steps + 1))
+
+
 class Offline(Logger):
     name, version = "offline", "0"
 
