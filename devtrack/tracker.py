@@ -28,9 +28,10 @@ from devtrack.arguments import (
     require_share,
 )
 from devtrack.batches import fixed_batches
-from devtrack.errors import ConfigError, UnknownRunError
+from devtrack.errors import ConfigError
 from devtrack.guard import Guard
 from devtrack.isolation import isolated
+from devtrack.lineage import last_step, new_run, resumed, run_to_continue
 from devtrack.metrics.llc import LLC
 from devtrack.metrics.loss import Loss
 from devtrack.metrics.metric import LossFunction, Metric
@@ -38,26 +39,31 @@ from devtrack.metrics.objective import training_step_loss
 from devtrack.metrics.weights import WeightNorm
 from devtrack.monitor import Monitor, Watch, recall
 from devtrack.observer import Observer
-from devtrack.provenance import describe, new_run_id, utc_now, versions
+from devtrack.provenance import describe
 from devtrack.recipe import LearningRateWatch, optimizer_start
-from devtrack.rows import Clock, Event, Record, Row, RunInfo, Status
+from devtrack.rows import Clock, Event, Record, Row, Status
 from devtrack.schedules import Cursor, LogSpaced, Schedule
-from devtrack.store import open_store
+from devtrack.store import Writer, open_store
 
 
 class Tracker(Callback):
     """Observes a training run and stores what it sees; the run itself is not changed by a bit.
 
     At each scheduled step the weights are copied, the metrics are computed on the copy, and the
-    rows go to the store. The first and the last step are always observed. A training resumed from a
-    Lightning checkpoint continues its run: what was recorded after the checkpoint is kept aside, in
-    the view ``metrics_all``.
+    rows go to the store. The first and the last step are always observed.
+
+    A training resumed from a Lightning checkpoint continues its run: what was recorded after the
+    checkpoint is kept aside, in the view ``metrics_all``, and the event ``resume`` holds the
+    configuration and versions from there on. Several trainings from one checkpoint, such as an
+    experiment that branches, are runs of their own under names of their own.
 
     Args:
         store: Directory of the store; made if it does not exist.
         schedule: Which steps to observe; 100 at equal ratios over the planned training by default.
         metrics: What to measure; loss, weight norm and LLC by default. Names must be unique.
-        name: Name of the run; the module's class by default.
+        name: Name of the run; the module's class by default. A training from the checkpoint of a
+            run with another name is a new run, with that one as its parent.
+        resume: False begins a new run from a checkpoint in any case, with its run as the parent.
         data: What to measure on (see ``devtrack.batches.fixed_batches``); a fixed choice of
             ``num_samples`` training samples by default. A stream of data cannot be chosen from:
             there it is the first training batch.
@@ -83,6 +89,7 @@ class Tracker(Callback):
         *,
         metrics: Sequence[Metric] | None = None,
         name: str | None = None,
+        resume: bool = True,
         data: Any = None,
         loss: LossFunction | None = None,
         num_samples: int = 1024,
@@ -104,6 +111,7 @@ class Tracker(Callback):
             [Loss(), WeightNorm(), LLC()] if metrics is None else metrics
         )
         self.name = name
+        self.resume = resume
         self.data = data
         self.loss = training_step_loss if loss is None else loss
         self.num_samples = num_samples
@@ -198,11 +206,18 @@ class Tracker(Callback):
     def _open(self, trainer: Trainer, pl_module: LightningModule) -> None:
         since, step = time.perf_counter(), trainer.global_step
         store = open_store(self.store, create=True)
-        info = self._run_to_resume(store, step)
+        origin, config = self._resumed or {}, self._config(trainer, pl_module)
+        parent, info, seen = origin.get("run_id"), None, None
+        if self.resume and parent is not None and step > 0:
+            info = run_to_continue(store, parent, name=self.name)
         self._starts_anew = info is None
+        self._samples_seen = int(origin.get("samples_seen", 0))
+        self._kept = {} if info is None else dict(origin.get("kept", {}))
         if info is None:
-            info = self._new_run(trainer, pl_module)
-            self._samples_seen, self._kept = 0, {}
+            name = self.name or type(pl_module).__name__
+            info = new_run(name, config, parent=parent, step=step)
+        else:
+            seen = last_step(store, info.run_id)
         self.run_id = info.run_id
         writer = store.writer(info, keep_through_step=None if self._starts_anew else step)
         self._rates, self._guard, self._due = LearningRateWatch(), Guard(), False
@@ -225,12 +240,7 @@ class Tracker(Callback):
             return
         with self._guard.doing("begin to watch", instead="changes and violations go unnoticed"):
             self._watch = self._start_watch(store, step)
-        resume = Event("resume", f"resumed at step {step}", {"attempt": writer.attempt})
-        events = [] if self._starts_anew else [resume]
-        if self._starts_anew:
-            with self._guard.doing("read the momentum", instead="its start goes unrecorded"):
-                events = optimizer_start(facts.momenta(trainer))
-        self._note(self._observer, trainer, events)
+        self._note(self._observer, trainer, self._first_events(trainer, writer, config, seen))
         batches = None
         with self._guard.doing("choose its data", instead="it measures on the first batch"):
             batches = self._choose_batches(trainer)
@@ -239,6 +249,21 @@ class Tracker(Callback):
             self._observer.batches = batches
             if self._starts_anew:
                 self._observe(self._observer, trainer, pl_module)
+
+    def _first_events(
+        self, trainer: Trainer, writer: Writer, config: dict[str, Any], seen: int | None
+    ) -> list[Event]:
+        if not self._starts_anew:
+            event = resumed(trainer.global_step, attempt=writer.attempt, seen=seen, config=config)
+            rank_zero_info(
+                f"devtrack: {self.run_id} {event.message}. "
+                f"Tracker(resume=False), or another name=, begins a run of its own."
+            )
+            return [event]
+        if self._resumed is None:  # an optimizer from a checkpoint has its momentum already
+            with self._guard.doing("read the momentum", instead="its start goes unrecorded"):
+                return optimizer_start(facts.momenta(trainer))
+        return []
 
     def _take_first_batch(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
         self._awaits_batch = False
@@ -349,30 +374,6 @@ class Tracker(Callback):
         with isolated(seed=self.seed):
             batches = fixed_batches(data, num_samples=self.num_samples, seed=self.seed)
             return [trainer.strategy.batch_to_device(batch) for batch in batches]
-
-    def _run_to_resume(self, store: Any, step: int) -> RunInfo | None:
-        state = self._resumed
-        if state is None or step == 0 or state["run_id"] is None:
-            return None
-        self._samples_seen = int(state["samples_seen"])
-        self._kept = dict(state.get("kept", {}))
-        try:
-            return store.run(state["run_id"])
-        except UnknownRunError:
-            return None
-
-    def _new_run(self, trainer: Trainer, pl_module: LightningModule) -> RunInfo:
-        name, now = self.name or type(pl_module).__name__, utc_now()
-        parent = self._resumed or {}
-        return RunInfo(
-            run_id=new_run_id(name, now),
-            name=name,
-            created_utc=now,
-            config=self._config(trainer, pl_module),
-            versions=versions(),
-            parent_run_id=parent.get("run_id"),
-            parent_step=trainer.global_step if parent else None,
-        )
 
     def _config(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         return {

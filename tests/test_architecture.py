@@ -20,6 +20,7 @@ LAYERS = [
     "provenance",
     "recipe",
     "store",
+    "lineage",
     "snapshots",
     "isolation",
     "batches",

@@ -1,5 +1,6 @@
 import random
 import warnings
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -352,6 +353,63 @@ def test_a_run_that_the_store_does_not_hold_starts_a_child(tmp_path):
     info = open_store(tmp_path / "two").run()
     assert (info.parent_run_id, info.parent_step) == (first.run_id, 4)
     assert min(steps_of(tmp_path / "two")) == 4
+    seen = open_store(tmp_path / "two").sql("SELECT min(samples_seen) FROM metrics").fetchall()
+    assert seen == [(4 * 16,)]
+
+
+def test_trainings_that_branch_off_keep_their_rows_apart(tmp_path):
+    store, checkpoint = tmp_path / "runs", tmp_path / "a.ckpt"
+
+    def branch(**options):
+        tracker = Tracker(store, schedules.every(2), metrics=[Loss()], **options)
+        fit(tracker, steps=8, ckpt_path=checkpoint)
+        return tracker.run_id
+
+    base = Tracker(store, schedules.every(2), metrics=[Loss()], name="base")
+    trainer, _ = fit(base, steps=4)
+    trainer.save_checkpoint(checkpoint)
+    assert branch() == base.run_id
+    assert branch(name="base") == base.run_id
+    named, asked = branch(name="other"), branch(resume=False)
+    opened = open_store(store)
+    parents = {info.run_id: (info.parent_run_id, info.parent_step) for info in opened.runs()}
+    assert parents == {
+        base.run_id: (None, None),
+        named: (base.run_id, 4),
+        asked: (base.run_id, 4),
+    }
+    assert opened.run("other").run_id == named
+    steps = opened.sql(
+        "SELECT run_id, list(step ORDER BY step) FROM metrics WHERE metric = 'loss' GROUP BY 1"
+    )
+    assert dict(steps.fetchall()) == {
+        base.run_id: [0, 2, 4, 6, 8],
+        named: [4, 6, 8],
+        asked: [4, 6, 8],
+    }
+
+
+def test_a_resume_says_what_it_puts_aside_and_what_it_is_made_with(tmp_path):
+    def go(steps, num_samples, **options):
+        tracker = Tracker(tmp_path / "runs", metrics=[Loss()], num_samples=num_samples)
+        return fit(tracker, steps=steps, **options)[0]
+
+    go(4, 64).save_checkpoint(tmp_path / "a.ckpt")
+    for num_samples in (32, 16):
+        go(8, num_samples, ckpt_path=tmp_path / "a.ckpt")
+    events = open_store(tmp_path / "runs").sql(
+        "SELECT message, (attrs->'config'->>'num_samples')::INT, attrs->'versions'->>'devtrack' "
+        "FROM events WHERE kind = 'resume' ORDER BY attempt"
+    )
+    version = metadata.version("devtrack")
+    assert events.fetchall() == [
+        ("resumed at step 4", 32, version),
+        (
+            "resumed at step 4; what was recorded after it, up to step 8, is in metrics_all",
+            16,
+            version,
+        ),
+    ]
 
 
 def test_a_training_that_breaks_off_keeps_its_rows(tmp_path):
