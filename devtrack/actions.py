@@ -8,8 +8,9 @@ leave no trace either. ``SaveCheckpoint`` writes a file. Only ``StopTraining`` c
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -24,12 +25,15 @@ class Controls(NamedTuple):
 
     Args:
         observe_at: Adds steps to the schedule; those already passed are ignored.
+        own_steps: Returns, of the schedule as the user gave it, the step passed last and as many
+            of the following as it is asked for.
         save_checkpoint: Writes the full training state to a file.
         stop: Ends the training after the current step, as if it had come to its end.
         folder: Where files of this run belong.
     """
 
     observe_at: Callable[[Iterable[int]], None]
+    own_steps: Callable[[int], Sequence[int]]
     save_checkpoint: Callable[[Path], None]
     stop: Callable[[], None]
     folder: Path
@@ -41,12 +45,10 @@ class Occasion(NamedTuple):
     Args:
         event: The alarm or violation.
         step: Step of the snapshot that showed it.
-        previous_step: Step of the snapshot before; equal to ``step`` at the first.
     """
 
     event: Event
     step: int
-    previous_step: int
 
 
 @runtime_checkable
@@ -94,9 +96,12 @@ class Call:
 class Densify:
     """Observe more often from now on for a while, so that the change is resolved in time.
 
+    The intervals of the schedule itself are divided. Another alarm during the dense spell prolongs
+    it and divides nothing again.
+
     Args:
         factor: How many observations take the place of one.
-        snapshots: For how many of the present intervals between observations.
+        snapshots: For how many intervals of the schedule, the present one included.
     """
 
     factor: int = 4
@@ -111,20 +116,25 @@ class Densify:
                     f"Pass {name}={least} or more."
                 )
 
-    def steps(self, *, step: int, previous_step: int) -> list[int]:
-        """Return the steps to observe after an occasion at ``step``, ascending.
+    def steps(self, own: Sequence[int], *, after: int) -> list[int]:
+        """Return the steps to observe after an occasion, ascending.
+
+        Args:
+            own: Ends of the schedule's intervals, ascending.
+            after: Step of the occasion.
 
         Example:
-            >>> Densify(factor=4, snapshots=2).steps(step=100, previous_step=80)
-            [105, 110, 115, 120, 125, 130, 135, 140]
+            >>> Densify(factor=4).steps([100, 120, 160], after=110)
+            [115, 120, 130, 140, 150, 160]
         """
-        gap = max(step - previous_step, 1)
-        count = self.factor * self.snapshots
-        return sorted({step + max(1, round(k * gap / self.factor)) for k in range(1, count + 1)})
+        parts = range(1, self.factor + 1)
+        steps = {a + round((b - a) * k / self.factor) for a, b in pairwise(own) for k in parts}
+        return sorted(step for step in steps if step > after)
 
     def carry_out(self, occasion: Occasion, controls: Controls) -> None:
         """Add the steps to the schedule."""
-        controls.observe_at(self.steps(step=occasion.step, previous_step=occasion.previous_step))
+        own = controls.own_steps(self.snapshots)
+        controls.observe_at(self.steps(own, after=occasion.step))
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,6 @@ class Watch:
         self._detector = OnlineDetector(false_alarms_per_1000=monitor.false_alarms_per_1000)
         self._violated: set[_Key] = set()
         self._unchecked: set[_Key] = set()
-        self._last_step: int | None = None
         self._broken = False
 
     def note(self, step: int, events: Iterable[Event]) -> None:
@@ -106,7 +105,6 @@ class Watch:
             by_step.setdefault(step, []).append(row)
         for step in sorted(by_step):
             self._detector.remember(step, self._watched(by_step[step]), rate=_rate(by_step[step]))
-            self._last_step = step
         for step in sorted(alarms):
             self._detector.restart(step)
 
@@ -123,8 +121,6 @@ class Watch:
             ``action_failed`` for each action that raised, and ``detection_failed``.
         """
         rows = [r for r in records if isinstance(r, Row)]
-        previous = step if self._last_step is None else self._last_step
-        self._last_step = step
         events: list[Event] = []
         for rule in self._monitor.invariants:
             for event in self._check(rule, rows):
@@ -132,7 +128,7 @@ class Watch:
                 if event.kind == "violation":
                     extra = (StopTraining(),) if rule.stop else ()
                     actions = (*self._monitor.actions, *extra)
-                    events += _act(actions, Occasion(event, step, previous), controls)
+                    events += _act(actions, Occasion(event, step), controls)
         try:
             alarm = self._detector.update(step, self._watched(rows), rate=_rate(rows))
         except Exception as error:  # noqa: BLE001 - invariants are checked all the same
@@ -140,7 +136,7 @@ class Watch:
         if alarm is not None:
             event = _alarm_event(alarm, self._monitor.false_alarms_per_1000)
             events.append(event)
-            events += _act(self._monitor.actions, Occasion(event, step, previous), controls)
+            events += _act(self._monitor.actions, Occasion(event, step), controls)
         return events
 
     def _fail(self, error: Exception) -> list[Event]:

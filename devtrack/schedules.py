@@ -8,9 +8,10 @@ scheduled step (``due``), and once only.
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import islice, takewhile
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -183,7 +184,8 @@ class Cursor:
 
     def __init__(self, schedule: Schedule, *, total: int | None = None, start: int = -1) -> None:
         self._pending = schedule.steps(total)
-        self._next: int | None = next(self._pending, None)
+        self._ahead: deque[int] = deque()  # steps of the schedule that were looked up early
+        self._last, self._gap = 0, 1  # the schedule's step passed last, and how far it lay off
         self._added: list[int] = []
         self._passed = start
         self._pass(start)
@@ -196,8 +198,8 @@ class Cursor:
             >>> [step for step in (9, 10, 10, 25, 29, 31) if cursor.due(step)]
             [10, 25, 31]
         """
-        crossed = self._next is not None and self._next <= step
-        crossed = crossed or bool(self._added and self._added[0] <= step)
+        ahead = self._look_ahead(1)
+        crossed = bool(ahead and ahead[0] <= step) or bool(self._added and self._added[0] <= step)
         self._pass(step)
         return crossed
 
@@ -214,12 +216,32 @@ class Cursor:
             if step > self._passed:
                 heapq.heappush(self._added, step)
 
+    def own_steps(self, count: int) -> list[int]:
+        """Return the schedule's step passed last and the ``count`` that follow, none of the added.
+
+        A schedule that has come to its end goes on with its last gap.
+
+        Example:
+            >>> cursor = Cursor(at([10, 30]), start=12)
+            >>> cursor.own_steps(3)
+            [10, 30, 50, 70]
+        """
+        steps = [self._last, *islice(self._look_ahead(count), count)]
+        gap = steps[-1] - steps[-2] if len(steps) > 1 else self._gap
+        return steps + [steps[-1] + gap * k for k in range(1, count - len(steps) + 2)]
+
     def _pass(self, step: int) -> None:
         self._passed = max(self._passed, step)
         while self._added and self._added[0] <= step:
             heapq.heappop(self._added)
-        while self._next is not None and self._next <= step:
-            self._next = next(self._pending, None)
+        while self._look_ahead(1) and self._ahead[0] <= step:
+            scheduled = self._ahead.popleft()
+            self._last, self._gap = scheduled, max(scheduled - self._last, 1)
+
+    def _look_ahead(self, count: int) -> deque[int]:
+        while len(self._ahead) < count and (step := next(self._pending, None)) is not None:
+            self._ahead.append(step)
+        return self._ahead
 
 
 def _require_at_least(name: str, value: int, least: int) -> None:

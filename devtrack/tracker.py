@@ -324,6 +324,7 @@ class Tracker(Callback):
         assert self._watch is not None and self._cursor is not None
         controls = Controls(
             observe_at=self._cursor.add,
+            own_steps=self._cursor.own_steps,
             save_checkpoint=trainer.save_checkpoint,
             stop=lambda: setattr(trainer, "should_stop", True),
             folder=self.store / str(self.run_id),

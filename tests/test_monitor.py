@@ -2,6 +2,7 @@ import logging
 import math
 import random
 import warnings
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from devtrack import Loss, Row, Status, open_store, schedules
-from devtrack.actions import Call, Controls, Densify, Log, SaveCheckpoint, StopTraining
+from devtrack.actions import Call, Controls, Densify, Log, Occasion, SaveCheckpoint, StopTraining
 from devtrack.arguments import require_one_process
 from devtrack.changepoints.online import OnlineDetector
 from devtrack.errors import ConfigError
@@ -20,7 +21,7 @@ from devtrack.guard import TrackerWarning
 from devtrack.invariants import Invariant
 from devtrack.monitor import Monitor
 from devtrack.recipe import RECIPE_KINDS
-from devtrack.rows import NOT_FINITE
+from devtrack.rows import NOT_FINITE, Event
 from devtrack.tracker import Tracker
 
 CHANGE = 60
@@ -31,7 +32,10 @@ class Asked:
 
     def __init__(self):
         self.steps, self.saved, self.stopped = [], [], 0
-        self.controls = Controls(self.steps.extend, self.saved.append, self._stop, Path("run"))
+        own_steps = lambda count: [1000 * k for k in range(count + 1)]  # noqa: E731
+        self.controls = Controls(
+            self.steps.extend, own_steps, self.saved.append, self._stop, Path("run")
+        )
 
     def _stop(self):
         self.stopped += 1
@@ -142,8 +146,23 @@ def test_actions_ask_for_what_they_say(caplog):
     with caplog.at_level(logging.WARNING, logger="devtrack.monitor"):
         ((step, event),), asked = run(Monitor(actions=actions), steps=range(2, 161, 2))
     assert called == [("alarm", step)]
-    assert asked.steps == [step + 1, step + 2, step + 3, step + 4, step + 5, step + 6]
+    assert asked.steps == [500, 1000, 1500, 2000, 2500, 3000]
     assert caplog.messages[-1] == f"step {step}: {event.message}"
+
+
+@pytest.mark.parametrize("schedule", [schedules.every(800), schedules.log_spaced(30, last=9000)])
+def test_alarms_within_a_dense_spell_prolong_it_and_divide_nothing_again(schedule):
+    own = schedules.preview(schedule, total=20_000)
+    cursor, densify = schedules.Cursor(schedule, total=9000), Densify(factor=4, snapshots=3)
+    controls = Asked().controls._replace(observe_at=cursor.add, own_steps=cursor.own_steps)
+    spell, observed = range(own[5], own[15]), []
+    for step in range(20_001):
+        if cursor.due(step):
+            observed.append(step)
+            if step in spell:
+                densify.carry_out(Occasion(Event("alarm"), step), controls)
+    divided = {a + round((b - a) * k / 4) for a, b in pairwise(own[5:18]) for k in range(5)}
+    assert observed == sorted({*own, *divided})
 
 
 def test_a_checkpoint_goes_to_the_runs_folder_or_where_it_is_told(tmp_path):

@@ -65,6 +65,22 @@ def test_a_resumed_cursor_does_not_repeat():
     assert [s for s in (30, 31, 40) if cursor.due(s)] == [40]
 
 
+@given(SCHEDULES, st.integers(0, 300), st.integers(1, 20), st.lists(st.integers(1, 400)))
+def test_the_schedules_own_steps_are_told_and_stay_due(schedule, now, count, added):
+    own = preview(schedule, total=400)
+    cursor = Cursor(schedule, total=400, start=-1)
+    cursor.add(added)
+    for step in range(now + 1):
+        cursor.due(step)
+    told = cursor.own_steps(count)
+    assert told == [max([s for s in own if s <= now], default=0), *told[1:]]
+    later = list(islice((s for s in schedule.steps(400) if s > now), count))
+    assert told[1:] == later
+    assert [s for s in range(now + 1, told[-1] + 1) if cursor.due(s) and s not in added] == [
+        s for s in later if s not in added
+    ]
+
+
 @given(SCHEDULES, st.lists(st.integers(0, 300), max_size=30), st.integers(0, 300))
 def test_added_steps_are_observed_like_scheduled_ones(schedule, added, when):
     """The naive twin: the schedule and, from ``when`` on, the added steps as one set."""
