@@ -48,7 +48,7 @@ class Loss:
                 for start in range(0, count, size):
                     part = rows(batch, slice(start, start + size))
                     means.append(float(subject.loss(subject.model, part).mean()))
-                    weights.append(num_rows(part) / size)
+                    weights.append(float(num_rows(part)))
         yield weighted_mean_row(self.name, means, weights)
 
 

@@ -36,6 +36,26 @@ def test_unequal_groups_are_weighed():
     assert row.value == pytest.approx(float(((s.model(x) - y) ** 2).mean().detach()), rel=1e-12)
 
 
+def test_batches_of_unequal_size_count_by_their_samples():
+    """A list is taken as it is: here most of the loss lies in a last batch of two samples."""
+    values = torch.cat([torch.zeros(128), torch.full((2,), 100.0)])
+    s = subject(list(values.split(64)), loss=lambda model, batch: batch.mean())
+    (row,) = Loss().compute(s)
+    assert row.value == pytest.approx(200 / 130)
+
+
+def test_the_standard_error_of_unequal_batches_is_that_of_repeated_samples():
+    """Planted truth: groups of 4 to 64 samples, whose means spread by no common amount."""
+    rng, values, errors = torch.Generator().manual_seed(0), [], []
+    for _ in range(300):
+        batches = torch.randn(146, generator=rng, dtype=torch.float64).split([64, 64, 16, 2])
+        (row,) = Loss().compute(subject(list(batches), loss=lambda model, batch: batch.mean()))
+        values.append(row.value)
+        errors.append(row.se)
+    # as below: 300 draws know a spread to 4 %
+    assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(np.std(values), rel=0.12)
+
+
 def test_the_standard_error_is_that_of_repeated_samples():
     """Planted truth: the spread of the loss over fresh data sets, within its own sampling error."""
     model = subject([]).model
