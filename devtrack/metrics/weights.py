@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,10 @@ from devtrack.rows import Row
 class WeightNorm:
     """Euclidean norm of all trainable parameters together, and of those below each chosen module.
 
-    Exact, hence without a standard error.
+    Exact up to rounding in float32, hence without a standard error. A norm kept in bfloat16 would
+    move by steps of 0.4 % and squares in float16 overflow from 256 on, so both are widened; and
+    since one sum in float32 over ten million normal weights was 4e-4 too low (torch 2.13 on a
+    CPU), rows of 1024 are added in float32 and the rows in float64, which takes no longer.
 
     Args:
         name: The rows' metric.
@@ -33,8 +37,16 @@ class WeightNorm:
             yield Row(self.name, _norm(module), site=site)
 
 
+_ROW = 1024
+
+
 def _norm(module: torch.nn.Module) -> float:
-    parameters = [p.detach() for p in module.parameters() if p.requires_grad]
-    if not parameters:
-        return 0.0
-    return float(torch.nn.utils.get_total_norm(parameters))
+    return math.hypot(*(_length(p.detach()) for p in module.parameters() if p.requires_grad))
+
+
+def _length(tensor: torch.Tensor) -> float:
+    wide, flat = torch.promote_types(tensor.dtype, torch.float32), tensor.reshape(-1)
+    whole = flat.numel() // _ROW * _ROW
+    rows = torch.linalg.vector_norm(flat[:whole].view(-1, _ROW), dim=1, dtype=wide)
+    rest = torch.linalg.vector_norm(flat[whole:], dtype=wide)
+    return math.hypot(float(rows.cpu().double().norm()), float(rest))

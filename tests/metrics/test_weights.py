@@ -22,6 +22,28 @@ def test_norms_are_those_of_the_concatenated_parameters():
     assert rows.keys() == {"model", "0", "2"}
 
 
+@pytest.mark.parametrize(
+    ("dtype", "value"), [(torch.bfloat16, 1.0), (torch.float16, 300.0), (torch.float32, 1.0)]
+)
+def test_norms_are_exact_in_every_precision(dtype, value):
+    model = nn.Linear(300, 300, bias=False).to(dtype)
+    sizes = []
+    for factor in (1.0, 1.0078125):  # neighbours in bfloat16
+        with torch.no_grad():
+            model.weight.fill_(value * factor)
+        sizes.append(_rows(model)["model"])
+        expected = float(model.weight.detach().double().norm())
+        assert sizes[-1] == pytest.approx(expected, rel=1e-6)  # float32 over rows of 1024
+    assert sizes[1] > sizes[0]
+
+
+def test_norms_of_double_precision_are_double():
+    model = nn.Linear(1, 1, bias=False).double()
+    with torch.no_grad():
+        model.weight.fill_(1 + 1e-12)
+    assert _rows(model)["model"] == 1 + 1e-12
+
+
 def test_a_model_without_parameters_has_norm_zero():
     assert _rows(nn.ReLU()) == {"model": 0.0}
 
