@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from devtrack.errors import ConfigError, DataError
+from devtrack.errors import ConfigError, DataError, MetricError
 from devtrack.metrics.activations import forward_passes
 from devtrack.metrics.metric import Subject
 from devtrack.metrics.proportions import binomial_se
 from devtrack.metrics.sites import matching_modules
-from devtrack.rows import Row
+from devtrack.rows import Row, without_nan
 
 Array = npt.NDArray[np.floating]
 
@@ -32,9 +32,13 @@ class Anomalies:
     (split conformal). ``<name>`` is the share of ``data`` that does. If the data are like the
     trusted ones it is near ``false_positive_rate``; above it, the model treats them differently.
 
+    An example with activations that are not finite lies beyond every threshold. Trusted ones must
+    all be finite: else nothing is known of the model's usual ways, and the row fails.
+
     The error joins the binomial one of the flagged examples with that of the threshold, which is
     found by bootstrap over the held-out half. ``attrs`` hold the threshold, the numbers of
-    examples, and the median ratio of the distances to those of trusted examples.
+    examples, how many had activations that were not finite, and the median ratio of the distances
+    to those of trusted examples.
 
     Args:
         sites: Globs of module paths.
@@ -86,6 +90,7 @@ class Anomalies:
         order = rng.permutation(len(trusted))
         fitted, held_out = order[: len(order) // 2], order[len(order) // 2 :]
         _require_enough(len(held_out), self.false_positive_rate)
+        _require_finite(trusted, site)
         mean, precision = shrunk_gaussian(trusted[fitted])
         normal = mahalanobis(trusted[held_out], mean, precision)
         distance = mahalanobis(judged, mean, precision)
@@ -101,7 +106,10 @@ class Anomalies:
             "num_fitted": len(fitted),
             "num_held_out": len(held_out),
             "num_judged": len(judged),
-            "median_ratio": float(np.median(distance) / max(np.median(normal), 1e-300)),
+            "num_not_finite": int(np.isinf(distance).sum()),
+            "median_ratio": without_nan(
+                float(np.median(distance) / max(np.median(normal), 1e-300))
+            ),
         }
         se = math.hypot(binomial_se(rate, len(judged)), float(np.std(others)))
         return Row(self.name, rate, se, site, attrs=attrs)
@@ -124,9 +132,15 @@ def shrunk_gaussian(x: Array) -> tuple[Array, Array]:
 
 
 def mahalanobis(x: Array, mean: Array, precision: Array) -> Array:
-    """Return the Mahalanobis distance of each row of ``x`` from ``mean``, (sample,)."""
-    centred = x - mean
-    return np.sqrt(np.einsum("ij,ij->i", centred @ precision, centred).clip(min=0))
+    """Return the Mahalanobis distance of each row of ``x`` from ``mean``, (sample,).
+
+    Infinite for a row that is not finite.
+    """
+    finite = np.isfinite(x).all(axis=1)
+    centred = x[finite] - mean
+    distance = np.full(len(x), np.inf)
+    distance[finite] = np.sqrt(np.einsum("ij,ij->i", centred @ precision, centred).clip(min=0))
+    return distance
 
 
 def conformal_threshold(distances: Array, rate: float) -> float:
@@ -142,6 +156,14 @@ def _require_enough(held_out: int, rate: float) -> None:
             f"trusted data with {held_out} held-out examples: a false-positive rate of {rate} needs"
             f" at least {max(needed, 2)}. Pass at least {2 * max(needed, 2)} trusted examples, or a"
             f" higher false_positive_rate=."
+        )
+
+
+def _require_finite(trusted: Array, site: str) -> None:
+    if bad := int((~np.isfinite(trusted).all(axis=1)).sum()):
+        raise MetricError(
+            f"site {site!r}: the activations of {bad} of {len(trusted)} trusted examples are not "
+            f"finite. Nothing can be said of the others; look at the loss and the learning rate."
         )
 
 

@@ -49,6 +49,26 @@ def test_a_small_shift_of_a_quiet_direction_is_found():
     assert float((shifted.norm(dim=1) > plain).double().mean()) < 0.1
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_activations_that_are_not_finite_are_beyond_every_threshold(value):
+    judged = _like(200, 1)
+    plain = _row(_like(400, 0), judged)
+    hit = mahalanobis(judged.double().numpy(), np.zeros(4), np.eye(4)).argsort()[:10]
+    judged[hit[:, None], [0, 2]] = value  # of the most harmless ones
+    row = _row(_like(400, 0), judged)
+    assert row.value == pytest.approx(plain.value + 0.05)
+    assert row.attrs["num_not_finite"] == 10
+    every = _row(_like(400, 0), torch.full((50, 4), value))
+    assert (every.value, every.attrs["median_ratio"]) == (1.0, None)
+
+
+def test_trusted_activations_that_are_not_finite_say_nothing():
+    trusted = _like(400, 0)
+    trusted[7, 1] = float("nan")
+    with pytest.raises(MetricError, match="site '0': the activations of 1 of 400 trusted"):
+        _row(trusted, _like(200, 1))
+
+
 def test_distances_are_the_naive_ones():
     x = _like(5000, 0).double().numpy()
     mean, precision = shrunk_gaussian(x)
