@@ -142,10 +142,20 @@ def _checked(record: Any, metric: Metric) -> Record:
             f"Write `yield Row({metric.name!r}, value)`."
         )
     row = replace(record, value=_number(record.value), se=_number(record.se))
-    if row.status is not Status.FAILED and not math.isfinite(row.value):
-        attrs = {**row.attrs, "error": f"value is {row.value}", NOT_FINITE: str(row.value)}
-        return replace(row, value=math.nan, status=Status.FAILED, attrs=attrs)
-    return row
+    fault = _fault_of(row)
+    if row.status is Status.FAILED or not fault:
+        return row
+    attrs = {**row.attrs, **fault}
+    return replace(row, value=math.nan, se=math.nan, status=Status.FAILED, attrs=attrs)
+
+
+def _fault_of(row: Row) -> dict[str, str]:
+    if not math.isfinite(row.value):
+        return {"error": f"value is {row.value}", NOT_FINITE: str(row.value)}
+    if row.se < 0:
+        must = "a standard error must be 0 or more, or NaN where it is unknown"
+        return {"error": f"se is {row.se}: {must}"}
+    return {}
 
 
 def _number(value: Any) -> float:

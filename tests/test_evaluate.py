@@ -109,6 +109,21 @@ def test_a_number_that_is_none_is_failed(value):
     assert row.attrs[NOT_FINITE] == str(value)
 
 
+@pytest.mark.parametrize("se", [-0.1, -math.inf])
+def test_a_negative_standard_error_is_no_number(se):
+    """Stored as ok, it would keep every later analysis from reading the run."""
+    (row,) = _run([Yields(Row("x", 1.0, se=se))]).records
+    assert row.status is Status.FAILED
+    assert math.isnan(row.value) and math.isnan(row.se)
+    assert row.attrs["error"].startswith(f"se is {se}: a standard error must be 0 or more")
+
+
+def test_a_standard_error_may_be_zero_or_unknown():
+    for se in (0.0, math.nan):
+        (row,) = _run([Yields(Row("x", 1.0, se=se))]).records
+        assert row.status is Status.OK
+
+
 def test_what_is_no_record_is_named():
     (row,) = _run([Yields(3.0)]).records
     assert row.status is Status.FAILED
