@@ -6,6 +6,7 @@ the run's seed, without touching the training's own sampler, workers or random s
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence, Sized
 from itertools import islice
 from typing import Any, cast
@@ -13,9 +14,19 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch.utils import _pytree as pytree
-from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    DistributedSampler,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    default_collate,
+)
 
 from devtrack.errors import DataError
+from devtrack.isolation import isolated
 
 
 def fixed_batches(
@@ -24,11 +35,14 @@ def fixed_batches(
     """Return a fixed list of batches from ``data``.
 
     Args:
-        data: A DataLoader (its dataset and ``collate_fn`` are used, never its sampler or workers),
-            a map-style Dataset, a tuple or dict of tensors (all of it, one sample per row), one
-            tensor, or a list of batches, which is taken as it is.
+        data: A DataLoader, a map-style Dataset, a tuple or dict of tensors (one sample per row),
+            one tensor, or a list of batches, which is taken as it is. Of a DataLoader the dataset
+            and ``collate_fn`` are used, never its workers, and only samples that a copy of its
+            sampler gives: over all processes of a ``DistributedSampler``, as often as a weighted
+            one gives them, in whole batches where a ``batch_sampler`` of its own kind makes them.
         num_samples: How many samples to choose without replacement; all if there are fewer. At
-            least one batch is taken. Ignored for a list.
+            least one batch is taken. Ignored for a list. Of streams, and of samplers without a
+            length, it is the first ones.
         batch_size: Samples per batch; the DataLoader's own, else all in one batch.
         seed: Chooses the samples.
 
@@ -37,12 +51,13 @@ def fixed_batches(
         the only one: estimators weigh batches equally.
 
     Raises:
-        DataError: If no batch can be made.
+        DataError: If no batch can be made, or the sampler cannot be copied.
     """
     if isinstance(data, list):
         return _require_batches(data, data)
     if isinstance(data, DataLoader):
-        return _from_loader(data, num_samples=num_samples, seed=seed)
+        with isolated(seed=seed):  # samplers, datasets and workers may draw from the global streams
+            return _from_loader(data, num_samples=num_samples, seed=seed)
     if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
         chosen = _choose(len(cast(Sized, data)), num_samples, batch_size, seed)
         return [default_collate([data[i] for i in group]) for group in chosen]
@@ -90,22 +105,58 @@ def to_device(batches: Iterable[Any], device: torch.device) -> list[Any]:
 
 
 def _from_loader(loader: DataLoader[Any], *, num_samples: int, seed: int) -> list[Any]:
-    dataset = loader.dataset
-    if isinstance(dataset, IterableDataset) or not isinstance(dataset, Sized):
+    dataset: Any = loader.dataset
+    if isinstance(dataset, IterableDataset):
         # A stream has no index to choose from: its first batches are as fixed as it gets.
         wanted = max(1, num_samples // (loader.batch_size or num_samples))
         return _require_batches(list(islice(iter(loader), wanted)), loader)
-    if loader.batch_size is None and loader.batch_sampler is None:  # each item is a batch already
-        order = np.random.default_rng(seed).permutation(len(dataset)).tolist()
-        wanted = max(1, num_samples // num_rows(dataset[order[0]])) if order else 0
-        return _require_batches([loader.collate_fn(dataset[i]) for i in order[:wanted]], loader)
-    chosen = _choose(len(dataset), num_samples, _loader_batch_size(loader), seed)
-    return [loader.collate_fn([dataset[i] for i in group]) for group in chosen]
+    asks_whole = loader.batch_sampler is None  # each item of the dataset is a batch already
+    sampler: Any = loader.sampler if asks_whole else loader.batch_sampler
+
+    def batch(index: Any) -> Any:
+        return loader.collate_fn(dataset[index] if asks_whole else [dataset[i] for i in index])
+
+    if type(sampler) is BatchSampler:
+        given = _given(sampler.sampler, loader, num_samples, seed)
+        groups = _choose(len(given), num_samples, sampler.batch_size, seed)
+        return [batch([given[place] for place in group]) for group in groups]
+    given = _given(sampler, loader, num_samples, seed)
+    order = np.random.default_rng(seed).permutation(len(given)).tolist()
+    first = [batch(given[place]) for place in order[:1]]
+    wanted = max(1, num_samples // num_rows(first[0])) if first else 0
+    return _require_batches(first + [batch(given[place]) for place in order[1:wanted]], loader)
 
 
-def _loader_batch_size(loader: DataLoader[Any]) -> int | None:
-    size = loader.batch_size or getattr(loader.batch_sampler, "batch_size", None)
-    return size if isinstance(size, int) else None
+def _given(sampler: Any, loader: DataLoader[Any], num_samples: int, seed: int) -> Sequence[Any]:
+    """Return what one epoch of a sampler gives; the sampler itself does not move."""
+    if _gives_each_once(sampler):
+        return range(len(sampler.data_source))
+    try:
+        # the memo keeps the data themselves from being copied
+        twin: Any = copy.deepcopy(sampler, {id(loader.dataset): loader.dataset})
+    except Exception as error:  # any attribute of the user's may refuse, in any way
+        raise DataError(
+            f"sampler of type {type(sampler).__name__}: cannot be copied ({error}), and the "
+            f"training's own must not move. Pass data= with a loader that has none, or a list of "
+            f"batches."
+        ) from error
+    if isinstance(getattr(twin, "generator", None), torch.Generator):
+        twin.generator.manual_seed(seed)  # by the seed alone, wherever the training's own stands
+    if isinstance(twin, DistributedSampler):
+        return [i for rank in range(twin.num_replicas) for i in _share(twin, rank, seed)]
+    return list(islice(twin, len(twin) if hasattr(twin, "__len__") else num_samples))
+
+
+def _gives_each_once(sampler: Any) -> bool:
+    if type(sampler) is RandomSampler:
+        return not sampler.replacement and sampler.num_samples == len(sampler.data_source)
+    return type(sampler) is SequentialSampler
+
+
+def _share(sampler: DistributedSampler[Any], rank: int, seed: int) -> list[Any]:
+    sampler.rank = rank
+    with isolated(seed=seed):  # every process draws the same order and takes its share of it
+        return list(sampler)
 
 
 def _choose(count: int, num_samples: int, batch_size: int | None, seed: int) -> list[list[int]]:

@@ -1,6 +1,19 @@
+import itertools
+
 import pytest
 import torch
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from lightning.fabric.utilities.distributed import DistributedSamplerWrapper
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    DistributedSampler,
+    IterableDataset,
+    RandomSampler,
+    Sampler,
+    SubsetRandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 
 from devtrack.batches import fixed_batches, num_rows, rows
 from devtrack.errors import DataError
@@ -70,6 +83,127 @@ def test_items_that_are_batches_already_are_not_batched_again():
 def test_streams_give_their_first_batches():
     loader = DataLoader(Stream(), batch_size=10)
     assert _samples(fixed_batches(loader, num_samples=20)) == list(range(20))
+
+
+class Endless(Sampler):
+    """No length, and a place of its own that whoever asks moves on."""
+
+    def __init__(self):
+        self.steps = itertools.count()
+
+    def __iter__(self):
+        for step in self.steps:
+            yield 3 * step % 50
+
+
+class ByParity(Sampler):
+    """Batches of a kind: even samples together, then odd ones."""
+
+    def __iter__(self):
+        yield from (list(range(start, start + 20, 2)) for start in (0, 20, 1, 21))
+
+    def __len__(self):
+        return 4
+
+
+def _loader(**options):
+    return DataLoader(TensorDataset(X, Y), **options)
+
+
+def _only(indices, seed=0):
+    """What a split into two loaders over one dataset makes."""
+    own = torch.Generator().manual_seed(seed)
+    return SubsetRandomSampler(list(indices), generator=own)
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        _only(range(20)),
+        RandomSampler(range(20)),
+        WeightedRandomSampler([1.0] * 20 + [0.0] * 30, 200),
+        DistributedSamplerWrapper(_only(range(20)), num_replicas=2, rank=0),
+    ],
+    ids=lambda sampler: type(sampler).__name__,
+)
+def test_no_sample_is_chosen_that_the_sampler_never_gives(sampler):
+    chosen = _samples(fixed_batches(_loader(batch_size=5, sampler=sampler), num_samples=20))
+    assert len(chosen) == 20
+    assert max(chosen) < 20
+    packed = BatchSampler(sampler, 5, drop_last=False)
+    assert chosen == _samples(fixed_batches(_loader(batch_sampler=packed), num_samples=20))
+
+
+def test_a_subset_is_chosen_from_without_replacement():
+    loader = _loader(batch_size=5, sampler=_only(range(10, 40)))
+    chosen = _samples(fixed_batches(loader))
+    assert sorted(chosen) == list(range(10, 40))
+    assert chosen != sorted(chosen)
+
+
+def test_the_choice_is_by_the_seed_alone():
+    """Wherever the sampler's own generator stands: a resumed training must find the same data."""
+    one, other = (_loader(batch_size=5, sampler=_only(range(40), seed)) for seed in (0, 1))
+    first = _samples(fixed_batches(one, num_samples=10))
+    assert first == _samples(fixed_batches(other, num_samples=10))
+    assert first != _samples(fixed_batches(one, num_samples=10, seed=1))
+
+
+@pytest.mark.parametrize("make", [lambda: _only(range(40)), Endless], ids=["Subset", "Endless"])
+def test_a_sampler_is_not_moved(make):
+    torch.manual_seed(0)
+    expected = list(itertools.islice(make(), 30))
+    torch.manual_seed(0)
+    sampler = make()
+    fixed_batches(_loader(batch_size=5, sampler=sampler), num_samples=20)
+    assert list(itertools.islice(sampler, 30)) == expected
+
+
+def test_of_a_sampler_without_a_length_it_is_the_first_samples():
+    chosen = _samples(fixed_batches(_loader(batch_size=5, sampler=Endless()), num_samples=10))
+    assert sorted(chosen) == list(range(0, 30, 3))
+
+
+def test_weights_are_kept():
+    """Nine in ten draws are of the last ten samples; binomial, three standard deviations."""
+    sampler = WeightedRandomSampler([0.1] * 40 + [3.6] * 10, 400)
+    chosen = _samples(fixed_batches(_loader(batch_size=5, sampler=sampler), num_samples=400))
+    assert sum(i >= 40 for i in chosen) / 400 == pytest.approx(0.9, abs=3 * 0.015)
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_the_shares_of_all_processes_are_chosen_from(shuffle):
+    data = TensorDataset(X, Y)
+    sampler = DistributedSampler(data, num_replicas=2, rank=1, shuffle=shuffle)
+    chosen = _samples(fixed_batches(DataLoader(data, batch_size=5, sampler=sampler)))
+    assert sorted(chosen) == list(range(50))
+    assert sampler.rank == 1
+
+
+def test_batches_of_their_own_kind_stay_whole():
+    batches = fixed_batches(_loader(batch_sampler=ByParity()), num_samples=30)
+    assert [len(y) for _, y in batches] == [10, 10, 10]
+    assert all(len({int(i) % 2 for i in y}) == 1 for _, y in batches)
+    assert len(set(_samples(batches))) == 30
+
+
+def test_a_sampler_may_give_the_indices_of_a_batch():
+    """torch's way to let a dataset fetch many samples at once."""
+    packed = BatchSampler(_only(range(20)), 5, drop_last=False)
+    chosen = _samples(fixed_batches(_loader(sampler=packed, batch_size=None), num_samples=20))
+    assert sorted(chosen) == list(range(20))
+
+
+def test_a_sampler_that_cannot_be_copied_is_refused():
+    class Iterator(Sampler):
+        def __init__(self):
+            self.order = (i for i in range(50))
+
+        def __iter__(self):
+            yield from self.order
+
+    with pytest.raises(DataError, match="sampler of type Iterator: cannot be copied.*Pass data="):
+        fixed_batches(_loader(batch_size=5, sampler=Iterator()))
 
 
 def test_lists_are_taken_as_they_are():
