@@ -17,9 +17,10 @@ import torch
 from torch import nn
 
 from devtrack import snapshots
+from devtrack.batches import fixed_batches
 from devtrack.errors import MetricError
 from devtrack.isolation import isolated
-from devtrack.metrics.metric import LossFunction, Metric, Subject
+from devtrack.metrics.metric import Choose, LossFunction, Metric, Subject
 from devtrack.rows import NOT_FINITE, ChainTrace, Event, Record, Row, SnapshotRecord, Status
 
 
@@ -66,6 +67,7 @@ def evaluate(
     batches: Sequence[Any],
     loss: LossFunction,
     seed: int = 0,
+    choose: Choose = fixed_batches,
     chosen: MutableMapping[int, Any] | None = None,
     kept: MutableMapping[str, Any] | None = None,
     clock: Callable[[], float] = time.perf_counter,
@@ -81,6 +83,7 @@ def evaluate(
         loss: The training objective.
         seed: With the metric's name and the step it seeds ``Subject.generator``, so that a
             measurement can be repeated to the bit and errors at different steps are independent.
+        choose: Makes the batches of metrics' own data (see ``Subject``).
         chosen: Where batches of the metrics' own data are kept; pass the same mapping for every
             snapshot of a run, so that the data stay the same.
         kept: Where metrics keep what they settle once per run (see ``Subject``); likewise.
@@ -96,7 +99,7 @@ def evaluate(
         with isolated(seed=own_seed):
             # not the global stream: a private one, so that a measurement can be repeated
             generator = torch.Generator(_device(model)).manual_seed(own_seed)
-            subject = Subject(model, step, batches, loss, generator, chosen, kept)
+            subject = Subject(model, step, batches, loss, generator, choose, chosen, kept)
             records += _compute(metric, subject, tensors)
         elapsed_s[metric.name] = clock() - start
     return Evaluation(records, elapsed_s)

@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from devtrack import snapshots
+from devtrack.batches import fixed_batches
 from devtrack.errors import DevtrackError
 from devtrack.evaluate import evaluate, private_copy
 from devtrack.isolation import isolated
-from devtrack.metrics.metric import LossFunction, Metric
+from devtrack.metrics.metric import Choose, LossFunction, Metric
 from devtrack.rows import Clock, Event, Record, Row, SnapshotRecord
 from devtrack.store import Writer
 
@@ -63,6 +64,7 @@ class Observer:
         metrics: Computed on every snapshot.
         loss: The training objective as a function of (model, batch).
         batches: The run's fixed batches, on the module's device; may be set later.
+        choose: Makes the batches of metrics' own data (see ``Subject``).
         seed: Of every random choice a metric makes.
         kept: What metrics settled for the whole run, from an earlier part of it; added to.
         save_weights: Write each snapshot to the store, so that other metrics can be computed later.
@@ -87,6 +89,7 @@ class Observer:
         metrics: Sequence[Metric],
         loss: LossFunction,
         batches: Sequence[Any] = (),
+        choose: Choose = fixed_batches,
         seed: int = 0,
         kept: MutableMapping[str, Any] | None = None,
         save_weights: bool = True,
@@ -101,6 +104,7 @@ class Observer:
         self._writer = writer
         self._metrics = metrics
         self._loss = loss
+        self._choose = choose
         self._seed = seed
         self._save_weights = save_weights
         self._max_overhead = max_overhead
@@ -138,6 +142,7 @@ class Observer:
             batches=self.batches,
             loss=self._loss,
             seed=self._seed,
+            choose=self._choose,
             chosen=self._chosen,
             kept=self.kept,
         )

@@ -10,12 +10,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
 from lightning.pytorch.utilities import rank_zero_info
-from torch.utils import _pytree as pytree
 
+from devtrack import first_batch
 from devtrack import trainer_facts as facts
 from devtrack.actions import Controls
 from devtrack.arguments import (
@@ -27,7 +26,6 @@ from devtrack.arguments import (
     require_schedule,
     require_share,
 )
-from devtrack.batches import fixed_batches
 from devtrack.errors import ConfigError
 from devtrack.guard import Guard
 from devtrack.isolation import isolated
@@ -44,6 +42,7 @@ from devtrack.recipe import LearningRateWatch, optimizer_start
 from devtrack.rows import Clock, Event, Record, Row, Status
 from devtrack.schedules import Cursor, LogSpaced, Schedule
 from devtrack.store import Writer, open_store
+from devtrack.training_data import chooser, in_training_precision, own_copy
 
 
 class Tracker(Callback):
@@ -66,9 +65,11 @@ class Tracker(Callback):
         resume: False begins a new run from a checkpoint in any case, with its run as the parent.
         data: What to measure on (see ``devtrack.batches.fixed_batches``); a fixed choice of
             ``num_samples`` training samples by default. A stream of data cannot be chosen from:
-            there it is the first training batch.
+            there it is the first training batch, kept over resumes. Where the choice among training
+            samples fails, training goes on, and metrics that need data fail.
         loss: Maps (model, batch) to the loss; the module's ``training_step`` by default.
-        num_samples: Samples to measure on.
+        num_samples: Samples to measure on, of the run's data and of each metric's own; lists of
+            batches are taken whole.
         snapshots: Write the weights to the store, so that metrics can be computed again later.
         use_loggers: Forward the numbers to the Trainer's loggers as ``devtrack/<metric>``.
         max_overhead: Cap on the time that observing may add, as a share of the training time,
@@ -79,7 +80,8 @@ class Tracker(Callback):
     Raises:
         ConfigError: An argument that cannot work; at ``setup`` on a sharded strategy, or when a
             monitor watches one of several processes.
-        StoreError: If the store cannot be opened (at the start of training).
+        DataError: If no batches can be made of ``data`` (at the start of training).
+        StoreError: If the store cannot be opened (likewise).
     """
 
     def __init__(
@@ -205,6 +207,8 @@ class Tracker(Callback):
 
     def _open(self, trainer: Trainer, pl_module: LightningModule) -> None:
         since, step = time.perf_counter(), trainer.global_step
+        choose = chooser(trainer, num_samples=self.num_samples, seed=self.seed)
+        own = None if self.data is None else choose(self.data)  # refused before a run is made
         store = open_store(self.store, create=True)
         origin, config = self._resumed or {}, self._config(trainer, pl_module)
         parent, info, seen = origin.get("run_id"), None, None
@@ -228,7 +232,8 @@ class Tracker(Callback):
                 writer,
                 pl_module,
                 metrics=self.metrics,
-                loss=self.loss,
+                loss=in_training_precision(self.loss, trainer),
+                choose=choose,
                 seed=self.seed,
                 kept=self._kept,
                 save_weights=self.snapshots,
@@ -241,12 +246,11 @@ class Tracker(Callback):
         with self._guard.doing("begin to watch", instead="changes and violations go unnoticed"):
             self._watch = self._start_watch(store, step)
         self._note(self._observer, trainer, self._first_events(trainer, writer, config, seen))
-        batches = None
-        with self._guard.doing("choose its data", instead="it measures on the first batch"):
-            batches = self._choose_batches(trainer)
-        self._awaits_batch = batches is None
-        if batches is not None:
-            self._observer.batches = batches
+        loader = trainer.train_dataloader
+        self._awaits_batch = own is None and facts.is_stream(loader)
+        if not self._awaits_batch:
+            with self._guard.doing("choose its data", instead="metrics that need data fail"):
+                self._observer.batches = own or choose(loader)
             if self._starts_anew:
                 self._observe(self._observer, trainer, pl_module)
 
@@ -269,8 +273,12 @@ class Tracker(Callback):
         self._awaits_batch = False
         if self._observer is None:
             return
-        keep = lambda x: x.detach().clone() if isinstance(x, torch.Tensor) else x  # noqa: E731
-        self._observer.batches = [pytree.tree_map(keep, batch)]
+        folder, device = self.store / str(self.run_id), trainer.strategy.root_device
+        kept, events = first_batch.of_run(
+            folder, own_copy(batch), is_new=self._starts_anew, device=device
+        )
+        self._observer.batches = [kept]
+        self._note(self._observer, trainer, events)
         if self._starts_anew:
             self._observe(self._observer, trainer, pl_module)
 
@@ -366,15 +374,6 @@ class Tracker(Callback):
 
     def _clock(self, trainer: Trainer) -> Clock:
         return Clock(trainer.global_step, trainer.current_epoch, self._samples_seen)
-
-    def _choose_batches(self, trainer: Trainer) -> list[Any] | None:
-        """Return the fixed batches on the device; None if they can only be caught in passing."""
-        data = trainer.train_dataloader if self.data is None else self.data
-        if self.data is None and facts.is_stream(data):
-            return None
-        with isolated(seed=self.seed):
-            batches = fixed_batches(data, num_samples=self.num_samples, seed=self.seed)
-            return [trainer.strategy.batch_to_device(batch) for batch in batches]
 
     def _config(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         return {

@@ -34,6 +34,8 @@ LAYERS = [
     "invariants",
     "monitor",
     "trainer_facts",
+    "training_data",
+    "first_batch",
     "guard",
     "arguments",
     "tracker",

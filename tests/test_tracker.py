@@ -1,5 +1,6 @@
 import random
 import warnings
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.logger import Logger
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, TensorDataset
 
 from devtrack import (
     LLC,
@@ -24,7 +25,7 @@ from devtrack import (
     open_store,
     schedules,
 )
-from devtrack.errors import ConfigError, StoreError
+from devtrack.errors import ConfigError, DataError, StoreError
 from devtrack.guard import TrackerWarning
 from devtrack.tracker import Tracker
 from devtrack.transitions import load_events
@@ -433,6 +434,88 @@ def test_a_stream_is_measured_on_its_first_batch(tmp_path):
     tracker = Tracker(tmp_path, schedules.every(2), metrics=[Loss()])
     fit(tracker, steps=4, loader=DataLoader(Stream(), batch_size=16))
     assert steps_of(tmp_path) == [0, 2, 4]
+
+
+@dataclass
+class Wrapped:
+    """A batch of the user's own kind, which is not read back from a store."""
+
+    x: torch.Tensor
+
+
+class Fresh(IterableDataset):
+    """Never gives the same batch twice; ``last`` is an item that it ends with."""
+
+    def __init__(self, last):
+        self.last = last
+
+    def __iter__(self):
+        while True:
+            yield [torch.randn(8, 6), torch.rand(8, 1).round(), self.last]
+
+
+@pytest.mark.parametrize(
+    ("last", "expected"),
+    [
+        ("text", []),
+        (Wrapped(X), [(2, "evalset_change")]),
+        (lambda: "not to be pickled", [(0, "first_batch_failed"), (2, "evalset_change")]),
+    ],
+    ids=["plain", "unread", "unwritten"],
+)
+def test_a_resumed_stream_is_measured_on_what_its_run_began_with(tmp_path, last, expected):
+    store, save = tmp_path / "runs", ModelCheckpoint(tmp_path, every_n_train_steps=2)
+    loader = DataLoader(Fresh(last), batch_size=None)
+
+    def go(steps, **options):
+        which = Function("which", lambda model, batch: float(batch[0].mean()))
+        tracker = Tracker(store, schedules.every(2), metrics=[which, Loss()])
+        fit(tracker, steps=steps, loader=loader, **options)
+
+    go(2, callbacks=[save], enable_checkpointing=True)
+    go(6, ckpt_path=save.best_model_path)
+    opened = open_store(store)
+    rows = opened.sql("SELECT step, value FROM metrics WHERE metric = 'which' ORDER BY step")
+    before, at_checkpoint, after, end = (value for _, value in rows.fetchall())
+    assert before == at_checkpoint and after == end
+    assert (before == after) == (expected == [])
+    events = opened.sql("SELECT step, kind FROM events WHERE kind NOT IN ('resume', 'cost')")
+    assert events.fetchall() == expected
+
+
+def test_data_that_cannot_be_used_are_refused_before_training(tmp_path):
+    class Stream(IterableDataset):
+        def __iter__(self):
+            yield from zip(X, Y, strict=True)
+
+    with pytest.raises(DataError, match="data of type Stream: must be a DataLoader"):
+        fit(Tracker(tmp_path / "runs", metrics=[Loss()], data=Stream()))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_nothing_else_stands_in_for_training_data_that_cannot_be_chosen_from(tmp_path):
+    class Once(Sampler):
+        def __init__(self):
+            self.order = (i % 64 for i in range(10_000))
+
+        def __iter__(self):
+            yield from self.order
+
+    loader = DataLoader(TensorDataset(X, Y), batch_size=16, sampler=Once())
+    metrics = [WeightNorm(), Loss(), Loss(name="own", data=[(X, Y)])]
+    with pytest.warns(TrackerWarning) as caught:
+        trainer, _ = fit(Tracker(tmp_path, schedules.every(2), metrics=metrics), loader=loader)
+    assert trainer.global_step == 12
+    said = [str(w.message) for w in caught if w.category is TrackerWarning]
+    assert "sampler of type Once: cannot be copied" in said[0]
+    assert "metric 'loss' failed at step 0: DataError: no data" in said[1]
+    found = open_store(tmp_path).sql("SELECT DISTINCT metric, status FROM metrics ORDER BY ALL")
+    assert found.fetchall() == [
+        ("loss", "failed"),
+        ("lr", "ok"),
+        ("own", "ok"),
+        ("weight_norm", "ok"),
+    ]
 
 
 def test_numbers_go_to_the_loggers_unless_told_not_to(tmp_path):

@@ -23,6 +23,9 @@ from devtrack.batches import fixed_batches, to_device
 from devtrack.errors import DataError
 from devtrack.rows import Record
 
+Choose = Callable[[Any], list[Any]]
+"""Makes fixed batches of data, as ``devtrack.batches.fixed_batches`` takes them."""
+
 LossFunction = Callable[[nn.Module, Any], torch.Tensor]
 """Maps (model, batch) to a scalar mean loss, or to per-sample losses of shape (batch,)."""
 
@@ -40,6 +43,8 @@ class Subject:
         loss: The training objective as a function of (model, batch).
         generator: Seeded by (run seed, metric name, step) on the model's device: the only source
             of randomness that a metric needs.
+        choose: Makes fixed batches, ready for the model, of a metric's own data. A tracker chooses
+            ``num_samples`` of them by its ``seed``, and does to them what is done to training data.
         chosen: Batches of metrics' own data, kept over the run (see ``batches_of``).
         kept: What metrics settled once for the whole run, by metric name, JSON-serialisable; a
             tracker takes it along in checkpoints, so that a resumed training keeps it too.
@@ -50,6 +55,7 @@ class Subject:
     batches: Sequence[Any]
     loss: LossFunction
     generator: torch.Generator
+    choose: Choose = fixed_batches
     chosen: MutableMapping[int, Any] = field(default_factory=dict)
     kept: MutableMapping[str, Any] = field(default_factory=dict)
 
@@ -69,7 +75,7 @@ class Subject:
                 )
             return list(self.batches)
         if id(data) not in self.chosen:  # the entry holds on to data, so that its id stays its own
-            batches = to_device(fixed_batches(data), self.generator.device)
+            batches = to_device(self.choose(data), self.generator.device)
             self.chosen[id(data)] = (data, batches)
         return self.chosen[id(data)][1]
 

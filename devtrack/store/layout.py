@@ -7,6 +7,7 @@
       devtrack.duckdb                        views only; never written by training
       _schema/                               empty twins of all files, so that every glob matches
       <run_id>/run.json                      what the run is; immutable
+      <run_id>/first_batch.pt                what a run on a stream is measured on
       <run_id>/attempts/0000.json            one per process lineage of the run
       <run_id>/segments/<table>/a0000-r000-<lo>-<hi>.parquet
       <run_id>/quarantine/<table>/…          damaged segments, kept
