@@ -116,7 +116,7 @@ def upper_half(batch: Batch) -> torch.Tensor:
 
 
 def demo_metrics(test: Batch) -> list[Metric]:
-    """Return what the demonstration measures.
+    """Return what the demonstration measures, on all training pairs and 1024 of the test pairs.
 
     The LLC is sampled on small batches, which are cheaper by the step than the full batch and, the
     baseline being paired, hardly noisier. One set of settings serves the whole run. With 0.3 of
