@@ -6,11 +6,13 @@ import dataclasses
 import platform
 import re
 import secrets
+import unicodedata
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 _PACKAGES = ("devtrack", "torch", "lightning", "devinterp", "duckdb", "numpy")
+_MAX_NAME = 80  # a spill folder and a path on Windows have room for the rest
 
 
 def utc_now() -> datetime:
@@ -21,12 +23,17 @@ def utc_now() -> datetime:
 def new_run_id(name: str, created_utc: datetime) -> str:
     """Return a folder name that sorts by time within a name and is unique in practice.
 
+    Of the name it keeps what every file system takes: letters lose their accents, and what has no
+    ASCII letter becomes a dash. ``run.json`` keeps the name as it was given.
+
     Example:
-        >>> new_run_id("my run/1", datetime(2026, 11, 21, 9, 30, 12))[:-4]
-        'my-run-1-20261121-093012-'
+        >>> new_run_id("_my Übung/1", datetime(2026, 11, 21, 9, 30, 12))[:-8]
+        'my-Ubung-1-20261121-093012-'
     """
-    safe = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "run"
-    return f"{safe}-{created_utc:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    letters = unicodedata.normalize("NFKD", name)
+    plain = "".join(letter for letter in letters if not unicodedata.combining(letter))
+    safe = re.sub(r"[^\w.-]+", "-", plain, flags=re.ASCII)[:_MAX_NAME].strip("-._") or "run"
+    return f"{safe}-{created_utc:%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
 
 
 def versions() -> dict[str, str]:
