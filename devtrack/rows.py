@@ -121,7 +121,7 @@ class RunInfo:
     """One training lineage; written once to ``run.json`` and never changed.
 
     Args:
-        run_id: Unique in the store and a safe folder name: ``"grokking-20261121-093012-4f1a"``.
+        run_id: Unique in the store and a safe folder name: ``"grokking-20261121-093012-4f1a90c2"``.
         name: What the user calls it; several runs may share a name.
         created_utc: Naive UTC.
         config: The tracker's frozen configuration, JSON-serialisable.

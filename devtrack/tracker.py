@@ -219,7 +219,7 @@ class Tracker(Callback):
         self._kept = {} if info is None else dict(origin.get("kept", {}))
         if info is None:
             name = self.name or type(pl_module).__name__
-            info = new_run(name, config, parent=parent, step=step)
+            info = store.create_run(new_run(name, config, parent=parent, step=step))
         else:
             seen = last_step(store, info.run_id)
         self.run_id = info.run_id

@@ -305,6 +305,16 @@ def test_a_resumed_training_has_one_trajectory(tmp_path):
     assert all(samples == 16 * step for step, samples in seen)
 
 
+def test_two_trainings_that_draw_one_id_are_two_runs_and_keep_their_name(tmp_path, monkeypatch):
+    monkeypatch.setattr("devtrack.lineage.new_run_id", lambda name, now: "drawn-twice")
+    for _ in range(2):
+        fit(Tracker(tmp_path, schedules.every(4), metrics=[Loss()], name="模型"), steps=4)
+    first, second = open_store(tmp_path).runs()
+    assert first.run_id == "drawn-twice" != second.run_id
+    assert first.name == second.name == "模型"
+    assert open_store(tmp_path).sql("SELECT DISTINCT attempts FROM runs").fetchall() == [(1,)]
+
+
 def test_a_resumed_training_keeps_the_step_size_that_was_found(tmp_path):
     store, checkpoints = tmp_path / "runs", tmp_path / "ckpt"
 

@@ -124,7 +124,7 @@ def is_run_id(text: str) -> bool:
     """Say whether ``text`` can name a run's folder on every file system.
 
     Example:
-        >>> is_run_id("grokking-20261121-093012-4f1a"), is_run_id("../x"), is_run_id("_schema")
+        >>> is_run_id("grokking-20261121-093012-4f1a90c2"), is_run_id("../x"), is_run_id("_schema")
         (True, False, False)
     """
     return _RUN_ID.fullmatch(text) is not None and not text.endswith(TEMP_SUFFIX)

@@ -6,11 +6,12 @@ import difflib
 import json
 import warnings
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from devtrack.errors import ConfigError, UnknownRunError
+from devtrack.provenance import new_run_id
 from devtrack.rows import RunInfo
 from devtrack.store.files import create_exclusively, make_dirs
 from devtrack.store.json_text import to_json
@@ -26,6 +27,35 @@ def write_run(store: Path, info: RunInfo) -> Path:
         ConfigError: The run id cannot be a folder's name.
         OSError: The store cannot be written.
     """
+    run_dir = _run_dir(store, info)
+    _create_run_file(run_dir, info)
+    return run_dir
+
+
+def create_run(store: Path, info: RunInfo) -> RunInfo:
+    """Write ``run.json`` of a run that is new: an id that is taken is drawn again from the name.
+
+    Two trainings that draw one id would write into each other's run.
+
+    Returns:
+        The run with the id that it got.
+
+    Raises:
+        ConfigError: The run id cannot be a folder's name.
+        OSError: The store cannot be written.
+    """
+    while not _create_run_file(_run_dir(store, info), info):
+        info = replace(info, run_id=new_run_id(info.name, info.created_utc))
+    return info
+
+
+def _create_run_file(run_dir: Path, info: RunInfo) -> bool:
+    line = {field.name: getattr(info, field.name) for field in fields(info)}
+    line["created_utc"] = _naive_utc(info.created_utc)
+    return create_exclusively(run_dir / RUN_FILE, (to_json(line) + "\n").encode())
+
+
+def _run_dir(store: Path, info: RunInfo) -> Path:
     if not is_run_id(info.run_id):
         raise ConfigError(
             f"run_id={info.run_id!r}: must be a folder name of letters, digits, '.', '_' and '-' "
@@ -33,9 +63,6 @@ def write_run(store: Path, info: RunInfo) -> Path:
         )
     run_dir = store / info.run_id
     make_dirs(run_dir)
-    line = {field.name: getattr(info, field.name) for field in fields(info)}
-    line["created_utc"] = _naive_utc(info.created_utc)
-    create_exclusively(run_dir / RUN_FILE, (to_json(line) + "\n").encode())
     return run_dir
 
 

@@ -24,7 +24,7 @@ from devtrack.store.layout import STORE_FILE
 from devtrack.store.quarantine import quarantine_damage
 from devtrack.store.query import is_vanished_file, may_be_damage, query_error, run_query
 from devtrack.store.records import Author
-from devtrack.store.runs import find_run, list_runs, write_run
+from devtrack.store.runs import create_run, find_run, list_runs, write_run
 from devtrack.store.segments import writer_connection
 from devtrack.store.views import (
     reader_connection,
@@ -153,6 +153,21 @@ class Store:
         return check_store(self.path)
 
     # -------------------------------------------------------------------- writing
+
+    def create_run(self, info: RunInfo) -> RunInfo:
+        """Enter a new run into the store; where its id is taken, it gets another one.
+
+        Returns:
+            The run as it stands in the store: hand it to ``writer``.
+
+        Raises:
+            ConfigError: A run id that is no folder name.
+            StoreError: The store cannot be written.
+        """
+        try:
+            return create_run(self.path, info)
+        except OSError as error:
+            raise self._unwritable(error) from error
 
     def writer(
         self,

@@ -21,6 +21,15 @@ def test_run_json_comes_back_and_is_written_once(store: Store) -> None:
     assert read_run(path) == info
 
 
+def test_a_new_run_does_not_enter_a_run_of_the_same_id(store: Store) -> None:
+    first, second = (RunInfo("r1", "my run", datetime(2026, 1, day)) for day in (1, 2))
+    assert store.create_run(first) == first
+    created = store.create_run(second)
+    assert created.run_id.startswith("my-run-20260102-000000-")
+    assert store.runs() == [first, created]
+    assert store.writer(created).attempt == 0
+
+
 def test_a_time_with_a_zone_is_stored_as_utc(store: Store) -> None:
     zone = timezone(timedelta(hours=2))
     run_dir = write_run(store.path, RunInfo("r1", "r1", datetime(2026, 1, 1, 12, tzinfo=zone)))
