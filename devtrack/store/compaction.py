@@ -22,7 +22,9 @@ from devtrack.store.layout import (
     WRITER_TABLES,
     SegmentName,
     parse_segment_name,
+    quarantine_dir,
     segment_dir,
+    spans,
     uncovered,
 )
 from devtrack.store.schema import quoted_pattern
@@ -71,6 +73,8 @@ def compact_writer(
 ) -> list[Path]:
     """Write one segment with all rows of a writer, and return the files that it covers.
 
+    Where a damaged segment was put aside the rows stay in two, so that it can be restored.
+
     Args:
         connection: From ``segments.writer_connection``.
         folder: Segments of one table of one run.
@@ -87,13 +91,18 @@ def compact_writer(
         if not alone:
             return []
         names = [n for n in _stable_listing(folder) if (n.attempt, n.rank) == (attempt, rank)]
-        kept = uncovered(names)
-        if len(kept) > 1:
-            wide = SegmentName(attempt, rank, kept[0].lo, kept[-1].hi)
-            files = ", ".join(f"'{quoted_pattern(folder / str(name))}'" for name in kept)
-            source = f"read_parquet([{files}], union_by_name = true, hive_partitioning = false)"
-            copy_to_parquet(connection, f"FROM {source}", folder / str(wide))
-            kept = [wide]
+        run_dir, table = folder.parents[1], folder.name
+        # listed last: a segment that was put aside in between is missed as a file, not as a gap
+        aside = list_segments(quarantine_dir(run_dir, table))
+        gaps = {name for name in aside if (name.attempt, name.rank) == (attempt, rank)}
+        kept: list[SegmentName] = []
+        for part in spans(uncovered(names), gaps):
+            wide = SegmentName(attempt, rank, part[0].lo, part[-1].hi)
+            if len(part) > 1:
+                files = ", ".join(f"'{quoted_pattern(folder / str(name))}'" for name in part)
+                source = f"read_parquet([{files}], union_by_name = true, hive_partitioning = false)"
+                copy_to_parquet(connection, f"FROM {source}", folder / str(wide))
+            kept.append(wide)
         return [folder / str(name) for name in names if name not in kept]
 
 

@@ -110,9 +110,44 @@ def uncovered(names: list[SegmentName]) -> list[SegmentName]:
     return kept
 
 
+def spans(names: list[SegmentName], apart_from: set[SegmentName]) -> list[list[SegmentName]]:
+    """Cut a writer's segments where one that is put aside belongs: each part may become one.
+
+    A segment over a gap would cover the missing one and hide its rows for good.
+
+    Args:
+        names: As ``uncovered`` returns them.
+        apart_from: Segments of the same writer that lie elsewhere and may come back.
+
+    Example:
+        >>> a, b, c = SegmentName(0, 0, 0, 4), SegmentName(0, 0, 5, 9), SegmentName(0, 0, 10, 14)
+        >>> spans([a, c], {b}) == [[a], [c]], spans([a, b, c], set()) == [[a, b, c]]
+        (True, True)
+    """
+    parts: list[list[SegmentName]] = []
+    for name in names:
+        wider = parts and SegmentName(name.attempt, name.rank, parts[-1][0].lo, name.hi)
+        if wider and not any(_cuts(other, wider) for other in apart_from):
+            parts[-1].append(name)
+        else:
+            parts.append([name])
+    return parts
+
+
+def _cuts(other: SegmentName, wider: SegmentName) -> bool:
+    """Say whether some records of ``wider`` are in ``other``, and some are not."""
+    meet = other.lo <= wider.hi and wider.lo <= other.hi
+    return meet and not (other.lo <= wider.lo and wider.hi <= other.hi)
+
+
 def segment_dir(run_dir: Path, table: str) -> Path:
     """Return the folder of a table's segments."""
     return run_dir / SEGMENTS_DIR / table
+
+
+def quarantine_dir(run_dir: Path, table: str) -> Path:
+    """Return the folder of a table's damaged segments."""
+    return run_dir / QUARANTINE_DIR / table
 
 
 def attempt_file(run_dir: Path, attempt: int) -> Path:

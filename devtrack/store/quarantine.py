@@ -11,7 +11,7 @@ import duckdb
 
 from devtrack.errors import StoreError
 from devtrack.store.files import make_dirs
-from devtrack.store.layout import QUARANTINE_DIR, SCHEMA_DIR, SEGMENTS_DIR, StoreWarning
+from devtrack.store.layout import SCHEMA_DIR, SEGMENTS_DIR, StoreWarning, quarantine_dir
 from devtrack.store.schema import quoted_pattern
 from devtrack.store.segments import writer_connection
 
@@ -49,7 +49,7 @@ def quarantine_damage(store: Path) -> list[Damage]:
     found = find_damage(store)
     for path, complaint in found:
         run_dir = path.parents[2]
-        target = run_dir / QUARANTINE_DIR / path.parent.name / path.name
+        target = quarantine_dir(run_dir, path.parent.name) / path.name
         try:
             if run_dir.name == SCHEMA_DIR:  # has no rows, and is written anew
                 path.unlink()

@@ -93,7 +93,7 @@ def test_a_listing_with_a_hole_is_not_believed(
     folder = store.path / "r1" / "segments" / "metrics"
     whole = list_segments(folder)
     hole = whole - {sorted(whole)[1]}
-    listings = iter([hole, whole, whole])
+    listings = iter([hole, whole, whole, set()])  # the last is of the quarantine
     monkeypatch.setattr(compaction, "list_segments", lambda _: next(listings))
     with writer_connection() as connection:
         assert len(compact_writer(connection, folder, attempt=0, rank=0)) == 4
@@ -174,6 +174,24 @@ def test_compaction_of_a_damaged_segment_puts_it_aside(store: Store, info: Info)
         store.compact(grace_s=0.0)
     assert [row[2] for row in store.sql(_ROWS).fetchall()] == [1.0, 2.0]
     assert (store.path / "r1" / "quarantine" / "metrics" / bad.name).exists()
+
+
+def test_compaction_leaves_room_for_what_lies_in_quarantine(store: Store, info: Info) -> None:
+    """A file that covered it would hide its rows when a good copy is put back, and remove it."""
+    _fill(store, info(), flushes=7)
+    rows = store.sql(_ROWS).fetchall()
+    bad = store.path / "r1" / "segments" / "metrics" / sorted(_names(store))[3]
+    good = bad.read_bytes()
+    bad.write_bytes(b"PAR1 not really PAR1")
+    with pytest.warns(UserWarning, match="damaged"):
+        store.compact(grace_s=0.0)
+    assert len(_names(store)) == 2
+    bad.write_bytes(good)  # as `devtrack doctor` says
+    assert store.sql(_ROWS).fetchall() == rows
+    (store.path / "r1" / "quarantine" / "metrics" / bad.name).unlink()
+    store.compact(grace_s=0.0)
+    assert len(_names(store)) == 1
+    assert store.sql(_ROWS).fetchall() == rows
 
 
 def test_the_views_rule_and_the_compactions_rule_agree(store: Store, info: Info) -> None:
