@@ -71,26 +71,30 @@ class Backlog:
         Args:
             entries: As they were appended.
             ticket: Number of the last append among them.
+
+        Raises:
+            Exception: None of them was taken; the same call can be repeated.
         """
         by_table: dict[str, list[Stamped]] = {table: [] for table in WRITER_TABLES}
+        seq = self._next_seq
         for clock, records in entries:
             for record in records:
-                by_table[table_of(record)].append(Stamped(self._next_seq, clock, record))
-                self._next_seq += 1
-        for table, stamped in by_table.items():
-            if stamped:
-                self._batches.append(
-                    _Batch(
-                        table=table,
-                        name=SegmentName(
-                            self._author.attempt, self._author.rank, stamped[0].seq, stamped[-1].seq
-                        ),
-                        num_rows=sum(num_rows(item.record) for item in stamped),
-                        committed_before=self._ticket,
-                        columns=to_columns(table, stamped, self._author),
-                    )
-                )
-        self._ticket = ticket
+                by_table[table_of(record)].append(Stamped(seq, clock, record))
+                seq += 1
+        self._batches += [
+            self._batch(table, stamped) for table, stamped in by_table.items() if stamped
+        ]
+        self._next_seq, self._ticket = seq, ticket
+
+    def _batch(self, table: str, stamped: Sequence[Stamped]) -> _Batch:
+        attempt, rank = self._author.attempt, self._author.rank
+        return _Batch(
+            table=table,
+            name=SegmentName(attempt, rank, stamped[0].seq, stamped[-1].seq),
+            num_rows=sum(num_rows(item.record) for item in stamped),
+            committed_before=self._ticket,
+            columns=to_columns(table, stamped, self._author),
+        )
 
     def commit(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Commit every batch, in order.

@@ -180,11 +180,12 @@ class Flusher:
 
     def _drain(self) -> None:
         with self._lock:
-            entries = list(self._inbox)
-            self._inbox.clear()
-            self._inbox_rows = 0
-            ticket = self._put
+            entries, rows, ticket = list(self._inbox), self._inbox_rows, self._put
         self._backlog.add(entries, ticket=ticket)
+        with self._lock:  # only now: an error above must not lose them
+            for _ in entries:
+                self._inbox.popleft()
+            self._inbox_rows -= rows
 
     def _succeeded(self) -> None:
         if self.last_error is not None:

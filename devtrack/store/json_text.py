@@ -26,6 +26,14 @@ def to_json(value: Any) -> str:
     return printable(text)
 
 
+def text_of(value: Any) -> str:
+    """Return ``str(value)`` in printable form; of what refuses, the name of its type."""
+    try:
+        return printable(str(value))
+    except Exception:  # noqa: BLE001  a user's __str__ may raise anything
+        return f"<{type(value).__name__}>"
+
+
 def printable(text: str) -> str:
     """Return the text with what UTF-8 cannot encode (lone surrogates) replaced by '?'."""
     return text.encode("utf-8", "replace").decode("utf-8")
@@ -46,11 +54,11 @@ def _plain(value: Any, depth: int) -> Any:
     if isinstance(value, date):  # and datetime
         return value.isoformat()
     if depth >= _MAX_DEPTH:
-        return _text_of(value)
+        return text_of(value)
     try:
         return _plain_container(value, depth + 1)
     except Exception:  # noqa: BLE001  a user's object may raise anything
-        return _text_of(value)
+        return text_of(value)
 
 
 def _plain_container(value: Any, depth: int) -> Any:
@@ -63,7 +71,7 @@ def _plain_container(value: Any, depth: int) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return _plain(asdict(value), depth)
     tolist = getattr(value, "tolist", None)  # numpy arrays, torch tensors
-    return _plain(tolist(), depth) if callable(tolist) else _text_of(value)
+    return _plain(tolist(), depth) if callable(tolist) else text_of(value)
 
 
 def _plain_float(value: float) -> float | str | None:
@@ -76,11 +84,4 @@ def _plain_float(value: float) -> float | str | None:
 
 def _key(key: Any) -> str:
     plain = _plain(key, _MAX_DEPTH)
-    return plain if isinstance(plain, str) else _text_of(plain)
-
-
-def _text_of(value: Any) -> str:
-    try:
-        return str(value)
-    except Exception:  # noqa: BLE001  a user's __str__ may raise anything
-        return f"<{type(value).__name__}>"
+    return plain if isinstance(plain, str) else text_of(plain)

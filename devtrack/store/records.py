@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from devtrack.errors import ConfigError
 from devtrack.rows import ChainTrace, Clock, Event, Record, Row, SnapshotRecord, Status
-from devtrack.store.json_text import printable, to_json
+from devtrack.store.json_text import text_of, to_json
 
 Columns = dict[str, npt.NDArray[Any]]
 
@@ -56,7 +57,12 @@ def table_of(record: object) -> str:
 
 def num_rows(record: Record) -> int:
     """Return how many rows the record becomes."""
-    return max(1, getattr(record.loss, "size", 1)) if isinstance(record, ChainTrace) else 1
+    if not isinstance(record, ChainTrace):
+        return 1
+    try:
+        return max(1, math.prod(np.shape(record.loss)))
+    except Exception:  # noqa: BLE001  a malformed trace is one line of NULLs
+        return 1
 
 
 def to_columns(table: str, stamped: Sequence[Stamped], author: Author) -> Columns:
@@ -78,6 +84,7 @@ def to_columns(table: str, stamped: Sequence[Stamped], author: Author) -> Column
     return columns
 
 
+_MAX_INT = np.iinfo(np.int64).max
 _DTYPES: Mapping[str, type] = {"value": np.float64, "se": np.float64, "snapshot_bytes": np.int64}
 
 
@@ -111,34 +118,35 @@ def _trace(record: Any) -> Columns:
     try:
         loss = np.atleast_2d(np.asarray(record.loss, np.float64))  # (chain, draw)
         baseline = np.broadcast_to(np.asarray(record.baseline, np.float64), loss.shape)
-        burnin = int(record.num_burnin_steps)
-    except (TypeError, ValueError):
+        num_chains, num_draws = loss.shape
+        draw = np.arange(num_draws, dtype=np.int32) - np.int32(record.num_burnin_steps)
+    except Exception:  # noqa: BLE001  a user's object may raise anything
         loss = baseline = np.full((1, 1), np.nan)
-        burnin = 0
-    num_chains, num_draws = loss.shape
+        num_chains, draw = 1, np.zeros(1, np.int32)
     return {
-        "metric": _repeated(_text(record.metric), loss.size),
-        "site": _repeated(_text(record.site), loss.size),
-        "chain": np.repeat(np.arange(num_chains, dtype=np.int32), num_draws),
-        "draw": np.tile(np.arange(num_draws, dtype=np.int32) - burnin, num_chains),
+        "metric": _repeated(text_of(record.metric), loss.size),
+        "site": _repeated(text_of(record.site), loss.size),
+        "chain": np.repeat(np.arange(num_chains, dtype=np.int32), len(draw)),
+        "draw": np.tile(draw, num_chains),
         "loss": loss.ravel(),
         "baseline": baseline.ravel(),
     }
 
 
 def _metric_line(record: Any) -> dict[str, Any]:
-    attrs, status = record.attrs, _text(record.status)
+    attrs, status = record.attrs, text_of(record.status)
     try:
         value, se = float(record.value), float("nan" if record.se is None else record.se)
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # noqa: BLE001  a user's object may raise anything
         value = se = float("nan")
         status = Status.FAILED.value
-        attrs = {"attrs": attrs, "error": f"value={record.value!r}, se={record.se!r}: {error}"}
+        given = f"value={text_of(record.value)}, se={text_of(record.se)}"
+        attrs = {"attrs": attrs, "error": f"{given}: {text_of(error)}"}
     if status == Status.FAILED.value:
         value = se = float("nan")
     return {
-        "metric": _text(record.metric),
-        "site": _text(record.site),
+        "metric": text_of(record.metric),
+        "site": text_of(record.site),
         "value": value,
         "se": se,
         "status": status,
@@ -148,16 +156,16 @@ def _metric_line(record: Any) -> dict[str, Any]:
 
 def _event_line(record: Any) -> dict[str, Any]:
     return {
-        "kind": _text(record.kind),
-        "message": _text(record.message),
+        "kind": text_of(record.kind),
+        "message": text_of(record.message),
         "attrs": to_json(record.attrs),
     }
 
 
 def _snapshot_line(record: Any) -> dict[str, Any]:
     return {
-        "content_hash": _text(record.content_hash),
-        "path": _text(record.path),
+        "content_hash": text_of(record.content_hash),
+        "path": text_of(record.path),
         "snapshot_bytes": _int(record.snapshot_bytes),
     }
 
@@ -165,21 +173,22 @@ def _snapshot_line(record: Any) -> dict[str, Any]:
 _LINE_OF = {"metrics": _metric_line, "events": _event_line, "snapshots": _snapshot_line}
 
 
-def _text(value: object) -> str:
-    return printable(str(value))
-
-
 def _int(value: Any) -> int:
+    """Return a step, epoch or size: none is negative, so -1 shows, and keeps its row."""
     try:
-        return int(value)
-    except (TypeError, ValueError, OverflowError):
-        return -1  # no step, epoch or size is negative: it shows, and keeps its row
+        number = int(value)
+    except Exception:  # noqa: BLE001  a user's object may raise anything
+        return -1
+    return number if abs(number) <= _MAX_INT else -1
 
 
-def _naive_utc(time: Any) -> Any:
-    if isinstance(time, datetime) and time.tzinfo is not None:
-        return time.astimezone(UTC).replace(tzinfo=None)
-    return time
+def _naive_utc(time: Any) -> np.datetime64:
+    try:
+        if isinstance(time, datetime) and time.tzinfo is not None:
+            time = time.astimezone(UTC).replace(tzinfo=None)
+        return np.datetime64(time, "us")
+    except Exception:  # noqa: BLE001  what is no time is NULL
+        return np.datetime64("NaT", "us")
 
 
 def _repeated(text: str, count: int) -> npt.NDArray[Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -104,6 +105,59 @@ def test_traces_events_and_snapshots_come_back(store: Store, info: Info) -> None
 class _Odd:
     def __float__(self) -> float:
         raise TypeError("not a number")
+
+
+class _Refusing:
+    """Refuses whatever it is asked for, with an error of its own."""
+
+    def _refuse(self) -> Any:
+        raise RuntimeError("refused")
+
+    def __str__(self) -> str:
+        return self._refuse()
+
+    __repr__ = __str__
+
+    def __float__(self) -> float:
+        return self._refuse()
+
+    def __int__(self) -> int:
+        return self._refuse()
+
+
+_R: Any = _Refusing()
+
+
+_BAD: dict[str, Any] = {
+    "huge": Row("a", 10**400),
+    "unspeakably huge": Row("a", 10**5000),
+    "two numbers": Row("a", torch.ones(2)),  # type: ignore[arg-type]
+    "row": Row(_R, _R, _R, _R, _R, _R),
+    "event": Event(_R, _R, _R),
+    "snapshot": SnapshotRecord(_R, _R, _R),
+    "huge snapshot": SnapshotRecord("ab", "ab", 10**30),
+    "trace": ChainTrace(_R, _R, _R, _R, _R),
+    "trace of tensors": ChainTrace("a", torch.ones(2, 3), torch.ones(3)),  # type: ignore[arg-type]
+    "cube": ChainTrace("a", np.ones((2, 3, 2)), np.zeros(1)),
+    "endless burn-in": ChainTrace("a", np.ones((2, 3)), np.zeros(1), 10**20),
+}
+
+
+@pytest.mark.parametrize("name", _BAD)
+def test_one_bad_record_takes_no_other_with_it(store: Store, info: Info, name: str) -> None:
+    clocks: list[Any] = [Clock(1), Clock(10**30, _R, _R, _R), Clock(2, ts_utc="noon")]  # type: ignore
+    with store.writer(info()) as writer:
+        for clock in clocks:
+            writer.append(clock, [Row("before", 1.0), _BAD[name], Row("after", 1.0)])
+        writer.flush(timeout_s=5.0)
+    found = store.sql(
+        "SELECT metric, list(step ORDER BY seq) FROM metrics WHERE metric IN ('before', 'after') "
+        "GROUP BY ALL ORDER BY ALL"
+    )
+    assert found.fetchall() == [("after", [1, -1, 2]), ("before", [1, -1, 2])]
+    views = ("metrics", "events", "snapshots", "chains")
+    counts = [store.sql(f"SELECT count(*) FROM {view}").fetchall()[0][0] for view in views]
+    assert sum(counts) >= 9
 
 
 def test_a_row_is_never_lost_to_a_strange_value(store: Store, info: Info) -> None:
