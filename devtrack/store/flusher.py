@@ -2,8 +2,9 @@
 
 What happens when the store cannot be written (disk full, network gone):
 
-1. Rows wait in memory and the thread tries again after 0.1 s, 0.2 s, … 30 s. Nobody is stopped;
-   one warning is logged, and one line when it works again.
+1. Rows wait in memory and the thread tries again after 0.1 s, 0.2 s, … 30 s. Training goes on,
+   except that a checkpoint waits for its rows (``Writer.flush``): in one outage the first waits up
+   to 60 s, later ones for one more try. One warning is logged, and one line when it works again.
 2. Above ``max_pending_rows`` waiting rows, they are written to a spill folder in the local
    temporary directory, in the store's own layout. As soon as the store can be written again they
    move there by themselves. If the process ends before, ``Store.adopt(folder)`` brings them in.
@@ -89,6 +90,7 @@ class Flusher:
         self._inbox_rows = 0
         self._put = 0  # appends so far; the number of an append is its ticket
         self._committed = 0
+        self._tries = self._failed_try = 0  # how many were begun, and the last that failed
         self._retry_at = 0.0
         self._retry_s = _FIRST_RETRY_S
         self._stopping = False
@@ -109,13 +111,23 @@ class Flusher:
         if urgent and not self._wake.is_set():
             self._wake.set()
 
-    def wait_committed(self, timeout_s: float) -> bool:
-        """Write now, and say whether all that was put before this call is in the store."""
+    def wait_committed(self, timeout_s: float, *, patient: bool = True) -> bool:
+        """Write now, and say whether all that was put before this call is in the store.
+
+        Args:
+            timeout_s: Longest wait.
+            patient: False waits for no more than one new try where the store has been failing.
+        """
         with self._lock:
-            ticket = self._put
+            ticket, tries = self._put, self._tries
+            waits = patient or self.last_error is None
             self._retry_at, self._retry_s = 0.0, _FIRST_RETRY_S
             self._wake.set()
-            return self._progress.wait_for(lambda: self._committed >= ticket, timeout_s)
+            self._progress.wait_for(
+                lambda: self._committed >= ticket or (self._failed_try > tries and not waits),
+                timeout_s,
+            )
+            return self._committed >= ticket
 
     def stop(self, timeout_s: float, *, compact: bool) -> bool:
         """Write what is left, end the thread, and say whether everything is in the store.
@@ -161,6 +173,7 @@ class Flusher:
         crowded = self.waiting_rows > self._policy.max_pending_rows
         if time.monotonic() < self._retry_at and not crowded and not self._stopping:
             return
+        self._tries += 1
         try:
             self._drain()
             self._backlog.commit(connection)
@@ -203,6 +216,7 @@ class Flusher:
                 error,
             )
         self.last_error = error
+        self._failed_try = self._tries
         self._retry_at = time.monotonic() + self._retry_s
         self._retry_s = min(2 * self._retry_s, _LAST_RETRY_S)
 

@@ -68,14 +68,16 @@ class Writer:
         """Return when everything appended so far is committed: kill -9 cannot undo it.
 
         Raises:
-            StoreError: It could not be committed within ``timeout_s``. Nothing is lost: the rows
-                wait in memory (or in the spill folder) and are tried again.
+            StoreError: It could not be committed within ``timeout_s``, or at once where the store
+                has been failing: an outage holds a training up at one checkpoint, not at each.
+                Nothing is lost: the rows wait in memory (or in the spill folder) and are tried
+                again.
         """
         if self._closed or os.getpid() != self._pid:
             return
-        if not self._flusher.wait_committed(timeout_s):
+        if not self._flusher.wait_committed(timeout_s, patient=False):
             raise StoreError(
-                f"{self.run_dir}: rows could not be written for {timeout_s:g} s "
+                f"{self.run_dir}: rows could not be written "
                 f"({self._flusher.last_error or 'the disk does not answer'}). They are kept and "
                 "tried again. Free space or restore the connection, then call flush() again."
             )
