@@ -88,12 +88,15 @@ CREATE TABLE segment.transitions (
     detector VARCHAR           -- which detector it was: another devtrack may judge otherwise
 );
 
--- ============================================================================= views
+-- ============================================================================= files
 -- $STORE is the store's absolute path: a view cannot find its own file.
 
 -- Compaction writes a wider file (lo-hi) and then removes the files that it covers. Until they are
 -- gone their rows are there twice, so files covered by a wider one of the same writer are left
--- out. One listing serves both the rows and this decision: two listings would race.
+-- out. One listing serves both the rows and this decision: two listings would race. That is why
+-- scan is MATERIALIZED, and why a query through devtrack.duckdb reads a table whole, whatever its
+-- WHERE says. devtrack's own Store.sql and `devtrack sql` list the files themselves and read only
+-- what is asked for.
 CREATE MACRO segment.rows_of(name) AS TABLE
     WITH scan AS MATERIALIZED (
         FROM read_parquet('$STORE/*/segments/' || name || '/*.parquet',
@@ -113,6 +116,7 @@ CREATE MACRO segment.rows_of(name) AS TABLE
     )
     SELECT * EXCLUDE (filename) FROM scan ANTI JOIN covered USING (filename);
 
+-- ============================================================================= views
 -- A file that is not valid JSON gives a line of NULLs, which is left out; `devtrack doctor` names it.
 CREATE VIEW segment.runs AS
     FROM read_json('$STORE/*/run.json', format = 'newline_delimited', ignore_errors = true,

@@ -9,7 +9,6 @@ from typing import Literal, NamedTuple
 
 import duckdb
 
-from devtrack.store.compaction import list_segments
 from devtrack.store.layout import (
     QUARANTINE_DIR,
     RUN_FILE,
@@ -20,6 +19,7 @@ from devtrack.store.layout import (
     segment_dir,
     uncovered,
 )
+from devtrack.store.listing import list_segments
 from devtrack.store.quarantine import find_damage
 from devtrack.store.runs import read_run
 from devtrack.store.spill import spill_dir, spilled_segments

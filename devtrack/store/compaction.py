@@ -21,12 +21,12 @@ from devtrack.store.files import make_dirs, remove_quietly
 from devtrack.store.layout import (
     WRITER_TABLES,
     SegmentName,
-    parse_segment_name,
     quarantine_dir,
     segment_dir,
     spans,
     uncovered,
 )
+from devtrack.store.listing import list_segments
 from devtrack.store.schema import quoted_pattern
 from devtrack.store.segments import copy_to_parquet
 
@@ -104,15 +104,6 @@ def compact_writer(
                 copy_to_parquet(connection, f"FROM {source}", folder / str(wide))
             kept.append(wide)
         return [folder / str(name) for name in names if name not in kept]
-
-
-def list_segments(folder: Path) -> set[SegmentName]:
-    """Return the segments of a table's folder; none if there is no folder."""
-    try:
-        names = [path.name for path in folder.iterdir()]
-    except FileNotFoundError:
-        return set()
-    return {name for name in map(parse_segment_name, names) if name is not None}
 
 
 def _stable_listing(folder: Path) -> set[SegmentName]:

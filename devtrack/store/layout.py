@@ -126,11 +126,11 @@ def spans(names: list[SegmentName], apart_from: set[SegmentName]) -> list[list[S
     """
     parts: list[list[SegmentName]] = []
     for name in names:
-        wider = parts and SegmentName(name.attempt, name.rank, parts[-1][0].lo, name.hi)
-        if wider and not any(_cuts(other, wider) for other in apart_from):
-            parts[-1].append(name)
-        else:
+        wider = name._replace(lo=parts[-1][0].lo if parts else name.lo)
+        if not parts or any(_cuts(other, wider) for other in apart_from):
             parts.append([name])
+        else:
+            parts[-1].append(name)
     return parts
 
 

@@ -11,6 +11,7 @@ import duckdb
 
 from devtrack.errors import QueryError
 from devtrack.store.layout import VIEWS
+from devtrack.store.schema import pattern_of
 
 _FAULTS_OF_QUERY = (
     duckdb.ParserException,
@@ -58,13 +59,15 @@ def may_be_damage(error: duckdb.Error, store: Path) -> bool:
     internal error, or a bare ``duckdb.Error`` from the footer's parser that names no file.
     """
     if isinstance(error, duckdb.IOException):
-        return str(store) in str(error)  # else it is a file that the query itself names
+        names = (str(store), pattern_of(store))
+        return any(name in str(error) for name in names)  # else the query itself names the file
     return ".parquet" in str(error) or not isinstance(error, _FAULTS_OF_QUERY)
 
 
 def is_vanished_file(error: duckdb.Error) -> bool:
     """Say whether a segment was compacted away between listing and opening."""
-    return isinstance(error, duckdb.IOException) and "No such file" in str(error)
+    gone = ("No such file", "No files found that match")  # while it is read, while it is planned
+    return isinstance(error, duckdb.IOException) and any(words in str(error) for words in gone)
 
 
 def query_error(query: str, error: duckdb.Error) -> QueryError:

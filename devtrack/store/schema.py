@@ -1,8 +1,9 @@
-"""``schema.sql`` in the two halves that the store executes: tables to write, views to read."""
+"""``schema.sql`` in the three parts that the store executes: tables, files, views."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -10,9 +11,9 @@ from typing import NamedTuple
 
 import duckdb
 
-_VIEWS_HEADING = (
-    "-- ============================================================================= views"
-)
+_HEADING = re.compile(r"^-- =+ (tables|files|views)$", re.MULTILINE)
+
+_ESCAPES = str.maketrans({char: f"[{char}]" for char in "*?["})
 
 
 class Column(NamedTuple):
@@ -23,16 +24,19 @@ class Column(NamedTuple):
 
 
 @cache
-def _halves() -> tuple[str, str]:
-    text = resources.files("devtrack").joinpath("schema.sql").read_text("utf-8")
-    tables, views = text.split(_VIEWS_HEADING)
-    return tables, views
+def _text() -> str:
+    return resources.files("devtrack").joinpath("schema.sql").read_text("utf-8")
+
+
+@cache
+def _parts() -> dict[str, str]:
+    _, *rest = _HEADING.split(_text())
+    return dict(zip(rest[::2], rest[1::2]))
 
 
 def fingerprint() -> str:
     """Return 16 hex digits that change with any word of ``schema.sql`` and with the detector."""
-    text = "".join((*_halves(), detector()))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256((_text() + detector()).encode()).hexdigest()[:16]
 
 
 @cache
@@ -47,13 +51,23 @@ def detector() -> str:
     return hashlib.sha256(text).hexdigest()[:16]
 
 
-def views_sql(store: Path) -> str:
-    """Return the statements that create every view over the store at an absolute path."""
-    return "CREATE SCHEMA segment;\n" + _halves()[1].replace(
-        "$STORE_TEXT", _quoted(str(store))
-    ).replace("$STORE", quoted_pattern(store)).replace("$FINGERPRINT", fingerprint()).replace(
-        "$DETECTOR", detector()
-    )
+def views_sql(store: Path, *, files: str | None = None) -> str:
+    """Return the statements that create every view over the store at an absolute path.
+
+    Args:
+        store: The store's folder.
+        files: Statement that creates ``segment.rows_of``; that of ``schema.sql`` if None.
+    """
+    text = "CREATE SCHEMA segment;\n" + (files or _parts()["files"]) + _parts()["views"]
+    words = {
+        "$STORE_TEXT": _quoted(str(store)),
+        "$STORE": quoted_pattern(store),
+        "$FINGERPRINT": fingerprint(),
+        "$DETECTOR": detector(),
+    }
+    for word, meaning in words.items():
+        text = text.replace(word, meaning)
+    return text
 
 
 def columns_of(table: str) -> tuple[Column, ...]:
@@ -64,7 +78,7 @@ def columns_of(table: str) -> tuple[Column, ...]:
 @cache
 def _columns() -> dict[str, tuple[Column, ...]]:
     with duckdb.connect(":memory:", config={"threads": 1}) as connection:
-        connection.execute("CREATE SCHEMA segment;\n" + _halves()[0])
+        connection.execute("CREATE SCHEMA segment;\n" + _parts()["tables"])
         rows = connection.execute(
             "SELECT table_name, column_name, data_type FROM duckdb_columns() "
             "WHERE schema_name = 'segment' ORDER BY table_name, column_index"
@@ -86,9 +100,14 @@ def _converted(column: Column) -> str:
     return f'"{column.name}"::{column.type}'
 
 
+def pattern_of(path: Path) -> str:
+    """Return the glob that matches one path only, as DuckDB takes the names of files."""
+    return str(path).translate(_ESCAPES)
+
+
 def quoted_pattern(path: Path) -> str:
-    """Return a path for use within quotes in ``read_parquet``, with glob characters escaped."""
-    return _quoted("".join(f"[{char}]" if char in "*?[" else char for char in str(path)))
+    """Return ``pattern_of`` a path for use within quotes."""
+    return _quoted(pattern_of(path))
 
 
 def _quoted(text: str) -> str:

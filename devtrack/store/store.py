@@ -27,6 +27,7 @@ from devtrack.store.records import Author
 from devtrack.store.runs import create_run, find_run, list_runs, write_run
 from devtrack.store.segments import writer_connection
 from devtrack.store.views import (
+    list_files,
     reader_connection,
     schema_files,
     views_file_is_current,
@@ -325,7 +326,9 @@ class Store:
         with self._opening:
             if self._connection is None:
                 self._connection = reader_connection(self.path)
-            return self._connection.cursor()
+            cursor = self._connection.cursor()
+        list_files(cursor, self.path)
+        return cursor
 
     def _renew_files(self) -> None:
         """Write what readers need and can be derived, as far as the store can be written."""

@@ -14,13 +14,23 @@ from devtrack.store.layout import (
     SCHEMA_DIR,
     TABLES,
     VIEWS_FILE,
+    WRITER_TABLES,
     segment_dir,
 )
-from devtrack.store.schema import fingerprint, views_sql
+from devtrack.store.listing import current_files
+from devtrack.store.schema import fingerprint, pattern_of, views_sql
 from devtrack.store.segments import write_empty_segment, writer_connection
 
 _OLDEST_STORAGE = "v1.0.0"
 """Clients from DuckDB 1.0 on can open the file; DuckDB 2.0 still writes it."""
+
+
+_LISTED = """
+CREATE MACRO segment.rows_of(name) AS TABLE
+    FROM read_parquet(getvariable('segments_' || name), union_by_name = true,
+                      hive_partitioning = false);
+"""
+"""Over a list of files DuckDB skips what a query does not ask for; see ``schema.sql``."""
 
 
 def reader_connection(store: Path) -> duckdb.DuckDBPyConnection:
@@ -32,8 +42,19 @@ def reader_connection(store: Path) -> duckdb.DuckDBPyConnection:
     # a Python variable must not answer to the name of a table that does not exist
     connection = duckdb.connect(":memory:", config={"python_enable_replacements": False})
     connection.execute("SET parquet_metadata_cache = true")
-    connection.execute(views_sql(store))
+    list_files(connection, store)
+    connection.execute(views_sql(store, files=_LISTED))
     return connection
+
+
+def list_files(connection: duckdb.DuckDBPyConnection, store: Path) -> None:
+    """Tell a connection which files the views read: those of this moment.
+
+    Each cursor of a ``reader_connection`` has a list of its own, and is told before it queries.
+    """
+    for table in reversed(WRITER_TABLES):  # what was committed before a listed row is listed too
+        files = [pattern_of(path) for path in current_files(store, table)]
+        connection.execute(f"SET VARIABLE segments_{table} = ?", [files])
 
 
 def schema_files(store: Path) -> dict[str, Path]:

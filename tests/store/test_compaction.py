@@ -5,13 +5,15 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pytest
 
 from devtrack.rows import ChainTrace, Clock, Row, RunInfo
 from devtrack.store import FlushPolicy, Store, compaction
-from devtrack.store.compaction import compact_writer, list_segments
+from devtrack.store.compaction import compact_writer
 from devtrack.store.layout import SegmentName
+from devtrack.store.listing import list_segments
 from devtrack.store.segments import writer_connection
 
 Info = Callable[..., RunInfo]
@@ -195,7 +197,7 @@ def test_compaction_leaves_room_for_what_lies_in_quarantine(store: Store, info: 
 
 
 def test_the_views_rule_and_the_compactions_rule_agree(store: Store, info: Info) -> None:
-    """segment.rows_of in SQL leaves out what layout.uncovered leaves out in Python."""
+    """devtrack.duckdb leaves out in SQL what layout.uncovered leaves out in Python."""
     from devtrack.store.layout import uncovered
 
     rng = np.random.default_rng(0)
@@ -211,5 +213,8 @@ def test_the_views_rule_and_the_compactions_rule_agree(store: Store, info: Info)
             names.add(SegmentName(0, 0, lo, hi))
     for name in names:
         (folder / str(name)).write_bytes(content)
-    files = store.sql("SELECT count(*) FROM segment.rows_of('metrics')").fetchall()[0][0]
-    assert files == len(uncovered(list(names))) < len(names)
+    count = "SELECT count(*) FROM segment.rows_of('metrics')"
+    with duckdb.connect(store.path / "devtrack.duckdb", read_only=True) as door:
+        assert door.execute(count).fetchall() == [(len(uncovered(list(names))),)]
+    assert store.sql(count).fetchall() == [(len(uncovered(list(names))),)]
+    assert len(uncovered(list(names))) < len(names)
