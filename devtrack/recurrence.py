@@ -229,7 +229,8 @@ def _normal_quantile(level: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]
 
 
 def load_occurrences(store: Store, runs: Sequence[str]) -> list[Occurrence]:
-    """Read the transitions of runs; one that has new numbers is analysed first.
+    """Read the transitions of runs; one whose analysis is not of the whole run as it is now, by
+    the standard settings, is analysed first.
 
     A change that coincides with an event of the recipe is left out: it recurs because the recipe
     does.
@@ -243,7 +244,7 @@ def load_occurrences(store: Store, runs: Sequence[str]) -> list[Occurrence]:
         StoreError: The store cannot be written.
     """
     for run_id in runs:
-        if not is_current(store, run_id):
+        if not is_current(store, run_id, standard=True):
             find_transitions(store, run_id)
     rows = store.sql(
         "SELECT run_id, kind, metric, site, direction, effect, "

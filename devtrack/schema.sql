@@ -70,8 +70,8 @@ CREATE TABLE segment.snapshots (
 CREATE TABLE segment.transitions (
     run_id VARCHAR,
     analysis_id VARCHAR,       -- sorts by time
-    computed_utc TIMESTAMP,
-    through_step BIGINT,       -- largest step that the analysis saw
+    computed_utc TIMESTAMP,    -- when it read the run
+    through_step BIGINT,       -- largest step that it saw then
     transition INTEGER,        -- 0, 1, … in order of midpoint
     kind VARCHAR,
     onset DOUBLE, midpoint DOUBLE, end_step DOUBLE,              -- steps
@@ -85,6 +85,7 @@ CREATE TABLE segment.transitions (
     alpha DOUBLE,              -- nominal false-alarm rate
     event VARCHAR,             -- the recipe's event that it coincides with, if any
     query VARCHAR,             -- SQL that reproduces the series
+    settings JSON,             -- what it was asked for: alpha, axis, metrics, sites
     detector VARCHAR           -- which detector it was: another devtrack may judge otherwise
 );
 
@@ -246,10 +247,10 @@ CREATE VIEW runs AS
         ON m.run_id = r.run_id
     ORDER BY r.created_utc, r.run_id;
 
--- The newest analysis of each run, one line per (transition, metric, site). stale: the run has
+-- The newest analysis of each run with the line that says that it was made. stale: the run has
 -- numbers that the analysis has not seen, or was rewound since, or another devtrack's detector made
 -- it; run `devtrack transitions` again.
-CREATE VIEW transitions AS
+CREATE VIEW segment.analysis_lines AS
     WITH newest AS (
         FROM read_parquet('$STORE/*/segments/transitions/*.parquet',
                           union_by_name = true, hive_partitioning = false)
@@ -259,14 +260,17 @@ CREATE VIEW transitions AS
         SELECT run_id, max(step) AS last_step, max(ts_utc) AS last_ts_utc
         FROM metrics GROUP BY run_id
     )
+    SELECT n.*, m.last_step IS DISTINCT FROM n.through_step
+                    OR coalesce(m.last_ts_utc > n.computed_utc, false)
+                    OR n.detector IS DISTINCT FROM '$DETECTOR' AS stale
+    FROM newest n LEFT JOIN seen m ON m.run_id = n.run_id;
+
+-- The newest analysis of each run, one line per (transition, metric, site).
+CREATE VIEW transitions AS
     SELECT coalesce(r.name, n.run_id) AS run, n.run_id, n.analysis_id, n.computed_utc,
-           n.through_step,
-           m.last_step IS DISTINCT FROM n.through_step
-               OR coalesce(m.last_ts_utc > n.computed_utc, false)
-               OR n.detector IS DISTINCT FROM '$DETECTOR' AS stale,
-           n.* EXCLUDE (run_id, analysis_id, computed_utc, through_step)
-    FROM newest n
-    LEFT JOIN seen m ON m.run_id = n.run_id
+           n.through_step, n.stale,
+           n.* EXCLUDE (run_id, analysis_id, computed_utc, through_step, stale)
+    FROM segment.analysis_lines n
     LEFT JOIN segment.runs r ON r.run_id = n.run_id
     WHERE n.transition IS NOT NULL
     ORDER BY run, n.run_id, n.transition, n.metric, n.site;

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import warnings
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -9,9 +11,13 @@ from typing import Any
 import numpy as np
 
 from devtrack.changepoints import Move, RecipeEvent, Series, Transition
-from devtrack.errors import ConfigError
+from devtrack.errors import ConfigError, DataError
+from devtrack.provenance import utc_now
 from devtrack.recipe import RECIPE_KINDS
-from devtrack.store import Store
+from devtrack.store import Store, StoreWarning
+
+STANDARD = {"alpha": 0.05, "axis": "auto", "metrics": None, "sites": None}
+"""The settings of an analysis that was asked for nothing in particular."""
 
 
 def load_series(
@@ -23,7 +29,9 @@ def load_series(
 ) -> list[Series]:
     """Read a run's metrics as series, one per metric and site.
 
-    Only rows of status ok are read: a number that is suspect or failed is never averaged in.
+    Only rows of status ok are read: a number that is suspect or failed is never averaged in. A
+    series that cannot be one, such as of negative standard errors, is left out with a
+    ``StoreWarning``: one metric's mistake must not keep the others from being looked at.
 
     Args:
         store: The store.
@@ -48,7 +56,8 @@ def load_series(
             f"Its metrics are {', '.join(sorted({m for m, _ in rows}))}. "
             "Pass names or globs of these."
         )
-    return [_read(store, run_id, metric, site) for metric, site in wanted]
+    series = (_read(store, run_id, metric, site) for metric, site in wanted)
+    return [one for one in series if one is not None]
 
 
 def load_events(store: Store, run: str | None = None) -> list[RecipeEvent]:
@@ -98,6 +107,8 @@ def find_transitions(
     from devtrack.changepoints.detect import detect  # scipy loads only when it is needed
 
     run_id = store.run(run).run_id
+    # taken before the rows are read: what comes meanwhile must make the analysis stale
+    as_of, through_step = utc_now(), _last_step(store, run_id)
     series = load_series(store, run_id, metrics=metrics, sites=sites)
     found = detect(series, alpha=alpha, axis=axis, events=load_events(store, run_id))
     if save:
@@ -106,17 +117,30 @@ def find_transitions(
             for number, transition in enumerate(found)
             for move in transition.moves
         ]
-        store.write_transitions(run_id, rows)
+        settings = {"alpha": alpha, "axis": axis, "metrics": metrics, "sites": sites}
+        store.write_transitions(
+            run_id, rows, through_step=through_step, as_of=as_of, settings=settings
+        )
     return found
 
 
-def is_current(store: Store, run_id: str) -> bool:
+def is_current(store: Store, run_id: str, *, standard: bool = False) -> bool:
     """Say whether the store holds this detector's transitions of the run as it is now.
 
-    An analysis that found nothing leaves no row to tell, and is not counted.
+    An analysis that found nothing counts.
+
+    Args:
+        store: The store.
+        run_id: The run.
+        standard: Ask also whether it looked at the whole run as ``find_transitions`` does unasked;
+            only then are two runs comparable.
     """
-    query = "SELECT count(*) FROM transitions WHERE run_id = ? AND NOT stale"
-    return bool(store.sql(query, [run_id]).fetchall()[0][0])
+    rows = store.sql(
+        "SELECT settings FROM segment.analysis_lines "
+        "WHERE run_id = ? AND transition IS NULL AND NOT stale",
+        [run_id],
+    ).fetchall()
+    return bool(rows) and (not standard or json.loads(rows[0][0] or "{}") == STANDARD)
 
 
 def series_query(run_id: str, metric: str, site: str) -> str:
@@ -134,11 +158,20 @@ AND site = 'model' AND status = 'ok' ORDER BY step
     return f"SELECT step, value, se FROM metrics WHERE {where} AND status = 'ok' ORDER BY step"
 
 
-def _read(store: Store, run_id: str, metric: str, site: str) -> Series:
+def _last_step(store: Store, run_id: str) -> int | None:
+    query = "SELECT max(step) FROM metrics WHERE run_id = ?"
+    return store.sql(query, [run_id]).fetchall()[0][0]
+
+
+def _read(store: Store, run_id: str, metric: str, site: str) -> Series | None:
     columns = store.sql(series_query(run_id, metric, site)).fetchnumpy()
     step = np.asarray(columns["step"], np.int64)
     value, se = (np.ma.filled(np.ma.asarray(columns[c], float), np.nan) for c in ("value", "se"))
-    return Series(metric, site, step, value, se)
+    try:
+        return Series(metric, site, step, value, se)
+    except DataError as error:
+        warnings.warn(f"{error} Its series is left out.", StoreWarning, stacklevel=4)
+        return None
 
 
 def _row(run_id: str, number: int, transition: Transition, move: Move) -> Mapping[str, Any]:

@@ -19,6 +19,7 @@ from devtrack.recurrence import (
 )
 from devtrack.rows import Clock, Event, Row, RunInfo
 from devtrack.store import open_store
+from devtrack.transitions import STANDARD
 
 AXIS = Axis("log", 0, 9999)  # four decades of (step + 1)
 RUNS = [f"r{number}" for number in range(12)]
@@ -154,7 +155,8 @@ def test_runs_are_read_from_a_store_and_analysed_where_need_be(tmp_path):
     assert 300 < one.midpoint < 500
     assert one.measured > 0
     row = {"transition": 0, "kind": "step", "metric": "llc", "site": "model", "event": "resume"}
-    store.write_transitions("a", [{**row, "midpoint": 9.0, "direction": "up", "effect": 1.0}])
+    marked = {**row, "midpoint": 9.0, "direction": "up", "effect": 1.0}
+    store.write_transitions("a", [marked], settings=STANDARD)
     assert {member.run_id for member in load_occurrences(store, runs)} == {"b"}
     with pytest.raises(ConfigError, match="0 observed steps"):
         common_axis(store, [])

@@ -1,5 +1,6 @@
 """From the store to transitions and back: what is read, what is written, what reproduces it."""
 
+import json
 import shutil
 from datetime import datetime
 from importlib import resources
@@ -7,11 +8,13 @@ from importlib import resources
 import numpy as np
 import pytest
 
+from devtrack.changepoints.detect import detect
 from devtrack.errors import ConfigError, UnknownRunError
 from devtrack.rows import Clock, Event, Row, RunInfo, Status
-from devtrack.store import open_store
+from devtrack.store import StoreWarning, open_store
 from devtrack.store.schema import detector
 from devtrack.transitions import (
+    STANDARD,
     find_transitions,
     is_current,
     load_events,
@@ -99,6 +102,72 @@ def test_new_rows_make_the_analysis_stale(tmp_path):
         writer.append(Clock(61), [Row("loss", 1.0, 0.01)])
         writer.flush()
         assert opened.sql("SELECT bool_and(stale) FROM transitions").fetchall() == [(True,)]
+
+
+def test_rows_that_come_while_the_detector_works_make_the_analysis_stale(tmp_path, monkeypatch):
+    opened = open_store(tmp_path / "runs", create=True)
+    writer = opened.writer(RunInfo("r1", "r1", datetime(2026, 1, 1)))
+    for step in range(1, 61):
+        writer.append(Clock(step), [Row("loss", float(step > 30) + 0.01 * (step % 3), 0.01)])
+    writer.flush()
+
+    steps = iter([61, 61])  # a later one, and the last one again by a second metric
+
+    def slow(series, **options):
+        writer.append(Clock(next(steps)), [Row("late", 1.0)])
+        writer.flush()
+        return detect(series, **options)
+
+    monkeypatch.setattr("devtrack.changepoints.detect.detect", slow)
+    for _ in range(2):
+        assert len(find_transitions(opened, "r1")) == 1
+        assert opened.sql("SELECT DISTINCT stale FROM transitions").fetchall() == [(True,)]
+    monkeypatch.undo()
+    find_transitions(opened, "r1")
+    assert opened.sql("SELECT DISTINCT stale FROM transitions").fetchall() == [(False,)]
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    "options", [{"alpha": 0.2}, {"axis": "linear"}, {"metrics": ["loss"]}, {"sites": ["model"]}]
+)
+def test_an_analysis_of_a_part_or_at_another_rate_is_no_standard_one(tmp_path, options):
+    opened = open_store(tmp_path / "runs", create=True)
+    with opened.writer(RunInfo("r1", "r1", datetime(2026, 1, 1))) as writer:
+        for step in range(1, 61):
+            writer.append(Clock(step), [Row("loss", float(step > 30) + 0.01 * (step % 3), 0.01)])
+    assert not is_current(opened, "r1")
+    find_transitions(opened, "r1", **options)
+    assert is_current(opened, "r1")
+    assert not is_current(opened, "r1", standard=True)
+    (shown,) = opened.sql("SELECT DISTINCT settings FROM transitions").fetchall()[0]
+    assert json.loads(shown) == {**STANDARD, **options}
+    find_transitions(opened, "r1")
+    assert is_current(opened, "r1", standard=True)
+
+
+def test_an_analysis_that_found_nothing_is_current(tmp_path):
+    opened = open_store(tmp_path / "runs", create=True)
+    with opened.writer(RunInfo("r1", "r1", datetime(2026, 1, 1))) as writer:
+        for step in range(1, 61):
+            writer.append(Clock(step), [Row("loss", 0.01 * (step % 3), 0.01)])
+        writer.flush()
+        assert find_transitions(opened, "r1") == []
+        assert is_current(opened, "r1", standard=True)
+        writer.append(Clock(61), [Row("loss", 0.0, 0.01)])
+        writer.flush()
+        assert not is_current(opened, "r1")
+
+
+def test_a_series_that_cannot_be_one_is_left_out_and_named(tmp_path):
+    opened = open_store(tmp_path / "runs", create=True)
+    with opened.writer(RunInfo("r1", "r1", datetime(2026, 1, 1))) as writer:
+        for step in range(1, 61):
+            rise = Row("loss", float(step > 30) + 0.01 * (step % 3), 0.01)
+            writer.append(Clock(step), [rise, Row("bad", 1.0, -0.1)])
+    with pytest.warns(StoreWarning, match=r"bad@model: standard error -0\.1.*left out"):
+        (found,) = find_transitions(opened, "r1")
+    assert [move.metric for move in found.moves] == ["loss"]
 
 
 def test_another_detectors_analysis_is_stale(tmp_path, monkeypatch):

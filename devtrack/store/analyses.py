@@ -4,32 +4,45 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from devtrack.errors import ConfigError
+from devtrack.provenance import utc_now
 from devtrack.store.files import remove_quietly
-from devtrack.store.json_text import printable
+from devtrack.store.json_text import printable, to_json
 from devtrack.store.layout import segment_dir
 from devtrack.store.schema import columns_of, detector
 from devtrack.store.segments import write_segment, writer_connection
 
 _KEPT = 2  # the shown one and the one before, which a reader may just be opening
-_GIVEN_BY_STORE = ("run_id", "analysis_id", "computed_utc", "through_step", "detector")
+_GIVEN_BY_STORE = ("run_id", "analysis_id", "computed_utc", "through_step", "settings", "detector")
 
 
-def write_analysis(
-    run_dir: Path, rows: Sequence[Mapping[str, Any]], *, through_step: int | None
-) -> str:
+class Seen(NamedTuple):
+    """What an analysis looked at, and how.
+
+    Args:
+        through_step: Largest step among its rows; None if there were none.
+        as_of: When it read them, naive UTC: later rows make it stale.
+        settings: What it was asked for.
+    """
+
+    through_step: int | None
+    as_of: datetime
+    settings: Mapping[str, Any] | None
+
+
+def write_analysis(run_dir: Path, rows: Sequence[Mapping[str, Any]], seen: Seen) -> str:
     """Commit an analysis and return its id.
 
     Args:
         run_dir: The run's folder.
         rows: Columns of table ``transitions`` by name; what is missing or NaN is NULL.
-        through_step: Largest step that the analysis saw.
+        seen: What the analysis looked at.
 
     Raises:
         ConfigError: A row has an unknown column, or no ``transition``.
@@ -45,14 +58,14 @@ def write_analysis(
                 + (f"unknown columns {unknown}; " if unknown else "transition is missing; ")
                 + f"allowed are {', '.join(own)}. Number transitions from 0, rename the rest."
             )
-    now = datetime.now(UTC).replace(tzinfo=None)
-    analysis_id = f"{now:%Y%m%dT%H%M%S%f}-{secrets.token_hex(3)}"
+    analysis_id = f"{utc_now():%Y%m%dT%H%M%S%f}-{secrets.token_hex(3)}"
     lines: list[Mapping[str, Any]] = [{}, *rows]  # the first says that the analysis was made
     columns = {
         "run_id": np.full(len(lines), run_dir.name, dtype=object),
         "analysis_id": np.full(len(lines), analysis_id, dtype=object),
-        "computed_utc": np.full(len(lines), now, dtype="datetime64[us]"),
-        "through_step": np.full(len(lines), through_step, dtype=object),
+        "computed_utc": np.full(len(lines), seen.as_of, dtype="datetime64[us]"),
+        "through_step": np.full(len(lines), seen.through_step, dtype=object),
+        "settings": np.full(len(lines), to_json(seen.settings), dtype=object),
         "detector": np.full(len(lines), detector(), dtype=object),
     }
     for name in own:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import duckdb
 
 from devtrack.errors import ConfigError, StoreError
+from devtrack.provenance import utc_now
 from devtrack.rows import RunInfo
 from devtrack.store import spill
-from devtrack.store.analyses import write_analysis
+from devtrack.store.analyses import Seen, write_analysis
 from devtrack.store.attempts import claim_attempt, join_attempt, next_seq
 from devtrack.store.check import Finding, check_store
 from devtrack.store.compaction import Compaction, compact_run
@@ -212,7 +214,13 @@ class Store:
         return Writer(run_dir, author=author, first_seq=first_seq, policy=policy or FlushPolicy())
 
     def write_transitions(
-        self, run_id: str, rows: Sequence[Mapping[str, Any]], *, through_step: int | None = None
+        self,
+        run_id: str,
+        rows: Sequence[Mapping[str, Any]],
+        *,
+        through_step: int | None = None,
+        as_of: datetime | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> str:
         """Replace the run's previous analysis, also by one that found nothing.
 
@@ -220,6 +228,8 @@ class Store:
             run_id: An id, not a name.
             rows: Columns of the view ``transitions`` by name; missing ones are NULL.
             through_step: Largest step that the analysis saw; the run's last one if None.
+            as_of: When it read the run, naive UTC; now if None.
+            settings: What it was asked for: rate, axis, filters.
 
         Returns:
             The analysis id.
@@ -233,8 +243,9 @@ class Store:
         if through_step is None:
             last = self.sql("SELECT max(step) FROM metrics WHERE run_id = ?", [run_id]).fetchall()
             through_step = last[0][0]
+        seen = Seen(through_step, as_of or utc_now(), settings)
         try:
-            return write_analysis(self.path / run_id, rows, through_step=through_step)
+            return write_analysis(self.path / run_id, rows, seen)
         except (OSError, duckdb.IOException) as error:
             raise self._unwritable(error) from error
 

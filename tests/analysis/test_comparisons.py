@@ -17,6 +17,7 @@ from devtrack.lead_time import largest_changes
 from devtrack.recurrence import load_occurrences
 from devtrack.rows import Clock, Row, RunInfo
 from devtrack.store import open_store
+from devtrack.transitions import STANDARD
 
 ROOT = Path(__file__).parents[2]
 STEPS = np.unique(np.geomspace(1, 10_000, 20).round().astype(int)).tolist()
@@ -49,7 +50,7 @@ def store(tmp_path_factory):
             change(2, "accuracy", at, 0.7),
             change(3, "accuracy", 3.9, 9.9, event="lr_change"),
         ]
-        opened.write_transitions(run_id, rows)
+        opened.write_transitions(run_id, rows, settings=STANDARD)
     return opened
 
 
