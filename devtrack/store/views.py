@@ -97,7 +97,7 @@ def views_file_is_current(store: Path) -> bool:
             connection.execute(f"ATTACH '{quoted}' AS door (READ_ONLY)")
             row = connection.execute("FROM door.segment.origin").fetchone()
     except duckdb.IOException as error:
-        return "lock" in str(error).lower()
+        return "lock" in str(error).replace(str(path), "").lower()
     except duckdb.Error:
         return False
     return row == (str(store), fingerprint())

@@ -96,6 +96,13 @@ def test_a_missing_or_damaged_views_file_is_renewed(
     assert [p.name for p in store.path.iterdir() if VIEWS_FILE in p.name] == [VIEWS_FILE]
 
 
+def test_a_damaged_views_file_is_renewed_in_a_folder_called_clock(tmp_path: Path) -> None:
+    """A file that another process has locked is not; the path is no sign of that."""
+    store = open_store(tmp_path / "clock", create=True)
+    (store.path / VIEWS_FILE).write_bytes(b"damaged" * 1000)
+    assert not views_file_is_current(store.path)
+
+
 def test_views_of_another_version_are_renewed(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
