@@ -84,7 +84,7 @@ def _findings(given: str | None) -> Iterator[tuple[str, str, str]]:
     from devtrack.store import open_store
 
     try:
-        opened = open_store(given or "runs")
+        opened = open_store(given or "runs", renew=False)
     except DevtrackError as error:
         severity = "error" if given else "note"  # nobody said that there must be one here
         yield severity, str(error), "pass the store's folder with --store"

@@ -42,7 +42,9 @@ _T = TypeVar("_T")
 _MAX_RETRIES = 20  # each may meet another compaction; damage needs two
 
 
-def open_store(path: str | os.PathLike[str] = "runs", *, create: bool = False) -> Store:
+def open_store(
+    path: str | os.PathLike[str] = "runs", *, create: bool = False, renew: bool = True
+) -> Store:
     """Open a store for reading and writing; any number of processes may do so at once.
 
     Opening also renews ``devtrack.duckdb`` when it is missing, damaged, from another version, or
@@ -51,6 +53,7 @@ def open_store(path: str | os.PathLike[str] = "runs", *, create: bool = False) -
     Args:
         path: The store's folder.
         create: Make the folder a store if it is empty or missing.
+        renew: False leaves every file as it is, to look at a store that may be ill.
 
     Raises:
         StoreError: There is no store, or a newer devtrack made it.
@@ -67,7 +70,7 @@ def open_store(path: str | os.PathLike[str] = "runs", *, create: bool = False) -
             raise StoreError(missing_store(root))
         create_store(root)
     check_version(root)
-    return Store(root)
+    return Store(root, renew=renew)
 
 
 class Store:
@@ -77,11 +80,12 @@ class Store:
         path: The folder, absolute.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, renew: bool = True) -> None:
         self.path = path
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._opening = threading.Lock()
-        self._renew_files()
+        if renew:
+            self._renew_files()
 
     # -------------------------------------------------------------------- reading
 

@@ -85,6 +85,17 @@ def test_doctor_exits_with_1_when_rows_are_missing(devtrack, store):
     assert segment.exists(), "doctor only looks"
 
 
+def test_doctor_changes_nothing(devtrack, store):
+    """Not even what opening the store would renew, or put aside on the way."""
+    (store / "devtrack.duckdb").unlink()
+    min(store.glob("*/segments/metrics/*.parquet")).write_bytes(b"x" * 100)
+    before = {file: file.read_bytes() for file in store.rglob("*") if file.is_file()}
+    code, out, _ = devtrack("doctor", "--store", store)
+    assert code == 1
+    assert "damaged segment" in out and "devtrack.duckdb: missing" in out
+    assert {file: file.read_bytes() for file in store.rglob("*") if file.is_file()} == before
+
+
 def test_doctor_without_a_store(devtrack, tmp_path):
     code, out, _ = devtrack("doctor")
     assert code == 0, "nobody said that there is a store here"
