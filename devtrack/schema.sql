@@ -155,7 +155,9 @@ CREATE VIEW metrics_latest AS
     QUALIFY row_number() OVER (PARTITION BY run_id, metric, site
                                ORDER BY step DESC, attempt DESC, seq DESC) = 1;
 
--- Local learning coefficients with what decides whether to trust them.
+-- Local learning coefficients with what decides whether to trust them: llc, rllc (of components),
+-- rllc/<data set>, and whatever else the user called one, which its chains tell. A renamed one that
+-- failed before it had chains is in metrics only.
 CREATE VIEW llc AS
     SELECT run, run_id, step, site, metric, value AS llc, se, status,
            TRY_CAST(attrs->>'rhat' AS DOUBLE) AS rhat,                -- above 1.05: chains disagree
@@ -174,7 +176,10 @@ CREATE VIEW llc AS
            TRY_CAST(attrs->'chain_values' AS DOUBLE[]) AS chain_values,
            attempt, ts_utc, attrs
     FROM metrics
-    WHERE metric IN ('llc', 'rllc') OR metric LIKE 'rllc/%';  -- 'rllc/<data set>': data-refined
+    WHERE metric IN ('llc', 'rllc') OR metric LIKE 'rllc/%'
+       OR (contains(attrs, '"chain_values"')  -- far cheaper than the JSON of every row
+           AND (attrs->'chain_values') IS NOT NULL AND (attrs->'n_beta') IS NOT NULL
+           AND (attrs->'localization') IS NOT NULL);
 
 -- Probes, one line per (run_id, attempt, step, site, probe); status is the worst of its parts.
 CREATE VIEW probes AS

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from devtrack.errors import QueryError, StoreError
-from devtrack.rows import Clock, Row, RunInfo
+from devtrack.rows import Clock, Row, RunInfo, Status
 from devtrack.store import Store, open_store
 
 Info = Callable[..., RunInfo]
@@ -169,3 +169,16 @@ def test_latest_llc_and_probes(store: Store, info: Info) -> None:
     assert store.sql(regression + "WHERE step = 0 AND probe = 'size'").fetchall() == [
         (None, 0.7, 0.04, -0.1, 0.5, 0.08, "ok")
     ]
+
+
+def test_an_llc_of_any_name_is_one_and_a_covariance_by_the_same_chains_is_none(
+    store: Store, info: Info
+) -> None:
+    attrs = {"n_beta": 30.0, "localization": 1.0, "gamma_ratio": 1.0}
+    names = ["llc", "llc_slow", "llc/teacher", "rllc/text"]
+    with store.writer(info()) as writer:
+        rows = [Row(name, 5.0, attrs={**attrs, "chain_values": [5.0]}) for name in names]
+        writer.append(Clock(0), [*rows, Row("susceptibility/text", 1.0, attrs=attrs)])
+        writer.append(Clock(1), [Row("llc", float("nan"), status=Status.FAILED)])
+    found = store.sql("SELECT metric FROM llc ORDER BY step, metric").fetchall()
+    assert found == [("llc",), ("llc/teacher",), ("llc_slow",), ("rllc/text",), ("llc",)]
