@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from torch import nn
 
 from devtrack.errors import SnapshotError
 from devtrack.rows import SnapshotRecord
+from devtrack.store.files import make_dirs, write_atomically
 
 Tensors = Mapping[str, torch.Tensor]
 """State-dict names to detached tensors that nothing else writes to."""
@@ -92,7 +91,7 @@ def write(run_dir: Path, tensors: Tensors) -> SnapshotRecord:
     path = run_dir / "snapshots" / f"{digest}.safetensors"
     try:
         if not path.exists():
-            _write_atomically(path, tensors)
+            _write_file(path, tensors)
         size = path.stat().st_size
     except OSError as error:
         raise SnapshotError(
@@ -134,7 +133,7 @@ def read(path: Path | str, *, verify: bool = True) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def _write_atomically(path: Path, tensors: Tensors) -> None:
+def _write_file(path: Path, tensors: Tensors) -> None:
     first_of: dict[tuple[object, ...], str] = {}
     aliases = {}
     for name, tensor in tensors.items():
@@ -143,21 +142,8 @@ def _write_atomically(path: Path, tensors: Tensors) -> None:
             aliases[name] = first
     payload = {name: t.cpu().contiguous() for name, t in tensors.items() if name not in aliases}
     data = safetensors.torch.save(payload, metadata={_ALIASES: json.dumps(aliases)})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    make_dirs(path.parent)
+    write_atomically(path, data)
 
 
 def _storage_key(tensor: torch.Tensor) -> tuple[object, ...]:
