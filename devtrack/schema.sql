@@ -9,9 +9,9 @@
 --
 -- Conventions
 --   * step counts optimizer steps completed; ts_utc and its like are naive UTC.
---   * An unknown number is NULL, never NaN: avg(value) skips failed rows by itself. Infinities
---     are kept, since a loss that overflowed is a fact; in attrs they are the strings "Infinity"
---     and "-Infinity".
+--   * An unknown number is NULL, never NaN: avg(value) skips failed rows by itself. A tracker
+--     stores a number that is not finite as failed; an infinity that another writer appends is
+--     kept. In attrs infinities are the strings "Infinity" and "-Infinity".
 --   * status is 'ok', 'suspect' (a finite number with a reason to doubt it, see attrs.reasons) or
 --     'failed' (no number, see attrs.error). Say WHERE status = 'ok' before you average.
 --   * attrs is JSON: attrs->>'rhat' is text, (attrs->>'rhat')::DOUBLE a number.

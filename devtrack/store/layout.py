@@ -33,7 +33,9 @@ TEMP_SUFFIX = ".tmp"
 """No glob of the views matches a name that ends so."""
 
 WRITER_TABLES = ("chains", "snapshots", "events", "metrics")
-"""In the order of commit: a metric row implies its chain traces and its snapshot."""
+"""In the order of commit: a metric row implies its chain traces and what was appended before it.
+
+A tracker appends a snapshot when its file is written, which may be after the step's metrics."""
 TABLES = (*WRITER_TABLES, "transitions")
 VIEWS = (
     "runs",
