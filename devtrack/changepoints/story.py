@@ -157,9 +157,10 @@ def moves_along(model: SeriesModel, fit: Fit, shape: Shape, effect: float) -> bo
 def turning_point(model: SeriesModel, shapes: Sequence[Shape], bend: Shape) -> int | None:
     """Return the snapshot at which the fit turns near a bend, as an index; None if it does not.
 
-    It turns at the extremum between the neighbouring bends, level changes left out, if it comes
-    back by ``PROMINENCE`` of the noise on both sides. A bend that is none is a kink: it says how
-    the curve runs and is no change of its own.
+    It turns at the extremum between the neighbouring bends of the other sign, level changes left
+    out, if it comes back by ``PROMINENCE`` of the noise on both sides. A wide turn may be told as
+    several bends of one sign: it is the nearest one's. A bend that does not turn is a kink: it says
+    how the curve runs and is no change of its own.
 
     Args:
         model: Of the series.
@@ -167,18 +168,22 @@ def turning_point(model: SeriesModel, shapes: Sequence[Shape], bend: Shape) -> i
         bend: The one in question.
     """
     fit, u = model.fit(shapes), model.curve.u
-    index = next(i for i, shape in enumerate(shapes) if shape is bend)
-    bends = [s.mid for i, s in enumerate(shapes) if s.kind == BEND and i != index]
-    left = max([b for b in bends if b < bend.mid], default=0.0)
-    right = min([b for b in bends if b > bend.mid], default=1.0)
+    bends = [(s, e) for s, e in zip(shapes, fit.effect, strict=True) if s.kind == BEND]
+    sign = next(np.sign(e) for s, e in bends if s is bend)
+    against = [s.mid for s, e in bends if e * sign < 0]
+    left = max([mid for mid in against if mid < bend.mid], default=0.0)
+    right = min([mid for mid in against if mid > bend.mid], default=1.0)
     levels = [
         e * level_change(u, s.mid, s.width)[:, 0]
         for s, e in zip(shapes, fit.effect, strict=True)
         if s.kind == STEP
     ]
     inside = np.flatnonzero((u >= left) & (u <= right))
-    height = -np.sign(fit.effect[index]) * (fit.own - np.sum(levels, axis=0))[inside]
+    height = -sign * (fit.own - np.sum(levels, axis=0))[inside]
     top = int(np.argmax(height))
+    along = [s for s, e in bends if e * sign >= 0 and left <= s.mid <= right]
+    if min(along, key=lambda s: abs(s.mid - u[inside[top]])) is not bend:
+        return None
     drop = min(height[top] - height[0], height[top] - height[-1])
     return int(inside[top]) if drop >= PROMINENCE * float(np.median(model.noise)) else None
 

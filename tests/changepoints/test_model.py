@@ -5,7 +5,7 @@ from devtrack.changepoints.axis import choose_axis
 from devtrack.changepoints.curve import make_curve
 from devtrack.changepoints.model import SeriesModel
 from devtrack.changepoints.series import Series
-from devtrack.changepoints.story import recount
+from devtrack.changepoints.story import recount, turning_point
 from devtrack.changepoints.templates import BEND, STEP, Shape, columns, make_bank
 from devtrack.changepoints.trend import decay_columns, relaxations
 
@@ -94,3 +94,14 @@ def test_a_wide_change_is_two_only_where_the_curve_rests_between(apart, count):
     assert len(recount(model, [Shape(STEP, 0.5, 0.17 if apart else 0.06)])) == count
     two = [Shape(STEP, mid, 0.02) for mid in ((0.43, 0.57) if apart else (0.48, 0.52))]
     assert len(recount(model, two)) == count
+
+
+def test_bends_of_one_sign_share_a_turn():
+    """A wide turn told as two bends is one turn, between them; a detector that looked for it only
+    up to the neighbouring bends, of whatever sign, found none."""
+    model = build(lambda u: np.hypot(u - 0.5, 0.05), se=0.03)
+    model.is_straight = True
+    bends = [Shape(BEND, 0.46, 0.01), Shape(BEND, 0.55, 0.01)]
+    tops = [turning_point(model, bends, bend) for bend in bends]
+    (top,) = [top for top in tops if top is not None]
+    assert 0.44 < model.curve.u[top] < 0.57
