@@ -51,7 +51,7 @@ def tasks(*, large: bool = False) -> list[Task]:
         large: Whether the language model of 3 million weights is among them.
     """
     text = LLC(n_beta=30.0, localization=1000.0)
-    plain_text = replace(text, lr=1.5e-4, num_draws=100, num_burnin_steps=50)
+    plain_text = replace(text, lr=7.5e-5, num_draws=100, num_burnin_steps=50)
     averaged_text = replace(
         text,
         method="lm_sgld",
