@@ -28,6 +28,7 @@ MIDS, WIDTHS = 81, 12
 MOVES = 4  # windows through which a change is followed to its best place
 OUTER = 2  # snapshots at either end before and after which no change is dated
 TOO_WIDE = 1.2  # of the widest transition: a fit wider than this is a trend
+FAINT = 0.02  # of its range: a series that moves by less is not said to take part
 TURN_REACH = 0.06  # to either side of a bend: where else it may lie
 TURN_WIDTH = 0.06  # onset to end of a turning point, which has no ends of its own
 
@@ -104,7 +105,7 @@ def _step(part: Part, model: SeriesModel, shapes: list[Shape]) -> Dated | None:
     shape = Shape(STEP, float(middle), width)
     fit = model.fit([*others, shape])
     effect = float(fit.effect[-1])
-    if not moves_along(model, fit, shape, effect):
+    if not moves_along(model, fit, shape, effect) or abs(effect) < FAINT * np.ptp(fit.curve):
         return None
     se = abs(effect) / max(np.sqrt(float(gain.max())), 1e-9)
     distinct = is_distinct(fit, effect)

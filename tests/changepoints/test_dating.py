@@ -8,6 +8,7 @@ from devtrack.changepoints.chance import chance
 from devtrack.changepoints.clusters import Cluster, Part, add_company, strength
 from devtrack.changepoints.curve import make_curve
 from devtrack.changepoints.dating import _step, date, settle
+from devtrack.changepoints.detect import detect
 from devtrack.changepoints.model import SeriesModel
 from devtrack.changepoints.series import Series
 from devtrack.changepoints.templates import STEP, Shape, make_bank, widest
@@ -96,3 +97,20 @@ def test_a_change_is_believed_for_the_parts_that_hold_alone():
     assert len(found.moves) == 1
     alone = Cluster([Part(1, Shape(STEP, 0.5, 0.05), 300.0)])
     assert found.evidence == odds.p_value(strength(alone, odds))
+
+
+@pytest.mark.parametrize("dip, is_told", [(0.008, False), (0.05, True)])
+def test_a_series_that_hardly_moves_takes_no_part(dip, is_told):
+    """At its precision the dip is no chance, but nobody would see it beside the rise that follows."""
+    steps = np.unique(np.geomspace(10, 5_000, 80).astype(int))
+    rng = np.random.default_rng(0)
+    loss = 2.3 * (steps < 60) + 0.05 * rng.standard_normal(steps.size)
+    rise = 1 / (1 + (steps / 1000.0) ** -8)
+    accuracy = rise - dip * (steps >= 60) + 0.001 * rng.standard_normal(steps.size)
+    run = [
+        Series("loss", "model", steps, loss, np.full(steps.size, 0.05)),
+        Series("accuracy", "model", steps, accuracy, np.full(steps.size, 0.001)),
+    ]
+    first = detect(run)[0]
+    assert first.midpoint == pytest.approx(60, rel=0.1)
+    assert ("accuracy" in [move.metric for move in first.moves]) == is_told
