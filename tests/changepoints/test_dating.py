@@ -101,7 +101,7 @@ def test_a_change_is_believed_for_the_parts_that_hold_alone():
 
 @pytest.mark.parametrize("dip, is_told", [(0.008, False), (0.05, True)])
 def test_a_series_that_hardly_moves_takes_no_part(dip, is_told):
-    """At its precision the dip is no chance, but nobody would see it beside the rise that follows."""
+    """At its precision the dip is no chance, but beside the rise that follows nobody sees it."""
     steps = np.unique(np.geomspace(10, 5_000, 80).astype(int))
     rng = np.random.default_rng(0)
     loss = 2.3 * (steps < 60) + 0.05 * rng.standard_normal(steps.size)
