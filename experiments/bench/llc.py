@@ -43,7 +43,8 @@ standard error over 24 repeats is itself known to 15 %, over 16 to 18 %, over 6 
     LM of 3M     devinterp    65.20       5    1.43    78.45    -1.29 0.515       1 ×         1 ×
     5 repeats    best         10.92      25    0.29    79.74    -0.00 0.252    24.8 ×       220 ×
 
-The LM of 3M ran with ``--large --scale 0.5``. The median is 68 × at equal standard error.
+The LM of 3M ran with ``--large --scale 0.5``, at the lr found on that of 0.3M, its best settings
+in a process of their own. The median is 68 × at equal standard error.
 Aimed at and missed: 10 × at equal standard error on the MLP and chain steps 2.5 × devinterp's there
 (2.0); 1.15 × the floor for language models. The parts of a step, timed apart on the LM of 0.3M, add
 up to less: 24.6 ms for the gradient where the floor takes 25.6, .8 for the noise, .6 for the rest,
