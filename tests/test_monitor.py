@@ -23,6 +23,7 @@ from devtrack.monitor import Monitor
 from devtrack.recipe import RECIPE_KINDS
 from devtrack.rows import NOT_FINITE, Event
 from devtrack.tracker import Tracker
+from tests.training import QUIET
 
 CHANGE = 60
 
@@ -261,16 +262,8 @@ def fit(tracker=None, *, steps=80, ckpt_path=None, module=None):
     torch.manual_seed(1)
     random.seed(1)
     np.random.seed(1)
-    trainer = Trainer(
-        max_steps=steps,
-        max_epochs=-1,
-        accelerator="cpu",
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        logger=False,
-        enable_checkpointing=False,
-        callbacks=[tracker] if tracker else [],
-    )
+    callbacks = [tracker] if tracker else []
+    trainer = Trainer(max_steps=steps, max_epochs=-1, callbacks=callbacks, **QUIET)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
         warnings.filterwarnings("ignore", category=DeprecationWarning)

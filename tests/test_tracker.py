@@ -29,6 +29,7 @@ from devtrack.errors import ConfigError, DataError, StoreError
 from devtrack.guard import TrackerWarning
 from devtrack.tracker import Tracker
 from devtrack.transitions import load_events
+from tests.training import QUIET
 
 X = torch.randn(64, 6, generator=torch.Generator().manual_seed(0))
 Y = (X[:, :1] > 0).float()
@@ -95,15 +96,11 @@ def all_metrics():
 def fit(
     tracker=None, *, steps=12, module=None, loader=None, callbacks=(), ckpt_path=None, **options
 ):
-    options = {"logger": False, "enable_checkpointing": False} | options
     trainer = Trainer(
         max_steps=steps,
         max_epochs=-1,
-        accelerator="cpu",
-        enable_progress_bar=False,
-        enable_model_summary=False,
         callbacks=[*callbacks, *([tracker] if tracker else [])],
-        **options,
+        **QUIET | options,
     )
     if loader is None:
         loader = DataLoader(TensorDataset(X, Y), batch_size=16, shuffle=True)
@@ -258,16 +255,7 @@ def test_what_is_not_training_is_not_observed(tmp_path):
 def test_validation_within_training_adds_no_rows(tmp_path):
     tracker = Tracker(tmp_path, schedules.every(4), metrics=[Loss()])
     loader = DataLoader(TensorDataset(X, Y), batch_size=16)
-    trainer = Trainer(
-        max_steps=8,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=2,
-        callbacks=[tracker],
-    )
+    trainer = Trainer(max_steps=8, num_sanity_val_steps=2, callbacks=[tracker], **QUIET)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore")
         trainer.fit(Net(), loader, loader)

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from devtrack import LLC, Function, Loss, WeightNorm, open_store
 from devtrack.tracker import Tracker
+from tests.training import QUIET
 
 X = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
 Y = X[:, :1].sign()
@@ -61,16 +62,7 @@ def size(name, data=None):
 
 
 def fit(tracker, *, module=None, data=None, **options):
-    trainer = Trainer(
-        max_steps=1,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[tracker],
-        **options,
-    )
+    trainer = Trainer(max_steps=1, callbacks=[tracker], **QUIET | options)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
         trainer.fit(module or Net(), loader() if data is None else data)
@@ -125,7 +117,9 @@ def test_own_data_are_as_many_as_the_runs_and_chosen_by_its_seed(tmp_path):
     assert first != values("c", num_samples=10, seed=2)
 
 
-TWO_PROCESSES = """
+TWO_PROCESSES = (
+    f"QUIET = {QUIET!r}"
+    + """
 import sys
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -150,15 +144,7 @@ def train(*callbacks):
     module, sampler = Net(), SubsetRandomSampler(range(64))
     loader = DataLoader(TensorDataset(X), batch_size=8, sampler=sampler)
     trainer = Trainer(
-        max_steps=6,
-        accelerator="cpu",
-        devices=2,
-        strategy="ddp_fork",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=list(callbacks),
+        max_steps=6, devices=2, strategy="ddp_fork", callbacks=list(callbacks), **QUIET
     )
     trainer.fit(module, loader)
     return torch.cat([p.detach().flatten() for p in module.parameters()]).tolist()
@@ -167,6 +153,7 @@ data = Function("data", lambda model, batch: batch[0])
 tracker = Tracker(sys.argv[1], schedules.every(3), metrics=[data, WeightNorm()])
 print(train(), train(tracker), sep="\\n")
 """
+)
 
 
 def test_of_two_processes_one_observes_and_both_train_as_without(tmp_path):
