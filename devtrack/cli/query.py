@@ -41,8 +41,8 @@ def sql(
     """Ask a store in SQL, also while training runs.
 
     Views: runs, metrics, metrics_latest, metrics_all, llc, probes, chains, snapshots, events,
-    transitions. The query runs in a database of its own, in memory: what it creates is gone when
-    it ends. It can change a file only by naming it, as COPY … TO does.
+    transitions. Only statements that read are run; `--csv > FILE`, or `devtrack export`, writes
+    a file.
     """
     require_one_format(as_json=as_json, as_csv=as_csv)
     query = _from_stdin() if query is None else query

@@ -28,6 +28,56 @@ _FAULTS_OF_QUERY = (
     duckdb.OutOfMemoryException,
 )
 _POSITION = re.compile(r"\s*LINE \d+:.*", re.DOTALL)
+_QUERIES = ("SELECT", "FROM", "WITH", "VALUES", "PIVOT", "UNPIVOT", "DESCRIBE", "SHOW", "SUMMARIZE")
+_FIRST_WORD = re.compile(
+    r"(?:EXPLAIN\s*(?:ANALYZE\s*)?(?:\(\s*(?:ANALYZE|FORMAT)[^()]*\))?)?[\s(]*(\w+)", re.IGNORECASE
+)
+
+
+def _require_reading(connection: duckdb.DuckDBPyConnection, query: str) -> None:
+    """Refuse what does more than read.
+
+    The type of a statement does not settle it: ``EXPLAIN ANALYZE`` runs what it explains, a
+    ``PIVOT`` that looks for its columns first hides a ``COPY`` around it, and from DuckDB 2 on
+    ``WITH a AS (COPY …)`` stands in a SELECT.
+
+    Raises:
+        QueryError: A statement may write.
+        duckdb.Error: The query cannot be parsed.
+    """
+    for statement in connection.extract_statements(query):
+        if not _reads(statement):
+            known = ", ".join(_QUERIES)
+            raise QueryError(
+                f"{_shown(statement.query)!r}: may write; statements that read are run, {known} "
+                "and EXPLAIN of them. For a file use `devtrack export`, Store.export or `devtrack "
+                "sql --csv`; for tables and settings of your own open devtrack.duckdb in DuckDB."
+            )
+
+
+def _reads(statement: duckdb.Statement) -> bool:
+    try:
+        kind = statement.type
+    except ValueError:  # DuckDB's Python client does not know all of DuckDB's statements
+        return False
+    if "COPY" in _keywords(statement.query):
+        return False
+    if kind == duckdb.StatementType.SELECT:
+        return True
+    first = _FIRST_WORD.match(statement.query)
+    explains_or_pivots = (duckdb.StatementType.EXPLAIN, duckdb.StatementType.MULTI)
+    return kind in explains_or_pivots and first is not None and first[1].upper() in _QUERIES
+
+
+def _keywords(query: str) -> set[str]:
+    encoded = query.encode()  # DuckDB counts bytes
+    tokens = duckdb.tokenize(query)
+    ends = [start for start, _ in tokens[1:]] + [len(encoded)]
+    return {
+        encoded[start:end].decode().strip().upper()
+        for (start, kind), end in zip(tokens, ends)
+        if kind == duckdb.token_type.keyword
+    }
 
 
 def run_query(
@@ -37,17 +87,16 @@ def run_query(
 ) -> duckdb.DuckDBPyRelation:
     """Run a query once and return its rows as a relation.
 
-    The rows are in memory, so later compaction or a closed store cannot touch them. A statement
-    without a result gives a relation without rows.
+    The rows are in memory, so later compaction or a closed store cannot touch them.
 
     Raises:
+        QueryError: A statement may write.
         duckdb.Error: As DuckDB has it.
     """
+    _require_reading(connection, query)
     relation = connection.sql(query, params=params)
-    if relation is None and not connection.extract_statements(query):
-        raise duckdb.ParserException("the query says nothing")
     if relation is None:
-        return connection.sql("SELECT 0 AS rows WHERE false")
+        raise duckdb.ParserException("the query says nothing")
     if duckdb.__version__.startswith("1."):
         relation.execute()  # pyright: ignore[reportCallIssue]  (gone in DuckDB 2)
         return relation
@@ -78,13 +127,15 @@ def query_error(query: str, error: duckdb.Error) -> QueryError:
     """Return the error in three parts: the query, DuckDB's complaint with its hint, what next."""
     complaint = " ".join(_POSITION.sub("", str(error)).split()).rstrip(".")
     complaint += "" if complaint.endswith("?") else "."
-    shown = " ".join(query.split())
-    if len(shown) > 80:
-        shown = shown[:79] + "…"
     if isinstance(error, duckdb.CatalogException):
         following = f"Views: {', '.join(VIEWS)}"
     elif isinstance(error, duckdb.BinderException):
         following = "DESCRIBE metrics lists a view's columns"
     else:
         following = "Correct the query; devtrack/schema.sql explains every view"
-    return QueryError(f"{shown!r}: {complaint} {following}.")
+    return QueryError(f"{_shown(query)!r}: {complaint} {following}.")
+
+
+def _shown(query: str) -> str:
+    shown = " ".join(query.split())
+    return shown if len(shown) <= 80 else shown[:79] + "…"

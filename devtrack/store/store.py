@@ -94,8 +94,8 @@ class Store:
     ) -> duckdb.DuckDBPyRelation:
         """Run SQL over the views of ``schema.sql``, also while training writes.
 
-        A damaged segment is put aside with a ``StoreWarning`` that names it, and the query runs
-        again.
+        Only statements that read are run. A damaged segment is put aside with a ``StoreWarning``
+        that names it, and the query runs again.
 
         Args:
             query: One or several statements; the last one's rows are returned.
@@ -105,7 +105,7 @@ class Store:
             The rows, in memory: ``.fetchall()``, ``.df()``, ``.show()``.
 
         Raises:
-            QueryError: DuckDB refuses the query.
+            QueryError: DuckDB refuses the query, or it may write.
             StoreError: A file cannot be read.
         """
         return self._reading(query, lambda connection: run_query(connection, query, params))

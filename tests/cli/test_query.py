@@ -106,10 +106,13 @@ def test_no_rows_exit_with_3(devtrack, pristine, flag, stdout):
     assert (code, out, err) == (3, stdout, "devtrack: no rows\n")
 
 
-def test_a_query_cannot_change_the_store(devtrack, pristine):
+def test_a_query_cannot_write(devtrack, pristine, tmp_path):
     before = open_store(pristine).sql("SELECT count(*) FROM metrics").fetchall()
-    for query in ("DELETE FROM metrics", "DROP VIEW metrics", "CREATE TABLE metrics (a INT)"):
-        devtrack("sql", query, "--store", pristine)
+    copy = f"COPY metrics TO '{tmp_path / 'x.csv'}'"
+    for query in (copy, "DELETE FROM metrics", "DROP VIEW metrics", "CREATE TABLE metrics (a INT)"):
+        result = devtrack("sql", query, "--store", pristine)
+        assert_one_line_error(result, "may write", "`devtrack sql --csv`")
+    assert list(tmp_path.iterdir()) == []
     assert open_store(pristine).sql("SELECT count(*) FROM metrics").fetchall() == before
 
 
