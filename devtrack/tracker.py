@@ -42,7 +42,7 @@ from devtrack.recipe import LearningRateWatch, optimizer_start
 from devtrack.rows import Clock, Event, Record, Row, Status
 from devtrack.schedules import Cursor, LogSpaced, Schedule
 from devtrack.store import Writer, open_store
-from devtrack.training_data import chooser, in_training_precision, own_copy
+from devtrack.training_data import chooser, in_training_precision, own_copy, seen_by
 
 
 class Tracker(Callback):
@@ -64,9 +64,9 @@ class Tracker(Callback):
             run with another name is a new run, with that one as its parent.
         resume: False begins a new run from a checkpoint in any case, with its run as the parent.
         data: What to measure on (see ``devtrack.batches.fixed_batches``); a fixed choice of
-            ``num_samples`` training samples by default. A stream of data cannot be chosen from:
-            there it is the first training batch, kept over resumes. Where the choice among training
-            samples fails, training goes on, and metrics that need data fail.
+            ``num_samples`` of the samples that training sees by default. A stream of data cannot be
+            chosen from: there it is the first training batch, kept over resumes. Where the choice
+            fails, training goes on, and metrics that need data fail.
         loss: Maps (model, batch) to the loss; the module's ``training_step`` by default.
         num_samples: Samples to measure on, of the run's data and of each metric's own; lists of
             batches are taken whole.
@@ -246,11 +246,10 @@ class Tracker(Callback):
         with self._guard.doing("begin to watch", instead="changes and violations go unnoticed"):
             self._watch = self._start_watch(store, step)
         self._note(self._observer, trainer, self._first_events(trainer, writer, config, seen))
-        loader = trainer.train_dataloader
-        self._awaits_batch = own is None and facts.is_stream(loader)
+        self._awaits_batch = own is None and facts.is_stream(trainer.train_dataloader)
         if not self._awaits_batch:
             with self._guard.doing("choose its data", instead="metrics that need data fail"):
-                self._observer.batches = own or choose(loader)
+                self._observer.batches = own or choose(seen_by(trainer))
             if self._starts_anew:
                 self._observe(self._observer, trainer, pl_module)
 

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 from torch.utils import _pytree as pytree
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    DistributedSampler,
+    SequentialSampler,
+    Subset,
+)
 
 from devtrack.batches import fixed_batches
 from devtrack.isolation import isolated
 from devtrack.metrics.metric import Choose, LossFunction
+from devtrack.trainer_facts import is_stream
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -35,6 +44,28 @@ def chooser(trainer: Trainer, *, num_samples: int, seed: int) -> Choose:
     return choose
 
 
+def seen_by(trainer: Trainer) -> Any:
+    """Return the training's loader, cut down to the samples that training can see.
+
+    ``overfit_batches`` and ``limit_train_batches`` end every epoch early. Where all epochs have one
+    order, what comes after never trains anything.
+    """
+    loader: Any = trainer.train_dataloader
+    limit = trainer.num_training_batches
+    if is_stream(loader) or not math.isfinite(limit):
+        return loader
+    asks_whole = loader.batch_sampler is None  # each item of the dataset is a batch already
+    processes = _processes_in_order(loader.sampler)
+    if processes == 0 or not (asks_whole or type(loader.batch_sampler) is BatchSampler):
+        return loader
+    size = None if asks_whole else loader.batch_sampler.batch_size
+    count = int(limit) * processes * (size or 1)
+    if count >= len(loader.dataset):
+        return loader
+    seen = Subset(loader.dataset, range(count))
+    return DataLoader(seen, batch_size=size, collate_fn=loader.collate_fn)
+
+
 def own_copy(batch: Any) -> Any:
     """Return the batch with tensors that nobody else writes to."""
     keep = lambda x: x.detach().clone() if isinstance(x, torch.Tensor) else x  # noqa: E731
@@ -53,6 +84,13 @@ def in_training_precision(loss: LossFunction, trainer: Trainer) -> LossFunction:
             return loss(model, batch)
 
     return call
+
+
+def _processes_in_order(sampler: Any) -> int:
+    """Return how many processes share the samples from the first to the last; 0 if none does."""
+    if type(sampler) is DistributedSampler:
+        return 0 if sampler.shuffle else sampler.num_replicas
+    return int(type(sampler) is SequentialSampler)
 
 
 def _ready(batch: Any, trainer: Trainer) -> Any:

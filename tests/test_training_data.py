@@ -6,7 +6,7 @@ import pytest
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 from devtrack import LLC, Function, Loss, WeightNorm, open_store
 from devtrack.tracker import Tracker
@@ -58,7 +58,7 @@ def loader(**options):
 
 
 def size(name, data=None):
-    return Function(name, lambda model, batch: batch[0].abs().mean(dim=1), data=data)
+    return Function(name, lambda model, batch: batch[0].abs().mean(dim=-1), data=data)
 
 
 def fit(tracker, *, module=None, data=None, **options):
@@ -115,6 +115,34 @@ def test_own_data_are_as_many_as_the_runs_and_chosen_by_its_seed(tmp_path):
     assert first[1] == 10
     assert first == values("b", num_samples=10, seed=1)
     assert first != values("c", num_samples=10, seed=2)
+
+
+def shared(shuffle):
+    return DistributedSampler(TensorDataset(X, Y), num_replicas=2, rank=1, shuffle=shuffle)
+
+
+BACKWARDS = DataLoader(
+    TensorDataset(X, Y), batch_sampler=[list(range(i, i + 16)) for i in (48, 32, 16, 0)]
+)
+
+
+@pytest.mark.parametrize(
+    ("data", "limit", "seen"),
+    [
+        (loader(shuffle=True), {"overfit_batches": 1}, 16),
+        (loader(), {"overfit_batches": 0.5}, 32),
+        (loader(), {"limit_train_batches": 3}, 48),
+        (loader(batch_size=24, drop_last=True), {}, 48),
+        (loader(shuffle=True), {"limit_train_batches": 1}, 64),  # other samples in each epoch
+        (loader(sampler=shared(shuffle=False)), {"limit_train_batches": 1}, 32),
+        (loader(sampler=shared(shuffle=True)), {"limit_train_batches": 1}, 64),
+        (BACKWARDS, {"limit_train_batches": 1}, 64),
+        (DataLoader(TensorDataset(X, Y), batch_size=None), {"limit_train_batches": 5}, 5),
+    ],
+)
+def test_a_training_cut_short_is_measured_on_what_it_sees(tmp_path, data, limit, seen):
+    rows = fit(Tracker(tmp_path, metrics=[size("run")]), data=data, **limit)
+    assert rows["run"][0] == pytest.approx(float(X[:seen].abs().mean()))
 
 
 TWO_PROCESSES = (
