@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+
+from devtrack.rows import Record, Row, Status
 
 
 class TrackerWarning(UserWarning):
@@ -44,3 +46,11 @@ class Guard:
             close = f"; {instead}." if instead else "."
             text = f"{message.removesuffix('.')}. Training continues{close}"
             warnings.warn(text, TrackerWarning, stacklevel=2)
+
+    def say_failed(self, records: Iterable[Record], *, step: int) -> None:
+        """Say at the first failure of a metric what its rows will say, while it can be mended."""
+        for row in records:
+            if isinstance(row, Row) and row.status is Status.FAILED:
+                metric = f"metric {row.metric!r}"
+                message = f"{metric} failed at step {step}: {row.attrs.get('error')}"
+                self.say(metric, message, instead="its rows get the status 'failed'")

@@ -6,7 +6,7 @@ Trainer(callbacks=[Tracker("runs")])
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ from devtrack.monitor import Monitor, Watch, recall
 from devtrack.observer import Observer
 from devtrack.provenance import describe
 from devtrack.recipe import LearningRateWatch, optimizer_start
-from devtrack.rows import Clock, Event, Record, Row, Status
+from devtrack.rows import Clock, Event, Record, Row
 from devtrack.schedules import Cursor, LogSpaced, Schedule
 from devtrack.store import Writer, open_store
 from devtrack.training_data import chooser, in_training_precision, own_copy, seen_by
@@ -309,7 +309,7 @@ class Tracker(Callback):
         records: list[Record] = []
         with self._guard.doing("observe a step", instead=self._doctor):
             records = observer.observe(pl_module, clock, rates)
-        self._warn_of_failures(records, clock.step)
+        self._guard.say_failed(records, step=clock.step)
         self._warn_of_snapshots(observer)
         for logger in trainer.loggers if self.use_loggers and records else ():
             name = type(logger).__name__
@@ -343,14 +343,6 @@ class Tracker(Callback):
         for event in events:
             if event.kind.endswith("_failed") or event.kind == "invariant_unchecked":
                 self._guard.say(event.attrs.get("rule", event.message), event.message)
-
-    def _warn_of_failures(self, records: Iterable[Record], step: int) -> None:
-        """Say at the first failure of a metric what its rows will say, while it can be mended."""
-        for row in records:
-            if isinstance(row, Row) and row.status is Status.FAILED:
-                metric = f"metric {row.metric!r}"
-                message = f"{metric} failed at step {step}: {row.attrs.get('error')}"
-                self._guard.say(metric, message, instead="its rows get the status 'failed'")
 
     def _warn_of_snapshots(self, observer: Observer) -> None:
         if observer.snapshot_error is not None:
