@@ -7,6 +7,7 @@ the run's seed, without touching the training's own sampler, workers or random s
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Iterable, Sequence, Sized
 from itertools import islice
 from typing import Any, cast
@@ -27,6 +28,8 @@ from torch.utils.data import (
 
 from devtrack.errors import DataError
 from devtrack.isolation import isolated
+
+_MOST_READ = 2**20  # numbers of one tensor
 
 
 def fixed_batches(
@@ -94,6 +97,24 @@ def rows(batch: Any, index: torch.Tensor | slice) -> Any:
         return leaf[index] if per_sample else leaf
 
     return pytree.tree_map(pick, batch)
+
+
+def fingerprint(batches: Sequence[Any]) -> str:
+    """Return 16 hex digits that tell these batches from others, wherever their tensors lie.
+
+    Of a tensor with more than about a million numbers it takes every second, third, … one. Of what
+    is no tensor, text and numbers count.
+    """
+    digest = hashlib.sha256()
+    for leaf in pytree.tree_iter(list(batches)):
+        if isinstance(leaf, torch.Tensor):
+            numbers = leaf.detach().reshape(-1)
+            some = numbers[:: max(1, numbers.numel() // _MOST_READ)].cpu().contiguous()
+            digest.update(f"{leaf.dtype}{tuple(leaf.shape)}".encode())
+            digest.update(some.view(torch.uint8).numpy().tobytes())
+        elif isinstance(leaf, str | int | float):
+            digest.update(repr(leaf).encode())
+    return digest.hexdigest()[:16]
 
 
 def to_device(batches: Iterable[Any], device: torch.device) -> list[Any]:

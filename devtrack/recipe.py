@@ -27,6 +27,19 @@ def optimizer_start(momenta: Sequence[float]) -> list[Event]:
     ]
 
 
+def evalset_change(before: str | None, now: str) -> list[Event]:
+    """Return the event that a resumed run is measured on other data; none if on the same.
+
+    Args:
+        before: Fingerprint of the data up to the checkpoint; None if there is none to compare with.
+        now: Fingerprint of the data from there on.
+    """
+    if before in (None, now):
+        return []
+    message = "measured on other data from here on: not on those that it was up to the checkpoint"
+    return [Event("evalset_change", message, {"from": before, "to": now})]
+
+
 class LearningRateWatch:
     """Turns a stream of learning rates into events: jumps and the end of a warm-up.
 

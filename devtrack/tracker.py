@@ -26,6 +26,7 @@ from devtrack.arguments import (
     require_schedule,
     require_share,
 )
+from devtrack.batches import fingerprint
 from devtrack.errors import ConfigError
 from devtrack.guard import Guard
 from devtrack.isolation import isolated
@@ -38,7 +39,7 @@ from devtrack.metrics.weights import WeightNorm
 from devtrack.monitor import Monitor, Watch, recall
 from devtrack.observer import Observer
 from devtrack.provenance import describe
-from devtrack.recipe import LearningRateWatch, optimizer_start
+from devtrack.recipe import LearningRateWatch, evalset_change, optimizer_start
 from devtrack.rows import Clock, Event, Record, Row
 from devtrack.schedules import Cursor, LogSpaced, Schedule
 from devtrack.store import Writer, open_store
@@ -52,9 +53,9 @@ class Tracker(Callback):
     rows go to the store. The first and the last step are always observed.
 
     A training resumed from a Lightning checkpoint continues its run: what was recorded after the
-    checkpoint is kept aside, in the view ``metrics_all``, and the event ``resume`` holds the
-    configuration and versions from there on. Several trainings from one checkpoint, such as an
-    experiment that branches, are runs of their own under names of their own.
+    checkpoint is kept aside, in the view ``metrics_all``, the event ``resume`` holds configuration
+    and versions from there on, and ``evalset_change`` says that the run's data are others. Several
+    trainings from one checkpoint, such as branches, are runs of their own under their own names.
 
     Args:
         store: Directory of the store; made if it does not exist.
@@ -132,6 +133,7 @@ class Tracker(Callback):
         self._starts_anew = True
         self._samples_seen = 0
         self._kept: dict[str, Any] = {}
+        self._measured_on: str | None = None
         self._resumed: dict[str, Any] | None = None
         self._rates = LearningRateWatch()
         self._guard = Guard()
@@ -197,6 +199,7 @@ class Tracker(Callback):
             "run_id": self.run_id,
             "samples_seen": self._samples_seen,
             "kept": dict(self._kept),
+            "measured_on": self._measured_on,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -217,6 +220,7 @@ class Tracker(Callback):
         self._starts_anew = info is None
         self._samples_seen = int(origin.get("samples_seen", 0))
         self._kept = {} if info is None else dict(origin.get("kept", {}))
+        self._measured_on = None if info is None else origin.get("measured_on")
         if info is None:
             name = self.name or type(pl_module).__name__
             info = store.create_run(new_run(name, config, parent=parent, step=step))
@@ -249,7 +253,8 @@ class Tracker(Callback):
         self._awaits_batch = own is None and facts.is_stream(trainer.train_dataloader)
         if not self._awaits_batch:
             with self._guard.doing("choose its data", instead="metrics that need data fail"):
-                self._observer.batches = own or choose(seen_by(trainer))
+                events = self._measure_on(own or choose(seen_by(trainer)), self._observer)
+                self._note(self._observer, trainer, events)
             if self._starts_anew:
                 self._observe(self._observer, trainer, pl_module)
 
@@ -276,10 +281,18 @@ class Tracker(Callback):
         kept, events = first_batch.of_run(
             folder, own_copy(batch), is_new=self._starts_anew, device=device
         )
-        self._observer.batches = [kept]
-        self._note(self._observer, trainer, events)
+        other = self._measure_on([kept], self._observer)
+        self._note(self._observer, trainer, events or other)
         if self._starts_anew:
             self._observe(self._observer, trainer, pl_module)
+
+    def _measure_on(self, batches: list[Any], observer: Observer) -> list[Event]:
+        observer.batches = batches
+        before, self._measured_on = self._measured_on, None
+        with self._guard.doing("compare its data", instead="their change goes unrecorded"):
+            self._measured_on = fingerprint(batches)
+            return evalset_change(before, self._measured_on)
+        return []
 
     def _after_batch(
         self, observer: Observer, trainer: Trainer, pl_module: LightningModule, batch: Any

@@ -15,7 +15,7 @@ from torch.utils.data import (
     WeightedRandomSampler,
 )
 
-from devtrack.batches import fixed_batches, num_rows, rows
+from devtrack.batches import fingerprint, fixed_batches, num_rows, rows
 from devtrack.errors import DataError
 
 X, Y = torch.arange(100.0).reshape(50, 2), torch.arange(50)
@@ -234,3 +234,38 @@ def test_rows_picks_from_nested_batches():
 def test_errors_say_given_allowed_next(data, message):
     with pytest.raises(DataError, match=message):
         fixed_batches(data)
+
+
+def test_a_fingerprint_tells_batches_apart():
+    batches = [
+        [(X, Y)],
+        [(X, Y), (X, Y)],
+        [(X[:49], Y[:49])],
+        [(X + 1e-5 * (Y == 7)[:, None], Y)],
+        [(X.double(), Y)],
+        [(X.bfloat16(), Y)],
+        [(X.reshape(2, 50).T, Y)],
+        [(X.reshape(25, 4), Y)],
+        [(X, Y == 3)],
+        [(X, torch.tensor(3 + 4j))],
+        [(X, "text")],
+        [(X, 5)],
+        [],
+    ]
+    found = [fingerprint(one) for one in batches]
+    assert len(set(found)) == len(batches)
+    assert fingerprint([[X.T.contiguous().T, Y.clone()]]) == found[0]
+
+
+def test_a_fingerprint_does_not_hang_on_where_an_object_lies():
+    assert fingerprint([(X, object())]) == fingerprint([(X, object())])
+
+
+def test_a_fingerprint_of_much_data_looks_all_over_it():
+    much = torch.zeros(3, 2**20)
+    marks = []
+    for row in range(3):
+        other = much.clone()
+        other[row, :4] = 1
+        marks.append(fingerprint([other]))
+    assert len({fingerprint([much]), *marks}) == 4

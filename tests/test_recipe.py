@@ -1,6 +1,6 @@
 import math
 
-from devtrack.recipe import LearningRateWatch, optimizer_start
+from devtrack.recipe import RECIPE_KINDS, LearningRateWatch, evalset_change, optimizer_start
 
 
 def _events(rates):
@@ -49,3 +49,10 @@ def test_an_optimizer_with_momentum_starts_from_rest():
     (event,) = optimizer_start([0.0, 0.9])
     assert (event.kind, event.attrs) == ("optimizer_start", {"momentum": 0.9})
     assert optimizer_start([0.0]) == optimizer_start([]) == []
+
+
+def test_only_other_data_than_known_ones_are_an_event():
+    assert evalset_change(None, "a") == evalset_change("a", "a") == []
+    (event,) = evalset_change("a", "b")
+    assert event.kind in RECIPE_KINDS
+    assert event.attrs == {"from": "a", "to": "b"}

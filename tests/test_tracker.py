@@ -28,7 +28,7 @@ from devtrack import (
 from devtrack.errors import ConfigError, DataError, StoreError
 from devtrack.guard import TrackerWarning
 from devtrack.tracker import Tracker
-from devtrack.transitions import load_events
+from devtrack.transitions import find_transitions, load_events
 from tests.training import QUIET
 
 X = torch.randn(64, 6, generator=torch.Generator().manual_seed(0))
@@ -479,6 +479,36 @@ def test_a_resumed_stream_is_measured_on_what_its_run_began_with(tmp_path, last,
     assert (before == after) == (expected == [])
     events = opened.sql("SELECT step, kind FROM events WHERE kind NOT IN ('resume', 'cost')")
     assert events.fetchall() == expected
+
+
+def test_a_resume_on_other_data_is_an_event_that_explains_the_jump(tmp_path):
+    store, checkpoint = tmp_path / "runs", tmp_path / "first.ckpt"
+
+    def go(steps, *, name="Net", **options):
+        which = Function("which", lambda model, batch: batch[0].mean(dim=1))
+        metrics = [Loss(), which]
+        tracker = Tracker(store, schedules.every(2), metrics=metrics, name=name, **options)
+        start = checkpoint if checkpoint.exists() else None
+        trainer, _ = fit(tracker, steps=steps, ckpt_path=start)
+        return trainer, tracker.run_id
+
+    def kinds(run_id):
+        return [event.kind for event in load_events(open_store(store), run_id) if event.step == 40]
+
+    go(40)[0].save_checkpoint(checkpoint)
+    assert kinds(go(42)[1]) == ["resume"]
+    assert kinds(go(42, num_samples=32)[1]) == ["evalset_change", "resume"]
+    assert kinds(go(42, num_samples=32, name="other")[1]) == []
+    trainer, run_id = go(80, data=(X + 1, Y))
+    assert kinds(run_id) == ["evalset_change", "resume"]
+    found = find_transitions(open_store(store), run_id)
+    moved = [one for one in found if "which" in {move.metric for move in one.moves}]
+    assert [one.event for one in moved] == ["evalset_change"]
+
+    trainer.save_checkpoint(checkpoint)
+    run_id = go(82, data=(X + 1, Y))[1]
+    events = [event[:2] for event in load_events(open_store(store), run_id)]
+    assert events == [(40, "evalset_change"), (40, "resume"), (80, "resume")]
 
 
 def test_data_that_cannot_be_used_are_refused_before_training(tmp_path):
