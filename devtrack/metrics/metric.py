@@ -22,12 +22,10 @@ from torch import nn
 from devtrack.batches import fixed_batches, to_device
 from devtrack.errors import DataError
 from devtrack.rows import Record
+from devtrack.sampling.objective import LossFunction
 
 Choose = Callable[[Any], list[Any]]
 """Makes fixed batches of data, as ``devtrack.batches.fixed_batches`` takes them."""
-
-LossFunction = Callable[[nn.Module, Any], torch.Tensor]
-"""Maps (model, batch) to a scalar mean loss, or to per-sample losses of shape (batch,)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +38,8 @@ class Subject:
         step: Optimizer steps completed.
         batches: The run's fixed evaluation batches, on the model's device, the same at every
             snapshot. Empty when the run has no data.
-        loss: The training objective as a function of (model, batch).
+        loss: The training objective as a function of (model, batch): a scalar mean loss, or losses
+            of shape (batch,).
         generator: Seeded by (run seed, metric name, step) on the model's device: the only source
             of randomness that a metric needs.
         choose: Makes fixed batches, ready for the model, of a metric's own data. A tracker chooses
