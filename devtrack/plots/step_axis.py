@@ -60,7 +60,7 @@ def scale_steps(ax: Axes, *, axis: str, first: float, last: float) -> None:
         pad = 0.02 * (last - first) or 0.5
         ax.set_xlim(first - pad, last + pad)
         ax.xaxis.set_major_locator(MaxNLocator(7, integer=True))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda step, _: step_text(step)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda step, _: tick_text(step)))
 
 
 def squeeze(step: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -100,11 +100,11 @@ def log_ticks(first: float, last: float) -> tuple[list[float], list[float]]:
     return [], []
 
 
-def step_text(step: float) -> str:
-    """Write a step as a reader would: 500, 10k, 1.5M.
+def tick_text(step: float) -> str:
+    """Write a step as a tick is labelled: 500, 10k, 1.5M.
 
     Example:
-        >>> [step_text(step) for step in (0, 500, 1000, 2500, 10_000, 1_500_000)]
+        >>> [tick_text(step) for step in (0, 500, 1000, 2500, 10_000, 1_500_000)]
         ['0', '500', '1000', '2500', '10k', '1.5M']
     """
     step = round(step)
