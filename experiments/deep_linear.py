@@ -39,11 +39,12 @@ import torch
 from lightning.pytorch import LightningModule
 
 from devtrack import LLC, Function, Row, Subject, Tracker, open_store, schedules
+from devtrack.demo import one_thread
 from devtrack.metrics.objective import training_step_loss
 from devtrack.rows import ChainTrace, Event
 from experiments import exact
 from experiments.measures import estimate, halved
-from experiments.run import Batches, conclude, one_thread, options, rows_of, show, train
+from experiments.run import Batches, conclude, options, rows_of, show, train
 
 WIDTHS = (8, 4, 8)
 STRENGTHS = (5.0, 1.7, 0.6)

@@ -34,9 +34,9 @@ from matplotlib.figure import Figure
 from devtrack import Function, Loss, Monitor, Tracker, find_transitions, open_store, schedules
 from devtrack.actions import Densify
 from devtrack.changepoints import Move
-from devtrack.demo import ModularAddition, P, correct
+from devtrack.demo import ModularAddition, P, correct, one_thread
 from devtrack.plots.palette import LOOKS, TEXT_PT, WIDTH_IN
-from experiments.run import Batches, one_thread, options, rows_of, show, train
+from experiments.run import Batches, options, rows_of, show, train
 
 STEPS = 2400
 POINTS = 30

@@ -40,11 +40,11 @@ import torch
 
 from devtrack import LLC, Function, Loss, Row, Subject, Tracker, schedules
 from devtrack import demo as network
-from devtrack.demo import ModularAddition, P, all_pairs, correct, demo_metrics
+from devtrack.demo import ModularAddition, P, all_pairs, correct, demo_metrics, one_thread
 from devtrack.metrics.metric import Metric
 from experiments.fourier import excluded_loss, key_frequencies, restricted_loss, wave_power
 from experiments.measures import half_the_step, half_way, measure_snapshots
-from experiments.run import Batches, conclude, one_thread, options, rows_of, show, train
+from experiments.run import Batches, conclude, options, rows_of, show, train
 
 MAX_STEPS = 3000
 GROKKED = 0.9

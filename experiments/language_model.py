@@ -62,12 +62,13 @@ from devtrack import (
     schedules,
 )
 from devtrack.batches import to_device
+from devtrack.demo import one_thread
 from devtrack.metrics.heads import repeated_sequences
 from devtrack.metrics.metric import Metric
 from experiments.attention_only import AttentionOnly
 from experiments.library_text import library_tokens, windows, with_repeats
 from experiments.measures import half_the_step, measure_snapshots
-from experiments.run import Batches, conclude, one_thread, options, show, train
+from experiments.run import Batches, conclude, options, show, train
 from experiments.stages import EVENTS, dates, report_heads, report_stages
 
 

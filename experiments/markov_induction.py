@@ -43,8 +43,9 @@ from torch import nn
 from torch.nn.functional import cross_entropy, one_hot
 
 from devtrack import LLC, Function, Loss, Tracker, schedules
+from devtrack.demo import one_thread
 from experiments.measures import half_the_step, half_way
-from experiments.run import Batches, conclude, one_thread, options, rows_of, show, train
+from experiments.run import Batches, conclude, options, rows_of, show, train
 
 SYMBOLS = 3
 CONTEXT = 64

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import logging
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +15,7 @@ from devtrack import Store, Tracker, find_transitions, open_store, plots
 from devtrack.changepoints import Transition
 from devtrack.cli.findings import write_transitions
 from devtrack.cli.output import emit
+from devtrack.demo import quiet_lightning
 
 
 def options(doc: str | None) -> argparse.ArgumentParser:
@@ -68,7 +66,7 @@ def train(
         seed: Of the initial weights.
         accelerator: Lightning's word for what to train on.
     """
-    with _quiet_lightning(), torch.random.fork_rng(devices=[]):
+    with quiet_lightning(), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         module = build()
         trainer = Trainer(
@@ -130,31 +128,6 @@ def rows_of(
     return found.fetchall()
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Compute on one thread: faster on matrices this small, and the same wherever it runs."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def _measured(store: Store, run_id: str) -> list[str]:
     query = "SELECT DISTINCT metric FROM metrics WHERE run_id = ? ORDER BY metric"
     return [name for (name,) in store.sql(query, [run_id]).fetchall()]
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Keep Lightning's hints for newcomers out of the table."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="lightning")
-            yield
-    finally:
-        logger.setLevel(level)
