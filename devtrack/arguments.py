@@ -29,7 +29,8 @@ def require_metrics(metrics: Any) -> list[Metric]:
         )
     listed = list(metrics)
     for metric in listed:
-        if isinstance(metric, type) or not isinstance(metric, Metric):
+        is_one = isinstance(metric, Metric) and not isinstance(metric, type)
+        if not is_one or not (isinstance(metric.name, str) and metric.name.strip()):
             raise ConfigError(
                 f"metrics holds {metric!r}: must be objects with a name and compute(subject). "
                 "Pass an instance such as Loss(), or wrap a function: Function('name', function)."
