@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,12 +24,14 @@ def export(
 ) -> None:
     """Write a view or a query's rows to a file.
 
-    The metrics if neither is named. The file is written whole or not at all; prints its path.
+    If neither is named, the view that the file is called after, else the metrics. The file is
+    written whole or not at all; prints its path.
     """
     from devtrack.store import open_store
+    from devtrack.store.layout import VIEWS
 
     if table is None and query is None:
-        table = "metrics"
+        table = name if (name := Path(target).stem) in VIEWS else "metrics"
     typer.echo(open_store(store).export(target, table=table, query=query))
 
 

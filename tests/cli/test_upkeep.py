@@ -29,6 +29,8 @@ def test_export_of_a_query_and_of_a_view(devtrack, pristine, tmp_path):
         assert list(csv.reader(file)) == [["step"], ["0"], ["1"]]
     assert devtrack("export", "b.json", "--table", "events", "--store", pristine)[0] == 0
     assert len(json.loads((tmp_path / "b.json").read_text())) == 2
+    assert devtrack("export", "events.json", "--store", pristine)[0] == 0
+    assert (tmp_path / "events.json").read_text() == (tmp_path / "b.json").read_text()
 
 
 @pytest.mark.parametrize(
