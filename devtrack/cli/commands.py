@@ -78,9 +78,10 @@ def _options(
 
 app.command(epilog="Example: devtrack demo --out grokking.png")(demo.demo)
 app.command(epilog="Example: devtrack runs --json")(query.runs)
-app.command(epilog="Example: devtrack sql \"FROM llc WHERE status = 'ok'\" --csv > llc.csv")(
-    query.sql
-)
+app.command(
+    epilog="Example: devtrack sql \"FROM llc WHERE status = 'ok'\" --csv > llc.csv",
+    context_settings={"allow_extra_args": True},  # it says itself what is wrong with them
+)(query.sql)
 app.command(epilog="Example: devtrack transitions grokking")(findings.transitions)
 app.command(epilog="Example: devtrack timeline grokking --out timeline.png")(findings.timeline)
 app.command(epilog="Example: devtrack report grokking --output grokking.html")(report.report)

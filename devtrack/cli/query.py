@@ -31,6 +31,7 @@ def runs(
 
 
 def sql(
+    context: typer.Context,
     query: Annotated[
         str | None, typer.Argument(help="SQL for DuckDB; read from stdin if left out.")
     ] = None,
@@ -45,6 +46,9 @@ def sql(
     a file.
     """
     require_one_format(as_json=as_json, as_csv=as_csv)
+    if context.args:
+        said = f"{1 + len(context.args)} words"
+        raise typer.BadParameter(f'{said}: put the query in quotes, as "FROM llc".')
     query = _from_stdin() if query is None else query
     if not query.strip():
         raise typer.BadParameter("an empty query: pass SQL such as 'FROM runs'.")

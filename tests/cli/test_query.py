@@ -126,6 +126,12 @@ def test_wrong_usage_exits_with_2(devtrack, pristine, arguments, stdin):
     assert "Error:" in err
 
 
+def test_a_query_without_quotes_is_told_to_have_them(devtrack, pristine):
+    code, _, err = devtrack("sql", "SELECT", "step", "FROM", "llc", "--store", pristine)
+    assert code == 2
+    assert "4 words: put the query in quotes" in err
+
+
 def assert_one_line_error(result, *parts):
     code, out, err = result
     assert (code, out) == (1, "")
