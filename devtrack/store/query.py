@@ -28,6 +28,7 @@ _FAULTS_OF_QUERY = (
     duckdb.OutOfMemoryException,
 )
 _POSITION = re.compile(r"\s*LINE \d+:.*", re.DOTALL)
+_COLUMN = re.compile(r'Referenced column "(.+?)" not found')
 _QUERIES = ("SELECT", "FROM", "WITH", "VALUES", "PIVOT", "UNPIVOT", "DESCRIBE", "SHOW", "SUMMARIZE")
 _FIRST_WORD = re.compile(
     r"(?:EXPLAIN\s*(?:ANALYZE\s*)?(?:\(\s*(?:ANALYZE|FORMAT)[^()]*\))?)?[\s(]*(\w+)", re.IGNORECASE
@@ -49,9 +50,9 @@ def _require_reading(connection: duckdb.DuckDBPyConnection, query: str) -> None:
         if not _reads(statement):
             known = ", ".join(_QUERIES)
             raise QueryError(
-                f"{_shown(statement.query)!r}: may write; statements that read are run, {known} "
-                "and EXPLAIN of them. For a file use `devtrack export`, Store.export or `devtrack "
-                "sql --csv`; for tables and settings of your own open devtrack.duckdb in DuckDB."
+                f"{_shown(statement.query)!r}: may write, and only what reads is run: {known} and "
+                "EXPLAIN of them. For a file use `devtrack export`, Store.export or `devtrack sql "
+                "--csv`; for tables and settings of your own open devtrack.duckdb in DuckDB."
             )
 
 
@@ -129,6 +130,8 @@ def query_error(query: str, error: duckdb.Error) -> QueryError:
     complaint += "" if complaint.endswith("?") else "."
     if isinstance(error, duckdb.CatalogException):
         following = f"Views: {', '.join(VIEWS)}"
+    elif (column := _COLUMN.search(complaint)) and f'"{column[1]}"' in query:
+        following = f"Text stands in single quotes: '{column[1]}'"
     elif isinstance(error, duckdb.BinderException):
         following = "DESCRIBE metrics lists a view's columns"
     else:

@@ -47,7 +47,7 @@ def test_a_statement_that_may_write_is_refused_and_writes_nothing(
     filled: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, query: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(QueryError, match=r"may write; .* SELECT, .* use `devtrack export`.*"):
+    with pytest.raises(QueryError, match=r"may write, .* SELECT, .* use `devtrack export`.*"):
         filled.sql(query)
     assert list(Path().iterdir()) == []
     assert filled.sql("SELECT count(*) FROM metrics").fetchall() == [(2,)]

@@ -76,6 +76,7 @@ def test_a_newer_or_damaged_store_is_refused(store: Store) -> None:
     [
         ("FROM metrix", r"'FROM metrix': .*metrix does not exist! Did you mean .*Views: runs, "),
         ("SELECT valu FROM metrics", r'"valu" not found.*"value".*DESCRIBE metrics'),
+        ('FROM metrics WHERE metric = "llc"', r"single quotes: 'llc'"),
         ("SELEC 1", r"syntax error at or near .*schema\.sql"),
         ("SELECT 'x'::INT", r"Could not convert string"),
         ("SELECT ?", r"'SELECT \?'"),
