@@ -64,9 +64,9 @@ class LLC:
         rmsprop_decay, rmsprop_eps: Decay of the second moments, and what is added to their root.
         precision: ``bf16``: products of matrices in bf16, twice as fast and more where the machine
             has them (CPUs with AVX512-BF16, GPUs). Losses at w and w* are rounded, chains are not.
-        measure_at: ``looks``: λ̂ from the loss over all batches at evenly spaced looks, which cost
-            half as much as the steps, rather than from every draw on its own batch. Free of what
-            batches add (see ``signal_of``): it pays where their gradients are noisy.
+        measure_at: ``looks``: λ̂ from the loss over all batches whenever a chain has stepped on all
+            of them, which costs a third of the steps, rather than from every draw on its own batch.
+            Free of what batches add (see ``signal_of``): it pays where their gradients are noisy.
         data: Own data to sample on; the run's fixed batches if None. A dict of data sets by name
             refines; a dict of tensors is one data set.
         batch_size: Cut the batches into parts of this many samples; None takes them as they are. A

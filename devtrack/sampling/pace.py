@@ -18,12 +18,8 @@ LOOKS_MIN, LOOKS_MAX = 10, 25
 BATCHES_PER_LOOK = 4
 """Batches that a look evaluates if it can: fewer put the noise of their choice into it."""
 
-MEASURE_BUDGET = 0.5
-"""The same where λ̂ is measured at looks, each of which evaluates all K batches: one look in 2 K / 3
-steps. Looks closer than chains forget repeat each other."""
-
 MEASURES_MIN = 8
-"""Looks that λ̂ is measured at, even if they cost more."""
+"""Looks that λ̂ is measured at, even if they cost more than a third of the steps."""
 
 DRAWS_PER_LOOK = 5
 """Where chains may stop early, looks cannot be spread over a length that nobody knows."""
@@ -53,6 +49,11 @@ class Pace(NamedTuple):
 def plan(settings: SamplerSettings, *, num_batches: int, may_stop: bool) -> Pace:
     """Return the pace of a walk.
 
+    Where λ̂ is measured at looks, each evaluates all K batches, and comes when a chain has stepped
+    on all of them equally often: what they have done to it cancels then, and is at its largest
+    halfway. That takes K steps a look, a third of their cost; where so few draws make no
+    ``MEASURES_MIN`` rounds, looks come more often.
+
     Args:
         settings: The sampler's settings; ``num_draws`` is the most where chains may stop.
         num_batches: Batches K in all.
@@ -67,9 +68,10 @@ def plan(settings: SamplerSettings, *, num_batches: int, may_stop: bool) -> Pace
         num_looks = max(num_looks, settings.num_draws // DRAWS_PER_LOOK)
     measures = settings.measure_at == "looks" and num_batches > 1  # one batch: at every draw
     if measures:
-        num_looks = round(3 * MEASURE_BUDGET * total_steps / num_batches)
-        num_looks = min(max(num_looks, MEASURES_MIN), num_steps)
+        num_looks = min(MEASURES_MIN, num_steps)
     after = [round(step) for step in np.linspace(0, num_steps, num_looks + 1)[1:]]
+    if measures and num_steps >= MEASURES_MIN * num_batches:
+        after = [*range(num_batches, num_steps, num_batches), num_steps]
     affordable = round(forwards / num_looks)
     if measures:
         affordable = num_batches

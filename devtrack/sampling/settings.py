@@ -35,7 +35,7 @@ class SamplerSettings:
         precision: Of the loss and its gradient: that of the model, or products of matrices in bf16.
             The chains themselves stay in the model's precision, in single at least.
         measure_at: Where λ̂ is measured: at every draw, on the batch that the chain is about to step
-            on; or at looks, on all batches (see ``pace``), which costs half as much as the steps.
+            on; or at looks, on all batches (see ``pace``), which costs a third of the steps.
 
     Raises:
         ConfigError: If a number is outside its range.

@@ -67,6 +67,17 @@ def test_looks_know_nothing_of_what_batches_add_to_draws(noisy):
     assert 0.75 * most < excess < 1.1 * most
 
 
+def test_what_batches_do_to_a_chain_has_cancelled_where_it_is_measured():
+    # Halfway through an order of K batches that differ by c_k the chain is off by (ε/2) nβ √K/2 c,
+    # which lifts λ̂ by nβ/2 of its square; two thirds of that on average: 3.3 at looks anywhere.
+    chains, variance = _chains(SETTINGS, spread=2.0)
+    anywhere = 100.0 / 2 * (5e-4 / 2 * 100.0) ** 2 * 8 / 4 * variance * 2 / 3
+    assert anywhere > 3
+    at_looks = estimate(chains, SETTINGS)
+    assert at_looks.se < 0.3
+    assert abs(at_looks.value - DIMS / 2) < 3 * at_looks.se
+
+
 def test_equal_batches_add_nothing():
     few = replace(SETTINGS, num_chains=8)
     chains, _ = _chains(few, spread=0.0)

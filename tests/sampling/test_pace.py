@@ -11,13 +11,16 @@ def _plan(num_batches, *, may_stop=False, **settings):
     return plan(SamplerSettings(**sizes), num_batches=num_batches, may_stop=may_stop)
 
 
-@pytest.mark.parametrize("num_batches", [2, 16, 50])
-def test_looks_that_measure_see_all_batches_at_half_the_cost_of_the_steps(num_batches):
+@pytest.mark.parametrize(("num_batches", "num_looks"), [(2, 100), (16, 13), (25, 8)])
+def test_looks_that_measure_see_all_batches_whenever_all_have_been_stepped_on(
+    num_batches, num_looks
+):
     pace = _plan(num_batches, measure_at="looks")
     assert pace.full_batches == num_batches
-    forwards = len(pace.looks) * num_batches  # a third of a step each
-    assert forwards / 3 == pytest.approx(300 / 2, abs=num_batches / 3) or len(pace.looks) == 200
-    assert 100 < pace.looks[0] <= pace.looks[-1] == 300
+    assert len(pace.looks) == num_looks
+    assert pace.looks[-1] == 300
+    assert all((step - 100) % num_batches == 0 for step in pace.looks[:-1])
+    assert 100 < pace.looks[0] == 100 + num_batches
 
 
 def test_there_are_always_some_looks_that_measure():
