@@ -19,7 +19,7 @@ from devtrack.rows import ChainTrace, Event, Row, Status, without_nan
 from devtrack.sampling.chains import Chains, sample
 from devtrack.sampling.engines import Engine
 from devtrack.sampling.estimates import estimate, mean_of_finite, path_of, signal_of
-from devtrack.sampling.minibatches import split_batches
+from devtrack.sampling.minibatches import resize_batches
 from devtrack.sampling.settings import MeasureAt, Method, Precision, SamplerSettings
 from devtrack.sampling.step_size import find_step_size
 
@@ -69,11 +69,12 @@ class LLC:
             Free of what batches add (see ``signal_of``): it pays where their gradients are noisy.
         data: Own data to sample on; the run's fixed batches if None. A dict of data sets by name
             refines; a dict of tensors is one data set.
-        batch_size: Cut the batches into parts of this many samples; None takes them as they are. A
+        batch_size: Cut or join the batches to this many samples; None takes them as they are. A
             step costs as much as its batch is large, and ``quiet_signal`` keeps small ones quiet.
             Yet their gradients' noise raises λ̂ where it is strong away from w*, unseen by
             ``step_bias`` (bench, modular MLP of λ̂ 637 at lr 1.2e-3: at looks 648 with batches of
-            256 and 693 of 64, at draws 681 and 740).
+            256 and 693 of 64, at draws 681 and 740). Where gradients are noisy, large batches bear
+            larger lr.
         loss: Own loss, a function of (model, batch); the training objective if None.
         engine: ``auto``: all chains at once, one after another for models that vmap refuses and for
             large ones on a CPU; ``reference``: devinterp's optimizer.
@@ -170,7 +171,7 @@ class LLC:
         the step size was found.
 
         Raises:
-            DataError: If there is no batch to sample on, or none of ``batch_size`` samples.
+            DataError: If there is no batch to sample on, or fewer than ``batch_size`` samples.
             MetricError: If the loss does not depend on weights that require grad, or ``sites``
                 names no such weights.
         """
@@ -211,7 +212,7 @@ class LLC:
 
     def _batches(self, subject: Subject, data: Any) -> list[Any]:
         batches = subject.batches_of(data)
-        return batches if self.batch_size is None else split_batches(batches, self.batch_size)
+        return batches if self.batch_size is None else resize_batches(batches, self.batch_size)
 
     def _find_step_size(self, subject: Subject, batches: Sequence[Any]) -> Event:
         found = find_step_size(

@@ -1,33 +1,70 @@
-"""Smaller batches from larger ones: a step's cost is its samples, the data stay the same."""
+"""Batches of another size: a step costs as much as its samples, the data stay the same."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+from torch.utils import _pytree as pytree
+
 from devtrack.batches import num_rows, rows
 from devtrack.errors import DataError
 
 
-def split_batches(batches: Sequence[Any], size: int) -> list[Any]:
+def resize_batches(batches: Sequence[Any], size: int) -> list[Any]:
     """Cut every batch into parts of ``size`` samples, and leave what remains of a batch out.
+
+    Where no batch has that many, they are joined first, and what remains of all is left out.
 
     Args:
         batches: Batches of tensors with a row per sample.
         size: Samples per part.
 
     Raises:
-        DataError: If no batch has that many samples.
+        DataError: If all batches together have not that many samples, or they cannot be joined.
     """
-    parts = [
-        rows(batch, slice(start, start + size))
-        for batch in batches
-        for start in range(0, num_rows(batch) - size + 1, size)
-    ]
-    if not parts:
-        most = max((num_rows(batch) for batch in batches), default=0)
+    counts = [num_rows(batch) for batch in batches]
+    if sum(counts) < size:
         raise DataError(
-            f"batch_size={size}: the batches have at most {most} samples. "
-            f"Use batch_size={most} or less, or give the tracker more data."
+            f"batch_size={size}: the batches have {sum(counts)} samples in all. "
+            f"Use batch_size={sum(counts)} or less, or give the tracker more data."
         )
-    return parts
+    if max(counts) < size:
+        batches, counts = [_joined(batches, size)], [sum(counts)]
+    return [
+        rows(batch, slice(start, start + size))
+        for batch, count in zip(batches, counts, strict=True)
+        for start in range(0, count - size + 1, size)
+    ]
+
+
+def _joined(batches: Sequence[Any], size: int) -> Any:
+    flat, specs = zip(*(pytree.tree_flatten(batch) for batch in batches), strict=True)
+    try:
+        if any(spec != specs[0] for spec in specs):
+            raise ValueError("they are built differently")
+        leaves = [_joined_leaves(leaves, batches) for leaves in zip(*flat, strict=True)]
+    except (ValueError, RuntimeError) as error:
+        most = max(num_rows(batch) for batch in batches)
+        raise DataError(
+            f"batch_size={size}: the batches have at most {most} samples and cannot be joined "
+            f"({str(error).splitlines()[0]}). Use batch_size={most}, or pass data= in larger ones."
+        ) from error
+    return pytree.tree_unflatten(leaves, specs[0])
+
+
+def _joined_leaves(leaves: Sequence[Any], batches: Sequence[Any]) -> Any:
+    if all(
+        isinstance(leaf, torch.Tensor) and leaf.ndim > 0 and len(leaf) == num_rows(batch)
+        for leaf, batch in zip(leaves, batches, strict=True)
+    ):
+        return torch.cat(list(leaves))
+    first = leaves[0]
+    if isinstance(first, torch.Tensor):
+        same = all(isinstance(leaf, torch.Tensor) and torch.equal(leaf, first) for leaf in leaves)
+    else:
+        same = all(leaf is first or leaf == first for leaf in leaves)
+    if not same:
+        raise ValueError("they differ in more than their samples")
+    return first

@@ -348,7 +348,7 @@ def spoil(gate: Gate, how: str, *, seed: int = 0) -> Gate:
         return replace(gate, settings=replace(gate.settings, lr=factor * gate.settings.settings.lr))
 
     if how == "too little data":
-        return replace(gate, settings=replace(gate.settings, batch_size=65))
+        return replace(gate, settings=replace(gate.settings, batch_size=1025))
 
     def build() -> Problem:
         model, loss, batches = gate.build()

@@ -97,14 +97,20 @@ def _deep_linear() -> Task:
 def _modular_mlp() -> Task:
     """Gradients are noisy over batches, which lifts the draws (``signal_of``), not the looks."""
     shared = LLC(n_beta=300.0, localization=300.0)
-    averaged = replace(
-        shared, method="lm_sgld", lr=4e-4, num_draws=384, num_burnin_steps=16, measure_at="looks"
-    )
+    averaged = replace(shared, method="lm_sgld", measure_at="looks")
     return Task(
         "modular MLP",
         modular_mlp,
         replace(shared, lr=1e-4, num_draws=200),
-        replace(averaged, precision="bf16", engine="sequential"),
+        replace(
+            averaged,
+            lr=1e-3,
+            num_draws=192,
+            num_burnin_steps=8,
+            batch_size=1024,
+            precision="bf16",
+            engine="sequential",
+        ),
         replace(averaged, lr=1e-4, num_draws=1000, num_burnin_steps=400),
     )
 

@@ -122,9 +122,15 @@ def test_batch_size_cuts_the_batches():
     assert trace.loss.shape == (4, 80)
 
 
+def test_batch_size_joins_batches_that_are_smaller():
+    row, _ = _records(LLC(**QUICK, batch_size=100))  # 4 batches of 64: two of 100 in all
+    assert row.attrs["samples_per_batch"] == 100
+    assert row.attrs["num_batches"] == 2
+
+
 def test_less_data_than_a_batch_is_an_error():
-    with pytest.raises(DataError, match=r"batch_size=65: .* at most 64 .* Use batch_size=64"):
-        list(LLC(lr=1e-3, batch_size=65).compute(_subject()))
+    with pytest.raises(DataError, match=r"batch_size=257: .* 256 .* in all. Use batch_size=256"):
+        list(LLC(lr=1e-3, batch_size=257).compute(_subject()))
 
 
 def test_no_data_is_an_error():

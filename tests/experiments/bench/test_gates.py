@@ -51,7 +51,7 @@ def test_chains_that_have_not_spread_never_pass_as_ok():
 
 
 def test_less_data_than_a_batch_is_an_error():
-    with pytest.raises(DataError, match="at most 64 samples"):
+    with pytest.raises(DataError, match="1024 samples in all"):
         gates.estimate(gates.spoil(gates.deep_linear([5, 3, 5], 3), "too little data"))
 
 
