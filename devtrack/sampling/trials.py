@@ -22,7 +22,7 @@ from devtrack.sampling.landmarks import largest_curvature, mean_loss, untrained_
 from devtrack.sampling.objective import LossFunction
 from devtrack.sampling.settings import SamplerSettings
 
-Purpose = Literal["pilot", "sweep", "half", "control"]
+Purpose = Literal["pilot", "sweep", "half", "long", "control"]
 
 PILOT_CHAINS = 2
 PILOT_SHARE = 1 / 3
@@ -48,8 +48,8 @@ class Trial(NamedTuple):
 
     Attributes:
         purpose: ``pilot``: a sixth of an estimate, which rules out what cannot work; ``sweep``;
-            ``half``: at half the step size; ``control``: at nβ = 0, where ``value`` is by how much
-            the loss itself rises.
+            ``half``: at half the step size; ``long``: over a longer time; ``control``: at nβ = 0,
+            where ``value`` is by how much the loss itself rises.
         point: Index of the snapshot.
         settings: What was tried.
         value, se, gamma_ratio: The estimate.

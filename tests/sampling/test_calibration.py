@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -64,13 +66,15 @@ def test_the_ladder_begins_where_the_steepest_direction_is_taken_to_its_bottom(f
     assert first.settings.lr == pytest.approx(2 / (100 * 2 + 1), rel=0.1)
 
 
-def test_the_choice_was_confirmed_at_half_the_step_and_without_the_loss(found):
-    half = found.trials[-1]
+def test_the_choice_was_confirmed_at_half_the_step_and_longer_and_without_the_loss(found):
+    half, long = found.trials[-2:]
     (control,) = (trial for trial in found.trials if trial.purpose == "control")
     assert half.purpose == "half"
     assert half.settings.lr == pytest.approx(found.settings.lr / 2)
     assert half.settings.num_draws == 2 * found.settings.num_draws  # over an equal time
     assert half.settings.num_burnin_steps == 2 * found.settings.num_burnin_steps
+    assert long.purpose == "long"
+    assert long.settings == replace(found.settings, num_draws=4 * found.settings.num_draws)
     assert control.value > 2 * half.value / 100  # without the loss, the chains go far
 
 
@@ -150,11 +154,38 @@ def test_a_step_that_disagrees_with_its_half_gives_way_to_it_at_every_point():
             trial = super().run(settings, point, purpose=purpose)
             return trial._replace(value=40.0 + 4.0 * (settings.lr > 0.6), se=0.1)
 
-    stub = Halving((), (), (), (), (), (), (), (), last=1)
+    stub = Halving(*[()] * 9, last=1)
     settings = SamplerSettings(n_beta=1.0, localization=1.0)
     found = _confirmed(stub, _descend(stub, settings, at_least=1))
     assert [trial.settings.lr for trial in found.candidate] == pytest.approx([1 / 3, 1 / 3])
     assert found.half.settings.lr == pytest.approx(1 / 6)
+
+
+@pytest.mark.parametrize(
+    ("doubts", "value", "holds"),
+    [((), 40.2, True), ((), 30.0, False), ({Cause.DISAGREE}, 40.2, False)],
+    ids=["stays", "elsewhere", "doubted"],
+)
+def test_chains_that_leave_over_a_longer_time_are_not_chosen(doubts, value, holds):
+    class Leaving(_Stub):
+        def run(self, settings, point, *, purpose="sweep"):
+            trial = super().run(settings, point, purpose=purpose)
+            return trial._replace(value=value if purpose == "long" else 40.0, se=0.1)
+
+    stub = Leaving((), (), (), doubts)
+    settings = SamplerSettings(n_beta=1.0, localization=1.0)
+    found = _confirmed(stub, _descend(stub, settings, at_least=1))
+    assert [purpose for purpose, _ in stub.asked] == ["pilot", "sweep", "half", "long"]
+    assert bool(found) == holds
+
+
+def test_a_step_that_longer_chains_find_too_large_gives_way_to_its_half():
+    stub = _Stub((), (), (), {Cause.BOUND}, (), (), last=0)
+    settings = SamplerSettings(n_beta=1.0, localization=1.0)
+    found = _confirmed(stub, _descend(stub, settings, at_least=1))
+    purposes = [purpose for purpose, _ in stub.asked]
+    assert purposes == ["pilot", "sweep", "half", "long", "half", "long"]
+    assert found.candidate[-1].settings.lr == pytest.approx(1 / 3)
 
 
 @pytest.mark.parametrize(("localization", "n_beta"), [(10.0, 30.0), (100.0, 1000.0)])
