@@ -58,6 +58,9 @@ STAY_SHARE = 0.1
 """They stay where they were within so many standard errors of the difference, or this share of λ̂:
 more draws settle more (deep linear, 44.9 ± .6 and 46.8 ± .4), another basin is another λ̂."""
 
+START = SamplerSettings(method="lm_sgld", num_chains=4, num_draws=150, num_burnin_steps=100)
+"""What is not chosen, unless the caller says otherwise."""
+
 NO_MINIMUM = frozenset({Cause.BELOW, Cause.SLOPE})
 """What speaks against a point rather than against the step size."""
 
@@ -99,7 +102,7 @@ def calibrate(
     generator: torch.Generator,
     n_betas: Sequence[float] = (10.0, 30.0, 100.0, 300.0, 1000.0),
     localizations: Sequence[float] = (1.0, 10.0, 100.0, 300.0, 1000.0),
-    start: SamplerSettings | None = None,
+    start: SamplerSettings = START,
     untrained: snapshots.Tensors | None = None,
 ) -> Calibration:
     """Choose ε, γ and nβ on snapshots of one run.
@@ -123,8 +126,7 @@ def calibrate(
         generator: The only source of randomness.
         n_betas: Values of nβ to try.
         localizations: Values of γ to try.
-        start: Everything else: method, chains, draws, burn-in. LM-SGLD, 4 chains of 150 draws after
-            100 steps if None.
+        start: Everything else: method, chains, draws, burn-in.
         untrained: Weights that training started from. What it has gained is counted from their loss
             or from that of a model whose weights are all zero, whichever is lower.
 
@@ -137,9 +139,6 @@ def calibrate(
             f"calibrate on {len(points)} points, {len(n_betas)} n_betas, {len(localizations)} "
             "localizations: at least 1 of each is needed. Pass the weights of a late snapshot."
         )
-    start = start or SamplerSettings(
-        method="lm_sgld", num_chains=4, num_draws=150, num_burnin_steps=100
-    )
     before = snapshots.take(model)
     best: _Confirmed | None = None
     try:

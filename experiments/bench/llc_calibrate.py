@@ -54,7 +54,7 @@ from torch.optim.optimizer import (
 from devtrack import snapshots
 from devtrack.diagnostics import Diagnosis
 from devtrack.errors import MetricError
-from devtrack.sampling.calibration import Calibration, calibrate
+from devtrack.sampling.calibration import START, Calibration, calibrate
 from devtrack.sampling.chains import sample
 from devtrack.sampling.estimates import estimate
 from devtrack.sampling.settings import SamplerSettings
@@ -141,6 +141,7 @@ def long_run(trained: Trained, chosen: SamplerSettings, *, times: int, seed: int
         lr=chosen.lr / 4,
         num_draws=4 * times * chosen.num_draws,
         num_burnin_steps=4 * times * chosen.num_burnin_steps,
+        precision="full",
     )
     snapshots.load_into(model, list(trained.points.values())[-1])
     generator = _generator(batches, seed)
@@ -159,6 +160,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--times", type=int, default=4, help="how much longer the long run is")
+    parser.add_argument("--precision", default="full", help="bf16: of all trials, not the long run")
     parser.add_argument("--pictures", type=Path, help="folder for each task's picture")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -167,13 +169,14 @@ def main() -> None:
         if options.tasks and task.name not in options.tasks:
             continue
         trained = train(task, options.device)
-        start = time.process_time()
+        began = time.process_time()
         try:
-            found = answer(trained, seed=options.seed)
+            start = replace(START, precision=options.precision)
+            found = answer(trained, seed=options.seed, start=start)
         except MetricError as error:
-            print(f"{task.name:<15} {time.process_time() - start:.0f} s: {error}", flush=True)
+            print(f"{task.name:<15} {time.process_time() - began:.0f} s: {error}", flush=True)
             continue
-        seconds = time.process_time() - start
+        seconds = time.process_time() - began
         if options.pictures:
             from devtrack.plots.calibration import draw_calibration
 
