@@ -18,7 +18,7 @@ from devtrack.metrics.metric import LossFunction, Subject
 from devtrack.rows import ChainTrace, Event, Row, Status, without_nan
 from devtrack.sampling.chains import Chains, sample
 from devtrack.sampling.engines import Engine
-from devtrack.sampling.estimates import estimate, mean_of_finite, path_of, signal_of
+from devtrack.sampling.estimates import estimate, mean_of_finite, path_of, pull_share, signal_of
 from devtrack.sampling.minibatches import resize_batches
 from devtrack.sampling.settings import MeasureAt, Method, Precision, SamplerSettings
 from devtrack.sampling.step_size import find_step_size
@@ -55,7 +55,8 @@ class LLC:
         head_axes: Where the heads lie, for projections that ``components.HEAD_AXES`` lacks.
         method: ``sgld``, ``lm_sgld`` (takes several times larger lr), or ``rmsprop_sgld``.
         n_beta: Inverse temperature nβ; None for n / log n with n the samples of a batch.
-        localization: Strength γ of the pull towards w*.
+        localization: Strength γ of the pull towards w*. ``pull_share`` in attrs is a lower bound of
+            what it hides of λ, where the loss is a quadratic.
         lr: Step size ε; None: found at the first snapshot, then kept.
         num_chains: Independent chains; R-hat needs at least 2.
         num_draws: Draws of each chain that count; with ``target_se`` the most of them.
@@ -272,6 +273,7 @@ class LLC:
             "slope": mean_of_finite(path.slope),
             "step_bias": path.step_bias,
             "pull": path.pull,
+            "pull_share": pull_share(chains, found.value),
             "settled": path.settled,
             "num_parameters": chains.num_parameters,
             "num_batches": chains.num_batches,

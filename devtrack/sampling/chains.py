@@ -14,6 +14,7 @@ from devtrack.isolation import isolated
 from devtrack.sampling.engines import Engine, build_groups, choose_engine, require_engine
 from devtrack.sampling.objective import LossFunction, Objective, Parts
 from devtrack.sampling.pace import plan
+from devtrack.sampling.pull import rise_by_pull
 from devtrack.sampling.settings import SamplerSettings
 from devtrack.sampling.walkers import Indices
 from devtrack.sampling.walks import Walked, walk
@@ -39,6 +40,7 @@ class Chains(NamedTuple):
         full_baseline: L(w*) on the same batches as ``full_loss``.
         data_baseline: L(w*) on all batches.
         gradient_noise: E‖∇L_m(w*) − ∇L(w*)‖², what the choice of batch adds to a squared gradient.
+        rise_by_pull: E[L(w)] − L(w*) if the pull alone held the chains.
         n_beta: Inverse temperature nβ that was used.
         samples_per_batch, num_batches, num_parameters: Sizes of the problem.
         engine: What ran.
@@ -56,6 +58,7 @@ class Chains(NamedTuple):
     first_order: Floats
     squared_gradient: Floats
     gradient_noise: float
+    rise_by_pull: float
     n_beta: float
     samples_per_batch: int
     num_batches: int
@@ -111,6 +114,7 @@ def sample(
         n_beta = settings.n_beta_for(objective.samples_per_batch)
         at_center = _losses_at_center(objective)  # (batch,)
         gradient, gradient_noise = _gradient_at_center(objective, settings)
+        rise = rise_by_pull(objective, settings, seed=seeds[0])
         chosen, note = choose_engine(engine, objective, at_center)
         groups = build_groups(
             chosen,
@@ -140,6 +144,7 @@ def sample(
                 first_order=seen.first_order,
                 squared_gradient=seen.squared_gradient,
                 gradient_noise=gradient_noise,
+                rise_by_pull=rise,
                 n_beta=n_beta,
                 samples_per_batch=objective.samples_per_batch,
                 num_batches=objective.num_batches,

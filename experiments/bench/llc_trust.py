@@ -42,7 +42,10 @@ from experiments.bench.gates import (
     spoil,
 )
 
-LINE = "{:<32} {:<9} {:>5} {:>8} {:>7} {:>7} {:>10}  {}"
+LINE = "{:<32} {:<9} {:>5} {:>8} {:>7} {:>7} {:>10} {:>7}  {}"
+
+PULLED = 0.25
+"""``pull_share`` from which γ is counted as too strong."""
 
 
 class Case(NamedTuple):
@@ -111,7 +114,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=12, help="estimates per good gate")
     repeats = parser.parse_args().repeats
     torch.set_num_threads(1)
-    print(LINE.format("case", "should", "runs", "ok", "suspect", "failed", "max |err|", "reasons"))
+    print(
+        LINE.format(
+            "case", "should", "runs", "ok", "suspect", "failed", "max |err|", "pulled", "reasons"
+        )
+    )
     for case in cases():
         num = repeats if case.good else max(2, repeats // 3)
         rows = [(gate, outcome(gate, seed=seed)) for gate in case.gates for seed in _seeds(num)]
@@ -150,6 +157,7 @@ def _line(case: Case, rows: list[tuple[Gate, Row]]) -> str:
         shown[Status.SUSPECT],
         shown[Status.FAILED],
         f"{max(wrong):.1%}" if wrong else "-",
+        sum((row.attrs.get("pull_share") or 0.0) > PULLED for _, row in rows),
         ", ".join(f"{count} {words}" for words, count in common),
     )
 

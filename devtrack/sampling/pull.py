@@ -1,0 +1,40 @@
+"""What the pull towards w* does to the loss where nothing else holds the weights."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from devtrack.sampling.objective import Objective
+from devtrack.sampling.settings import SamplerSettings
+
+PULL_BUDGET = 0.01
+"""What it may cost over the steps of all chains; a forward is a third of a step."""
+
+DRAWS_MIN, DRAWS_MAX = 8, 64
+
+
+def rise_by_pull(objective: Objective, settings: SamplerSettings, *, seed: int) -> float:
+    """Return E[L(w)] − L(w*) under the pull alone, where w ~ N(w*, 1/γ): independent exact draws.
+
+    Each is taken on the next batch, and paired with L(w*) there. NaN without a pull.
+
+    Args:
+        objective: The loss.
+        settings: The sampler's settings.
+        seed: Of the draws.
+    """
+    if not settings.localization > 0:
+        return math.nan
+    num_steps = settings.num_burnin_steps + settings.num_draws * settings.num_steps_bw_draws
+    affordable = round(3 * PULL_BUDGET * num_steps * settings.num_chains)
+    center = objective.center
+    generator = torch.Generator(center.device).manual_seed(seed)
+    point, scale, risen = torch.empty_like(center), settings.localization**-0.5, 0.0
+    count = min(max(affordable, DRAWS_MIN), DRAWS_MAX)
+    for draw in range(count):
+        batch = draw % objective.num_batches
+        point.normal_(std=scale, generator=generator).add_(center)
+        risen += float(objective.loss(point, batch)) - float(objective.loss(center, batch))
+    return risen / count
