@@ -139,7 +139,8 @@ def settle(clusters: Sequence[Cluster], odds: Chance) -> list[Cluster]:
         home, model = cluster.mid, odds.models[part.series]
         others = [s for s in shapes_of(clusters, part.series) if s is not part.shape]
         place = _best_place(part.shape, others, model)
-        reach = abs(part.shape.mid - home) + LAG + LAG_PER_WIDTH * part.shape.width
+        width = part.shape.width if place is None else max(part.shape.width, place.width)
+        reach = abs(part.shape.mid - home) + LAG + LAG_PER_WIDTH * width
         stays = place is not None and abs(place.mid - home) <= reach
         settled = [part._replace(shape=place)] if place is not None and stays else []
         at = cluster.parts.index(part)
@@ -152,9 +153,9 @@ def _best_place(shape: Shape, others: Sequence[Shape], model: SeriesModel) -> Sh
     for _ in range(MOVES):
         mids, widths, gain = _close_look(shape, others, model)
         at, wide = np.unravel_index(int(np.argmax(gain)), gain.shape)
+        shape = Shape(STEP, float(mids[at]), float(widths[wide]))
         if 0 < at < MIDS - 1:
             return shape
-        shape = Shape(STEP, float(mids[at]), float(widths[wide]))
     return None
 
 

@@ -57,6 +57,21 @@ def test_a_change_told_beside_its_place_goes_there_and_leaves_what_is_too_far(of
         assert part.shape.mid == pytest.approx(place, abs=0.02)
 
 
+def test_a_wide_change_told_as_narrow_stays():
+    """Its flank was told; where it lies is known to a share of the width that it turns out to
+    have."""
+    steps = np.arange(0, 4_000, 40)
+    axis = choose_axis(steps)
+    rng = np.random.default_rng(0)
+    value = 1 / (1 + np.exp(-(steps / 4_000 - 0.5) / 0.03)) + 0.03 * rng.standard_normal(100)
+    series = Series("llc", "model", steps, value, np.full(100, 0.03))
+    curve = make_curve(series, axis, steps.astype(float))
+    model = SeriesModel(curve, np.empty((100, 0)), make_bank(curve.u, 0.25), 0.25)
+    flank = Cluster([Part(0, Shape(STEP, 0.54, 0.01), 30.0)])
+    (settled,) = settle([flank], chance([model], np.random.default_rng(0)))
+    assert settled.mid == pytest.approx(axis.fraction(2_000), abs=0.01)
+
+
 def test_intervals_hold_where_the_noise_is_not_quite_what_was_learned():
     """100 rises beside noise with a correlation of 0.5 that the model takes for white: 90 are to be
     covered (82 or less: 1 in 100), and a posterior that doubts nothing covers 77."""
