@@ -30,7 +30,7 @@ class Fit(NamedTuple):
         own: The same without the marks of the recipe, (point,).
         effect: Weights of the changes, (change,).
         misfit: Residual sum of squares in whitened noise units, penalties included.
-        num_free: Number of weights that were fitted.
+        num_free: Number of weights without a prior.
     """
 
     curve: Array
@@ -49,13 +49,19 @@ class _Projection(NamedTuple):
 
 @dataclass
 class SeriesModel:
-    """The model of one series. ``noise``, ``phi`` and ``is_straight`` are learned (``story``).
+    """The model of one series.
 
     Args:
         curve: The cleaned series.
         marks: Columns of what the recipe may have left on it, (point, mark).
         bank: Templates to scan.
         top: Widest level change.
+
+    Attributes: learned by ``story.learn_noise``
+        noise: Standard deviation, (point,).
+        phi: Correlation of neighbouring snapshots.
+        scatter: What the series' own story leaves of it, in units of the noise, (point,).
+        is_straight: Whether its trend is a line, or relaxations.
     """
 
     curve: Curve
@@ -65,7 +71,8 @@ class SeriesModel:
     noise: Array = field(init=False)
     phi: float = field(init=False, default=0.0)
     noise_known: bool = field(init=False)
-    is_straight: bool = field(init=False, default=False)  # the trend: a line, or relaxations
+    scatter: Array | None = field(init=False, default=None)
+    is_straight: bool = field(init=False, default=False)
     _templates: Array | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -88,15 +95,23 @@ class SeriesModel:
 
     def fit(self, shapes: Sequence[Shape]) -> Fit:
         """Fit trend, marks and the given changes."""
-        design, target, (x, offset), num_free = self._design(shapes)
+        design, target, x, num_free = self._design(shapes)
         weights = np.linalg.lstsq(design, target, rcond=1e-10)[0]
         rest = target - design @ weights
         effect = weights[1 : 1 + len(shapes)]
         first = 1 + len(shapes)
         marks = slice(first, first + self.marks.shape[1])
-        curve = x @ weights + offset
+        curve = x @ weights
         own = curve - x[:, marks] @ weights[marks]
         return Fit(curve, own, effect, float(rest @ rest), num_free)
+
+    def residual(self, shapes: Sequence[Shape]) -> Array:
+        """Return what trend, marks and the given changes leave, in units of white noise, (point,).
+
+        Args:
+            shapes: The changes.
+        """
+        return self._project(shapes).residual[: self.curve.u.size]
 
     def cost(self, shapes: Sequence[Shape]) -> float:
         """Return minus twice the log likelihood at the best noise factor, up to a constant.
@@ -130,17 +145,25 @@ class SeriesModel:
         templates = self._whiten(columns(self.curve.u, kind, mid, width))
         return self._gains(templates, self._project(given))
 
-    def noise_gains(self, white: Array) -> Array:
-        """Return the gains of all templates on pure noise, (template, draw).
+    def quiet_gains(self, rng: np.random.Generator, num: int) -> Array:
+        """Return the gains of all templates on draws without a change, (template, draw).
+
+        A draw has a trend and marks of the sizes that their priors allow, and noise of the series'
+        own scatter.
 
         Args:
-            white: White noise of unit variance, (point, draw).
+            rng: Source of randomness.
+            num: Number of draws.
         """
-        basis = self._project([]).basis[: self.curve.u.size]
-        templates = self._whitened_bank()
+        n = self.curve.u.size
+        basis, templates = self._project([]).basis, self._whitened_bank()
+        noise = rng.standard_normal((n, num))
+        if self.scatter is not None:
+            noise = rng.choice(self.scatter, size=(n, num))
+        white = np.vstack([noise, rng.standard_normal((len(basis) - n, num))])
         rest = white - basis @ (basis.T @ white)
         rss = np.sum(rest**2, axis=0) + self.prior_points
-        drop = (templates.T @ rest) ** 2 / _norm(templates, basis)[:, None]
+        drop = (templates.T @ rest[:n]) ** 2 / _norm(templates, basis[:n])[:, None]
         return self._gain(drop, rss)
 
     def _gains(self, templates: Array, left: _Projection) -> Array:
@@ -153,26 +176,31 @@ class SeriesModel:
         return -self.num_effective * np.log1p(-np.minimum(drop / rss, 1 - 1e-9))
 
     def _project(self, shapes: Sequence[Shape]) -> _Projection:
-        design, target, _, _ = self._design(shapes)
+        design, target, *_ = self._design(shapes)
         basis, _ = np.linalg.qr(design)
         return _Projection(basis, target - basis @ (basis.T @ target))
 
-    def _design(self, shapes: Sequence[Shape]) -> tuple[Array, Array, tuple[Array, Array], int]:
-        """Return the whitened design with its penalties as rows, the target,
-        (columns, offset) of the curve, and the number of free weights."""
+    def _design(self, shapes: Sequence[Shape]) -> tuple[Array, Array, Array, int]:
+        """Return the whitened design with its priors as rows, the target, the columns of the
+        curve, and the number of weights without a prior."""
         u = self.curve.u
         own = self._columns(shapes)
-        marks, mark_sd = self.marks, np.full(self.marks.shape[1], RECIPE_SD)
+        extra_sd = np.repeat([FREE, RECIPE_SD], [own.shape[1], self.marks.shape[1]])
         if self.is_straight:
             trend = straight(u)
         else:
-            extra = np.hstack([own, marks])
-            trend = relaxations(self.curve.decays, self.curve.y, self.noise, extra=extra)
-        x = np.hstack([np.ones((u.size, 1)), own, marks, trend.columns])
-        sd = np.concatenate([np.full(1 + own.shape[1], FREE), mark_sd, trend.sd])
+            trend = relaxations(
+                self.curve.decays,
+                self.curve.y,
+                self._whiten,
+                extra=np.hstack([own, self.marks]),
+                extra_sd=extra_sd,
+            )
+        x = np.hstack([np.ones((u.size, 1)), own, self.marks, trend.columns])
+        sd = np.concatenate([[FREE], extra_sd, trend.sd])
         design = np.vstack([self._whiten(x), np.diag(1 / sd)])
-        target = np.append(self._whiten(self.curve.y - trend.offset), np.zeros(x.shape[1]))
-        return design, target, (x, trend.offset), 1 + own.shape[1] + trend.sd.size
+        target = np.append(self._whiten(self.curve.y), np.zeros(x.shape[1]))
+        return design, target, x, int(np.sum(sd >= FREE))
 
     def _columns(self, shapes: Sequence[Shape]) -> Array:
         if not shapes:

@@ -66,6 +66,9 @@ def learn_noise(model: SeriesModel) -> list[Shape]:
         doubt = DOUBT * float(np.ptp(model.fit(shapes).own))
         alike = float(np.exp(-1 / (DOUBT_REACH * curve.u.size)))
         model.set_noise(np.hypot(model.noise, doubt), max(model.phi, alike))
+    rest = model.residual(shapes)
+    spread = float(np.sqrt(np.mean((rest - rest.mean()) ** 2)))
+    model.scatter = (rest - rest.mean()) / spread if spread > 0 else None
     return shapes
 
 

@@ -25,7 +25,7 @@ from scipy.linalg import solve_triangular
 
 from devtrack.changepoints.inertia import Start, rolls
 from devtrack.changepoints.recent import Past
-from devtrack.changepoints.trend import decay_columns, relaxations
+from devtrack.changepoints.trend import decay_columns, relaxations, scaled_by
 
 Array = npt.NDArray[np.floating]
 
@@ -109,7 +109,7 @@ class _Trend:
         reach = max(float(np.ptp(past.y)), 1.0)
         self.h = np.hypot(past.h, SHAPE_ERROR * reach)
         decays = decay_columns(past.step, starts)
-        decays = SLACK * relaxations(decays, past.y, self.h, extra=marks).columns
+        decays = SLACK * relaxations(decays, past.y, scaled_by(self.h), extra=marks).columns
         # a slow decay beside a mark is all but nothing, and its fitted size without bounds
         size = np.max(np.abs(decays), axis=0, initial=1e-300)
         decays = decays * np.minimum(1.0, 30 * reach / size)

@@ -32,22 +32,21 @@ def test_gains_are_those_of_the_slow_twin(phi, given):
     model.set_noise(model.noise, phi)
     curve = model.curve
 
+    lag = np.abs(curve.index[:, None] - curve.index[None, :])
+    root = np.linalg.cholesky(np.outer(model.noise, model.noise) * phi**lag)
+
     def misfit(extra):
         own = [columns(curve.u, *s)[:, 0] for s in given]
         trend = relaxations(
             decay_columns(curve.step),
             curve.y,
-            model.noise,
-            extra=np.column_stack(own or [np.empty((80, 0))])
-            if own
-            else np.empty((curve.u.size, 0)),
+            lambda a: np.linalg.solve(root, a),
+            extra=np.column_stack(own) if own else np.empty((curve.u.size, 0)),
         )
         x = np.column_stack([np.ones(curve.u.size), *own, trend.columns, *extra])
         sd = [1e6] * (1 + len(own)) + list(trend.sd) + [1e9] * len(extra)
-        lag = np.abs(curve.index[:, None] - curve.index[None, :])
-        root = np.linalg.cholesky(np.outer(model.noise, model.noise) * phi**lag)
         design = np.vstack([np.linalg.solve(root, x), np.diag(1 / np.array(sd))])
-        target = np.append(np.linalg.solve(root, curve.y - trend.offset), np.zeros(len(sd)))
+        target = np.append(np.linalg.solve(root, curve.y), np.zeros(len(sd)))
         rest = target - design @ np.linalg.lstsq(design, target, rcond=None)[0]
         return rest @ rest + model.prior_points
 
@@ -77,10 +76,43 @@ def test_the_fit_recovers_a_planted_effect():
 
 def test_noise_alone_gains_like_chi_squared():
     model = build(lambda u: np.random.default_rng(1).standard_normal(u.size), se=1.0)
-    gain = model.noise_gains(np.random.default_rng(2).standard_normal((model.curve.u.size, 2000)))
+    gain = model.quiet_gains(np.random.default_rng(2), 2000)
     middle = np.flatnonzero((model.bank.kind == STEP) & (np.abs(model.bank.mid - 0.5) < 0.01))
     # one degree of freedom, the noise factor estimated from some 80 points: a few per cent above 1
     assert gain[middle].mean() == pytest.approx(1.0, abs=0.12)
+
+
+def test_draws_are_as_wild_as_the_series():
+    model = build(lambda u: np.random.default_rng(1).standard_normal(u.size), se=1.0)
+    tame = model.quiet_gains(np.random.default_rng(2), 500).max(axis=0)
+    model.scatter = np.where(np.arange(80) % 20, 0.1, 4.5)
+    wild = model.quiet_gains(np.random.default_rng(2), 500).max(axis=0)
+    assert np.quantile(wild, 0.99) > 1.5 * np.quantile(tame, 0.99)
+
+
+def test_a_change_does_not_pay_for_what_the_trend_had_made_of_it():
+    """The gain beside the trend without the change is that of two fits, each with its own trend; a
+    trend that is held near its first fit gives a third of it here."""
+    rng = np.random.default_rng(4)
+
+    def rises(u):
+        return 6 / (1 + np.exp(-(u - 0.5) / 0.03)) + 4 * u + rng.standard_normal(u.size)
+
+    model = build(rises, se=1.0)
+    shape = Shape(STEP, 0.5, 0.03 * 2 * np.log(19))
+    beside = model.gains([], *shape)[0]
+    assert beside > 0.6 * (model.cost([]) - model.cost([shape]))
+
+
+def test_the_trend_takes_what_a_mark_of_limited_size_cannot():
+    step = np.arange(100.0)
+    decays = decay_columns(step)
+    values = 5.0 * decays[:, 4] + 0.01 * np.random.default_rng(0).standard_normal(step.size)
+    ramp = decays[:, [4]]
+    free = relaxations(decays, values, lambda a: a, extra=ramp)
+    tied = relaxations(decays, values, lambda a: a, extra=ramp, extra_sd=np.array([0.1]))
+    assert np.ptp(free.columns.sum(axis=1)) < 0.1 * np.ptp(values)
+    assert np.ptp(tied.columns.sum(axis=1)) == pytest.approx(np.ptp(values), rel=0.05)
 
 
 @pytest.mark.parametrize("apart, count", [(0.12, 2), (0.0, 1)])
