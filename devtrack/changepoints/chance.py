@@ -28,10 +28,10 @@ BEND_PENALTY = 1.5  # evidence: a level change is the simpler story
 TAIL = 0.3  # share of the draws, the largest, that the exponential tail is fitted to
 TAIL_PRIOR = 10  # draws' worth of belief that the tail falls like exp(-evidence/2)
 # The draws know the noise's size and what the trend is made of; a real run's are themselves
-# estimates, and wrong ones make far tails: of generated quiet runs (log and linear grids, AR(1),
-# t5 tails, understated errors, recipe artefacts) the share FACTOR * p ** POWER had a raw p-value
-# below p. Chosen on 500 runs of seeds 11 and 21; `python -m experiments.bench.transitions
-# --quiet 300 --seed 12` then gave alarms in 1.3, 3.7 and 8.0 % of fresh runs at nominal 1, 5 and 10 %.
+# estimates, and wrong ones make far tails: of generated quiet runs (log and linear grids, AR(1), t5
+# tails, understated errors, recipe artefacts) the share FACTOR * p ** POWER had a raw p-value below
+# p. Chosen on 500 runs of seeds 11 and 21; `python -m experiments.bench.transitions --quiet 300
+# --seed 12` then gave alarms in 1.3, 3.7 and 8.0 % of fresh runs at nominal 1, 5 and 10 %.
 FACTOR, POWER = 0.22, 0.36
 SHARE_QUANTILE = 0.9  # for company beside a change; chosen on generated seeds 201 to 204
 
