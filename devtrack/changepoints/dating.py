@@ -13,7 +13,7 @@ from devtrack.changepoints.chance import LAG, LAG_PER_WIDTH, Chance
 from devtrack.changepoints.clusters import Cluster, Part, shapes_of, strength
 from devtrack.changepoints.model import SeriesModel
 from devtrack.changepoints.series import Move, Transition
-from devtrack.changepoints.story import is_distinct, moves_along, turning_point
+from devtrack.changepoints.story import TURN_REACH, is_distinct, moves_along, turning_point
 from devtrack.changepoints.templates import BEND, STEP, Shape
 
 Array = npt.NDArray[np.floating]
@@ -29,7 +29,6 @@ MOVES = 4  # windows through which a change is followed to its best place
 OUTER = 2  # snapshots at either end before and after which no change is dated
 TOO_WIDE = 1.2  # of the widest transition: a fit wider than this is a trend
 FAINT = 0.02  # of its range: a series that moves by less is not said to take part
-TURN_REACH = 0.06  # to either side of a bend: where else it may lie
 TURN_WIDTH = 0.06  # onset to end of a turning point, which has no ends of its own
 
 

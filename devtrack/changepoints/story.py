@@ -27,6 +27,7 @@ CORRELATIONS = (0.0, 0.3, 0.55, 0.75, 0.9)
 DOUBT = 0.05  # of its range: what the smooth trend of a curve without visible noise may be off by
 DOUBT_REACH = 0.1  # of the axis: over which that error stays alike
 LEAST_FACTOR = 0.3  # of reported standard errors: fixed evaluation data move less than they say
+TURN_REACH = 0.06  # to either side of a bend: where else it may lie, and where the curve turns
 PROMINENCE = 1.5  # noise units that a curve must come back by on both sides of a turn
 DISTINCT = 0.06  # of the series' range: a smaller level change is no change of the run
 SPLIT = 0.04  # of the axis: a narrower level change is not taken for two
@@ -161,9 +162,10 @@ def turning_point(model: SeriesModel, shapes: Sequence[Shape], bend: Shape) -> i
     """Return the snapshot at which the fit turns near a bend, as an index; None if it does not.
 
     It turns at the extremum between the neighbouring bends of the other sign, level changes left
-    out, if it comes back by ``PROMINENCE`` of the noise on both sides. A wide turn may be told as
-    several bends of one sign: it is the nearest one's. A bend that does not turn is a kink: it says
-    how the curve runs and is no change of its own.
+    out, if it comes back by ``PROMINENCE`` of the noise on both sides, and if the curve turns there
+    with them as well: beside a trend that makes up for a level change it does not. A wide turn may
+    be told as several bends of one sign: it is the nearest one's. A bend that does not turn is a
+    kink: it says how the curve runs and is no change of its own.
 
     Args:
         model: Of the series.
@@ -188,7 +190,12 @@ def turning_point(model: SeriesModel, shapes: Sequence[Shape], bend: Shape) -> i
     if min(along, key=lambda s: abs(s.mid - u[inside[top]])) is not bend:
         return None
     drop = min(height[top] - height[0], height[top] - height[-1])
-    return int(inside[top]) if drop >= PROMINENCE * float(np.median(model.noise)) else None
+    if drop < PROMINENCE * float(np.median(model.noise)):
+        return None
+    near = inside[np.abs(u[inside] - u[inside[top]]) <= TURN_REACH]
+    seen = -sign * fit.own
+    turns = seen[inside[top]] > max(seen[near[0]], seen[near[-1]])
+    return int(inside[top]) if turns else None
 
 
 def _search(model: SeriesModel, kinds: Sequence[int]) -> list[Shape]:
