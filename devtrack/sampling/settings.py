@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from numbers import Real
+from typing import Any, Literal
 
 from devtrack.errors import ConfigError, DataError
 
@@ -70,13 +72,13 @@ class SamplerSettings:
                 "Use measure_at='draws'."
             )
         if self.n_beta is not None:
-            _require("n_beta", self.n_beta, self.n_beta >= 0, "at least 0", "n_beta=30")
-        _require("lr", self.lr, self.lr > 0, "above 0", "lr=1e-3")
+            _require("n_beta", self.n_beta, lambda x: x >= 0, "at least 0", "n_beta=30")
+        _require("lr", self.lr, lambda x: x > 0, "above 0", "lr=1e-3")
         pull = self.localization
-        _require("localization", pull, pull >= 0, "at least 0", "localization=5.0")
-        decay = self.rmsprop_decay
-        _require("rmsprop_decay", decay, 0 <= decay < 1, "in [0, 1)", "rmsprop_decay=0.99")
-        _require("rmsprop_eps", self.rmsprop_eps, self.rmsprop_eps > 0, "above 0", "0.1")
+        _require("localization", pull, lambda x: x >= 0, "at least 0", "localization=5.0")
+        decay, eps = self.rmsprop_decay, self.rmsprop_eps
+        _require("rmsprop_decay", decay, lambda x: 0 <= x < 1, "in [0, 1)", "rmsprop_decay=0.99")
+        _require("rmsprop_eps", eps, lambda x: x > 0, "above 0", "rmsprop_eps=0.1")
         _require_count("num_chains", self.num_chains, 1)
         _require_count("num_draws", self.num_draws, 1)
         _require_count("num_burnin_steps", self.num_burnin_steps, 0)
@@ -117,8 +119,10 @@ class SamplerSettings:
         )
 
 
-def _require(name: str, value: float, holds: bool, allowed: str, example: str) -> None:
-    if not (math.isfinite(value) and holds):
+def _require(
+    name: str, value: Any, holds: Callable[[float], bool], allowed: str, example: str
+) -> None:
+    if not (isinstance(value, Real) and math.isfinite(value) and holds(float(value))):
         raise ConfigError(f"{name}={value!r}: must be a finite number {allowed}. Use {example}.")
 
 

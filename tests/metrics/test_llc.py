@@ -143,6 +143,8 @@ def test_no_data_is_an_error():
     [
         ({"num_chains": 1}, "num_chains=1: R-hat needs at least 2 chains. Use num_chains=4"),
         ({"lr": -1.0}, "lr=-1.0: must be a finite number above 0"),
+        ({"lr": "auto"}, "lr='auto': must be a finite number above 0"),
+        ({"n_beta": "30"}, "n_beta='30': must be a finite number at least 0"),
         ({"target_se": 0.0}, "target_se=0.0: must be above 0, or None"),
         ({"batch_size": 0}, "batch_size=0: must be at least 1"),
         ({"diagnostics": "some"}, "diagnostics='some': must be 'on' or 'off'"),
