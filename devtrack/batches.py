@@ -102,8 +102,10 @@ def rows(batch: Any, index: torch.Tensor | slice) -> Any:
 def fingerprint(batches: Sequence[Any]) -> str:
     """Return 16 hex digits that tell these batches from others, wherever their tensors lie.
 
-    Of a tensor with more than about a million numbers it takes every second, third, … one. Of what
-    is no tensor, text and numbers count.
+    They go into every checkpoint, where the batches themselves would be too large: a resumed run
+    tells by them whether it is still measured on the same data. Of a tensor with more than about a
+    million numbers it takes every second, third, … one. Of what is no tensor, text and numbers
+    count.
     """
     digest = hashlib.sha256()
     for leaf in pytree.tree_iter(list(batches)):

@@ -57,8 +57,9 @@ class SeriesModel:
         bank: Templates to scan.
         top: Widest level change.
 
-    Attributes: learned by ``story.learn_noise``
-        noise: Standard deviation, (point,).
+    Attributes:
+        noise_known: Whether the noise is reported, or learned by now.
+        noise: Standard deviation, (point,); learned by ``story.learn_noise``, as are the others.
         phi: Correlation of neighbouring snapshots.
         scatter: What the series' own story leaves of it, in units of the noise, (point,).
         is_straight: Whether its trend is a line, or relaxations.

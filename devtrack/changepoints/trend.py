@@ -23,7 +23,7 @@ SLOWEST = 0.05  # lowest rate, per length of the run: a straight line in trainin
 SPREAD = 0.7  # chosen among 0.35 to 1.5 on generated seeds 201 to 203 and three of other shapes
 FEW = 4  # relaxations: more are much alike, and share what one of them would cost
 FREE = 1e6  # prior standard deviation of a weight without a prior, in noise units
-DISTINCT = 1e-5  # of a decay's length, beside the extra columns: less, and its size has no bounds
+LEAST_SEEN = 1e-5  # of a decay's length, beside the extra columns: less, and its size has no bounds
 FASTEST = 5.0  # highest rate, per shortest gap: gone at the second snapshot
 
 
@@ -79,7 +79,7 @@ def relaxations(
 
     target, columns = rest(values), rest(decays)
     beside = whiten(decays - decays.mean(axis=0))
-    columns[:, _lengths(columns) < DISTINCT * _lengths(beside)] = 0.0
+    columns[:, _lengths(columns) < LEAST_SEEN * _lengths(beside)] = 0.0
     fits = [(sign, *_non_negative(columns, sign * target)) for sign in (1.0, -1.0)]
     sign, weights, _ = min(fits, key=lambda fit: fit[2])
     active = decays[:, weights > 0] * (sign * weights[weights > 0])

@@ -143,7 +143,10 @@ def test_bends_of_one_sign_share_a_turn():
 def test_no_turn_where_the_curve_itself_goes_on(height, turns):
     """As in the demo: the trend under a wide rise fell from step 8 on, the rise did not turn."""
     rise = Shape(STEP, 0.45, 0.2)
-    rising = lambda u: height * columns(u, *rise)[:, 0] - 2 * np.hypot(u - 0.4, 0.01)  # noqa: E731
+
+    def rising(u):
+        return height * columns(u, *rise)[:, 0] - 2 * np.hypot(u - 0.4, 0.01)
+
     model = build(rising, se=0.03)
     model.is_straight = True
     bend = Shape(BEND, 0.4, 0.01)
