@@ -126,6 +126,8 @@ def _close_look(
 def settle(clusters: Sequence[Cluster], odds: Chance) -> list[Cluster]:
     """Move each level change to its own best place; leave out those that leave their cluster.
 
+    One that turns out too wide is a trend, and put aside.
+
     One told beside a place where its series bends is drawn into the bend, and then blurs the
     others: the weakest are settled first.
 
@@ -138,12 +140,17 @@ def settle(clusters: Sequence[Cluster], odds: Chance) -> list[Cluster]:
         home, model = cluster.mid, odds.models[part.series]
         others = [s for s in shapes_of(clusters, part.series) if s is not part.shape]
         place = _best_place(part.shape, others, model)
-        width = part.shape.width if place is None else max(part.shape.width, place.width)
-        reach = abs(part.shape.mid - home) + LAG + LAG_PER_WIDTH * width
-        stays = place is not None and abs(place.mid - home) <= reach
-        settled = [part._replace(shape=place)] if place is not None and stays else []
         at = cluster.parts.index(part)
-        cluster.parts[at : at + 1] = settled
+        del cluster.parts[at]
+        if place is None:
+            continue
+        reach = LAG + LAG_PER_WIDTH * max(part.shape.width, place.width)
+        if abs(place.mid - home) > abs(part.shape.mid - home) + reach:
+            continue
+        if place.width > TOO_WIDE * model.top:
+            cluster.aside.append(part._replace(shape=place))
+        else:
+            cluster.parts.insert(at, part._replace(shape=place))
     return [c for c in clusters if c.parts]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -15,6 +16,7 @@ from devtrack.changepoints.clusters import (
     find_weak,
     join,
     merge,
+    shapes_of,
     strength,
     told_parts,
 )
@@ -24,11 +26,13 @@ from devtrack.changepoints.inertia import Start
 from devtrack.changepoints.model import SeriesModel
 from devtrack.changepoints.recipe import is_recipe, recipe_columns, starts_of
 from devtrack.changepoints.series import RecipeEvent, Series, Transition
-from devtrack.changepoints.story import learn_noise
-from devtrack.changepoints.templates import make_bank, widest
+from devtrack.changepoints.story import learn_noise, relearn_noise
+from devtrack.changepoints.templates import Shape, make_bank, widest
 from devtrack.errors import ConfigError
 
 SEED = 20261121  # of the draws: the same series give the same answer
+SPIKE_POINTS = 6  # snapshots that two loss spikes take, one upon the other
+UNDONE = 0.5  # of the larger of two changes: less left of them, and the second undoes the first
 
 
 def detect(
@@ -42,7 +46,8 @@ def detect(
 
     A level change narrower than a quarter of the axis (and than 0.9 decades of steps), or a turning
     point, is a transition; relaxations, power laws and drifts are not. All series are judged
-    together: those that change at one place, give or take a lag, are one transition.
+    together: those that change at one place, give or take a lag, are one transition. What is not
+    believed at ``alpha`` is noise, and the rest is judged beside that noise.
 
     Args:
         series: All metrics of the run. One named ``lr`` or ``lr/...`` is the recipe: no witness,
@@ -124,13 +129,13 @@ def _find(
     if not models or line is None:
         return []
     told = [learn_noise(model) for model in models]
-    odds = chance(models, np.random.default_rng(SEED))
-    clusters = _believed(odds, join(told_parts(models, told)), alpha=alpha)
+    odds, clusters = _believed(models, told, alpha=alpha)
     clusters += find_weak(odds, clusters, alpha=alpha)
     add_company(odds, clusters)
     clusters = settle(_merged(clusters, odds, alpha=alpha), odds)
     dated = [date(c, clusters, odds, line, alpha=alpha) for c in clusters]
-    return sorted(_distinct([t for t in dated if t is not None]), key=lambda t: t.midpoint)
+    found = sorted(_distinct([t for t in dated if t is not None]), key=lambda t: t.midpoint)
+    return _lasting(found, np.unique(np.concatenate([m.curve.step for m in models])))
 
 
 def _distinct(found: Sequence[Transition]) -> list[Transition]:
@@ -146,6 +151,32 @@ def _distinct(found: Sequence[Transition]) -> list[Transition]:
         if not any(m.onset <= own.midpoint <= m.end for own, m in same):
             kept.append(one)
     return kept
+
+
+def _lasting(found: Sequence[Transition], grid: npt.NDArray[np.floating]) -> list[Transition]:
+    """Leave out pairs of changes of which the second undoes the first at once: a spike.
+
+    Args:
+        found: Transitions by midpoint.
+        grid: Steps of the run's snapshots, ascending.
+    """
+    spikes = [
+        pair
+        for pair in itertools.pairwise(found)
+        if np.sum((grid > pair[0].midpoint) & (grid < pair[1].midpoint)) <= SPIKE_POINTS
+        and _undoes(*pair)
+    ]
+    return [t for t in found if not any(t is one for pair in spikes for one in pair)]
+
+
+def _undoes(first: Transition, last: Transition) -> bool:
+    """Say whether two level changes are of the same series, which are then where they were."""
+    if {first.kind, last.kind} != {"step"}:
+        return False
+    one, other = ({(m.metric, m.site): m.effect for m in t.moves} for t in (first, last))
+    return one.keys() == other.keys() and all(
+        abs(one[s] + other[s]) <= UNDONE * max(abs(one[s]), abs(other[s])) for s in one
+    )
 
 
 def _models(
@@ -173,10 +204,32 @@ def _models(
     return models, line
 
 
-def _believed(odds: Chance, clusters: list[Cluster], *, alpha: float) -> list[Cluster]:
-    """Return the clusters that chance does not explain, the strongest first, overlaps merged."""
-    believed = [c for c in clusters if odds.p_value(strength(c, odds)) <= alpha]
-    return _merged(believed, odds, alpha=alpha)
+def _believed(
+    models: Sequence[SeriesModel], told: Sequence[list[Shape]], *, alpha: float
+) -> tuple[Chance, list[Cluster]]:
+    """Return what chance can do, and the clusters it does not explain: strongest first, merged.
+
+    A change that is not believed is noise, and a story that has it takes the noise for too small
+    and too little correlated: its series learns its noise again without it, and all are judged anew
+    until nothing falls that was told.
+
+    Args:
+        models: The run's series; their noise is set.
+        told: The changes that each tells.
+        alpha: The nominal rate.
+    """
+    while True:
+        odds = chance(models, np.random.default_rng(SEED))
+        clusters = join(told_parts(models, told))
+        clusters = [c for c in clusters if odds.p_value(strength(c, odds)) <= alpha]
+        clusters = _merged(clusters, odds, alpha=alpha)
+        kept = [shapes_of(clusters, s) for s in range(len(models))]
+        fell = [s for s, shapes in enumerate(kept) if len(shapes) < len(told[s])]
+        if not fell:
+            return odds, clusters
+        for s in fell:
+            relearn_noise(models[s], kept[s])
+        told = [kept[s] if s in fell else shapes for s, shapes in enumerate(told)]
 
 
 def _merged(clusters: Sequence[Cluster], odds: Chance, *, alpha: float) -> list[Cluster]:

@@ -20,6 +20,9 @@ Array = npt.NDArray[np.floating]
 PRIOR_POINTS = 3.0  # belief that the noise is what is reported or was learned, in points ...
 PRIOR_SHARE = 0.1  # ... and as a share of the points
 SPENT = 6  # degrees of freedom that trend and noise take away
+# Of a template's squared length beside the fit: less, and it is the trend under another name. A
+# line has no other names.
+LEAST_LEFT, LEAST_LEFT_OF_LINE = 1e-3, 1e-6
 
 
 class Fit(NamedTuple):
@@ -164,14 +167,21 @@ class SeriesModel:
         white = np.vstack([noise, rng.standard_normal((len(basis) - n, num))])
         rest = white - basis @ (basis.T @ white)
         rss = np.sum(rest**2, axis=0) + self.prior_points
-        drop = (templates.T @ rest[:n]) ** 2 / _norm(templates, basis[:n])[:, None]
+        drop = (templates.T @ rest[:n]) ** 2 / self._norm(templates, basis[:n])[:, None]
         return self._gain(drop, rss)
 
     def _gains(self, templates: Array, left: _Projection) -> Array:
         n = self.curve.u.size
         rss = float(left.residual @ left.residual) + self.prior_points
-        drop = (left.residual[:n] @ templates) ** 2 / _norm(templates, left.basis[:n])
+        drop = (left.residual[:n] @ templates) ** 2 / self._norm(templates, left.basis[:n])
         return self._gain(drop, rss)
+
+    def _norm(self, templates: Array, basis: Array) -> Array:
+        """Squared length of each template beside the basis, (template,)."""
+        least = LEAST_LEFT_OF_LINE if self.is_straight else LEAST_LEFT
+        whole = np.einsum("ij,ij->j", templates, templates)
+        inside = np.sum((basis.T @ templates) ** 2, axis=0)
+        return np.maximum(whole - inside, least * whole + 1e-12)
 
     def _gain(self, drop: Array, rss: Array | float) -> Array:
         return -self.num_effective * np.log1p(-np.minimum(drop / rss, 1 - 1e-9))
@@ -218,10 +228,3 @@ class SeriesModel:
             bank = self.bank
             self._templates = self._whiten(columns(self.curve.u, bank.kind, bank.mid, bank.width))
         return self._templates
-
-
-def _norm(templates: Array, basis: Array) -> Array:
-    """Squared length of each template beside the basis, (template,)."""
-    whole = np.einsum("ij,ij->j", templates, templates)
-    inside = np.sum((basis.T @ templates) ** 2, axis=0)
-    return np.maximum(whole - inside, 1e-3 * whole + 1e-12)

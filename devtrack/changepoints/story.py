@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from devtrack.changepoints.model import Fit, SeriesModel
 from devtrack.changepoints.noise import shape_error
-from devtrack.changepoints.templates import BEND, STEP, Shape, can_be, level_change
+from devtrack.changepoints.templates import BEND, BEND_WIDTHS, STEP, Shape, can_be, level_change
 
 Array = npt.NDArray[np.floating]
 
@@ -21,6 +21,7 @@ LINE_BONUS = 20.0  # less for bends on a line, when the curve comes back
 BENT_BONUS = 40.0  # ... and a bend is needed in any case
 RETURN, RETURN_SHARE = 2.0, 0.1  # noise units and share of its range that a curve comes back by
 HOPE = 0.7  # share of the price from which a change is tried, lest it pays once others are in
+PATIENCE = 0.3  # the same for bends on a line: each turn of a zigzag hides the others
 MAX_CHANGES = 9
 POINTS_PER_CHANGE = 6
 CORRELATIONS = (0.0, 0.3, 0.55, 0.75, 0.9)
@@ -40,10 +41,6 @@ def learn_noise(model: SeriesModel) -> list[Shape]:
     Correlated noise and many small changes explain the same wiggles: for every correlation the
     series is told anew, and the cheapest telling wins. The noise then takes in what an ideal shape
     may be off by (``noise.shape_error``), and the round is repeated near the winner.
-
-    A curve whose noise does not show (a deterministic loss, a weight norm) tells nothing of how
-    large a change must be to be real; there the error of a smooth trend stands in, which stays
-    alike over a stretch of the run. Real quiet trainings set its size.
     """
     curve, shapes = model.curve, []
     if curve.se_known:  # else what the shapes of a loud change miss would pass for correlation
@@ -58,11 +55,47 @@ def learn_noise(model: SeriesModel) -> list[Shape]:
         model.set_noise(model.noise, phi)
         shapes = recount(model, shapes)
         if around is None:
-            fit = model.fit(shapes)
-            sigma = _noise_factor(model, fit)
-            noise = np.hypot(curve.h * sigma, shape_error(curve.u, fit.curve))
-            model.set_noise(noise, phi)
+            _scale_noise(model, shapes)
             model.noise_known = True
+    shapes = without_ramps(model, shapes)
+    _finish(model, shapes)
+    return shapes
+
+
+def relearn_noise(model: SeriesModel, shapes: Sequence[Shape]) -> None:
+    """Set the model's noise and correlation again, for what else was told of it is noise.
+
+    Args:
+        model: Of a series that has been told.
+        shapes: The changes of the series that are believed.
+    """
+    model.is_straight = model.is_straight and any(s.kind == BEND for s in shapes)
+    costs = []
+    for phi in CORRELATIONS:
+        model.set_noise(model.noise, phi)
+        costs.append((model.cost(shapes), phi))
+    model.noise_known = model.curve.se_known
+    model.set_noise(model.curve.h, min(costs)[1])
+    _scale_noise(model, shapes)
+    model.noise_known = True
+    _finish(model, shapes)
+
+
+def _scale_noise(model: SeriesModel, shapes: Sequence[Shape]) -> None:
+    """Scale the noise to what the shapes leave, and add what ideal ones may be off by."""
+    fit = model.fit(shapes)
+    error = shape_error(model.curve.u, fit.curve)
+    model.set_noise(np.hypot(model.curve.h * _noise_factor(model, fit), error), model.phi)
+
+
+def _finish(model: SeriesModel, shapes: Sequence[Shape]) -> None:
+    """Add the doubt about a curve whose noise does not show, and keep what the shapes leave.
+
+    Such a curve (a deterministic loss, a weight norm) tells nothing of how large a change must be
+    to be real; there the error of a smooth trend stands in, which stays alike over a stretch of the
+    run. Real quiet trainings set its size.
+    """
+    curve = model.curve
     if not curve.shows_noise:
         doubt = DOUBT * float(np.ptp(model.fit(shapes).own))
         alike = float(np.exp(-1 / (DOUBT_REACH * curve.u.size)))
@@ -70,7 +103,6 @@ def learn_noise(model: SeriesModel) -> list[Shape]:
     rest = model.residual(shapes)
     spread = float(np.sqrt(np.mean((rest - rest.mean()) ** 2)))
     model.scatter = (rest - rest.mean()) / spread if spread > 0 else None
-    return shapes
 
 
 def tell(model: SeriesModel) -> tuple[float, list[Shape], bool]:
@@ -79,7 +111,8 @@ def tell(model: SeriesModel) -> tuple[float, list[Shape], bool]:
     A turning point looks like a step up and a step down, and a staircase like bends; whichever kind
     is tried first may stick, so two ways are gone. A third is gone when the curve comes back:
     beside a relaxation a bend, or a step against it, makes a turn as well, but in any of many
-    places. Bends on a line have no such freedom, and win unless they are much the worse story.
+    places. Bends on a line have no such freedom, and win unless they are much the worse story; or a
+    story at all, where a relaxation alone tells the series.
     """
     model.is_straight = False
     ways = [_search(model, [STEP]), _search(model, [BEND, STEP])]
@@ -87,19 +120,27 @@ def tell(model: SeriesModel) -> tuple[float, list[Shape], bool]:
     if not comes_back(model, model.fit(shapes)):
         return price, shapes, False
     model.is_straight = True
-    bends = _search(model, [BEND])
+    bends = _bends(model)
     bonus = BENT_BONUS if any(s.kind == BEND for s in shapes) else LINE_BONUS
-    bent = price_of(model, bends) - bonus
+    bent = price_of(model, bends) - (bonus if shapes else 0.0)
     if bent < price and comes_back(model, model.fit(bends)):
         return bent, bends, True
     return price, shapes, False
 
 
 def comes_back(model: SeriesModel, fit: Fit) -> bool:
-    """Say whether a fitted curve clearly rises and falls, marks of the recipe left out."""
-    least = max(RETURN * float(np.median(model.noise)), RETURN_SHARE * float(np.ptp(fit.own)))
-    rise = np.max(fit.own - np.minimum.accumulate(fit.own))
-    fall = np.max(np.maximum.accumulate(fit.own) - fit.own)
+    """Say whether a fitted curve clearly rises and falls, with the marks of the recipe or without.
+
+    Without them, because a mark is no turn; with them, because the fit of a curve that never turned
+    may turn where a mark makes up for it.
+    """
+    return all(_comes_back(model, curve) for curve in (fit.own, fit.curve))
+
+
+def _comes_back(model: SeriesModel, curve: Array) -> bool:
+    least = max(RETURN * float(np.median(model.noise)), RETURN_SHARE * float(np.ptp(curve)))
+    rise = np.max(curve - np.minimum.accumulate(curve))
+    fall = np.max(np.maximum.accumulate(curve) - curve)
     return bool(min(rise, fall) >= least)
 
 
@@ -122,6 +163,10 @@ def refine(model: SeriesModel, shapes: list[Shape], i: int) -> list[Shape]:
         widths = np.array([0.01, 0.03, 0.06, 0.1])
     grid, wide = (a.ravel() for a in np.meshgrid(mids, widths, indexing="ij"))
     room = can_be(kind, grid)
+    for other in others:
+        room &= (kind != BEND) | (other.kind != BEND) | (np.abs(grid - other.mid) >= APART)
+    if not room.any():
+        return shapes
     grid, wide = grid[room], wide[room]
     best = int(np.argmax(model.gains(others, np.full(grid.size, kind), grid, wide)))
     return [*shapes[:i], Shape(kind, float(grid[best]), float(wide[best])), *shapes[i + 1 :]]
@@ -214,8 +259,21 @@ def _search(model: SeriesModel, kinds: Sequence[int]) -> list[Shape]:
     return _thinned(model, shapes)
 
 
+def _bends(model: SeriesModel) -> list[Shape]:
+    """Tell a series as bends alone: the first of a zigzag pays only once the others are in."""
+    shapes: list[Shape] = []
+    while len(shapes) < _most(model):
+        open_to = (model.bank.kind == BEND) & ~taken(model, shapes)
+        gain = np.where(open_to, model.scan(shapes), 0.0)
+        best = int(np.argmax(gain))
+        if gain[best] < PATIENCE * PRICE:
+            break
+        shapes = _fitted(model, [], [*shapes, model.bank.shape(best)])
+    return _fitted(model, [], recount(model, _thinned(model, shapes)))
+
+
 def recount(model: SeriesModel, shapes: list[Shape]) -> list[Shape]:
-    """Take neighbouring level changes for one, or one for two, where that is the cheaper story.
+    """Take neighbouring changes for one, or one for two, where that is the cheaper story.
 
     Changes are told one after the other. A wide first one may have taken the place of two, and a
     narrow first one that of a wide one, whose rest then takes others.
@@ -231,7 +289,7 @@ def recount(model: SeriesModel, shapes: list[Shape]) -> list[Shape]:
 
 
 def _fused(model: SeriesModel, shapes: list[Shape]) -> Iterator[list[Shape]]:
-    """Yield the stories in which a run of level changes is one."""
+    """Yield the stories in which a run of level changes is one, or two bends are."""
     steps = sorted((s for s in shapes if s.kind == STEP), key=lambda s: s.mid)
     for i, j in itertools.combinations(range(len(steps)), 2):
         first, last = steps[i], steps[j]
@@ -239,6 +297,10 @@ def _fused(model: SeriesModel, shapes: list[Shape]) -> Iterator[list[Shape]]:
             width = min(last.mid - first.mid + 0.5 * (first.width + last.width), model.top)
             one = [Shape(STEP, 0.5 * (first.mid + last.mid), width)]
             yield _fitted(model, [s for s in shapes if s not in steps[i : j + 1]], one)
+    bends = sorted((s for s in shapes if s.kind == BEND), key=lambda s: s.mid)
+    for pair in itertools.pairwise(bends):
+        one = [Shape(BEND, 0.5 * (pair[0].mid + pair[1].mid), BEND_WIDTHS[0])]
+        yield _fitted(model, [s for s in shapes if s not in pair], one)
 
 
 def _split(model: SeriesModel, shapes: list[Shape]) -> Iterator[list[Shape]]:
@@ -263,6 +325,21 @@ def _fitted(model: SeriesModel, others: list[Shape], new: list[Shape]) -> list[S
     shapes = [*others, *new]
     for i in 2 * list(range(len(others), len(shapes))):
         shapes = refine(model, shapes, i)
+    return shapes
+
+
+def without_ramps(model: SeriesModel, shapes: list[Shape]) -> list[Shape]:
+    """Take two bends between which a curve that turns at neither runs up or down for a step."""
+    bends = sorted((s for s in shapes if s.kind == BEND), key=lambda s: s.mid)
+    fit = model.fit(shapes)
+    effect = dict(zip(shapes, fit.effect, strict=True))
+    for first, last in itertools.pairwise(bends):
+        width = 0.9 * (last.mid - first.mid)
+        is_ramp = effect[first] * effect[last] < 0 and width <= model.top
+        if is_ramp and all(turning_point(model, shapes, b) is None for b in (first, last)):
+            others = [s for s in shapes if s not in (first, last)]
+            step = Shape(STEP, 0.5 * (first.mid + last.mid), width)
+            return without_ramps(model, _fitted(model, others, [step]))
     return shapes
 
 

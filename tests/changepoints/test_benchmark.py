@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(not SHARED.exists(), reason="no benchmark beside
 
 
 def test_it_holds_on_the_public_part():
-    """Measured 2026-11: F1 .91, .02 alarms a quiet run; the floors leave room for platforms."""
+    """Measured 2026-11: F1 .925, no alarm in a quiet run; the floors leave room for platforms."""
     spec = importlib.util.spec_from_file_location("score", SHARED / "score.py")
     scorer = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(scorer)
@@ -25,7 +25,7 @@ def test_it_holds_on_the_public_part():
     figures = scorer.score(
         pd.DataFrame(rows, columns=COLUMNS), scorer.Benchmark(SHARED), sweep=False, n_boot=1
     )
-    assert figures["f1"] >= 0.88
-    assert figures["negative"]["false_alarms_per_run"] <= 0.10
+    assert figures["f1"] >= 0.90
+    assert figures["negative"]["false_alarms_per_run"] <= 0.05
     assert figures["recall_by_kind"]["critical"] >= 0.9
     assert figures["location_error_median"] <= 0.004

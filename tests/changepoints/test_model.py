@@ -5,7 +5,7 @@ from devtrack.changepoints.axis import choose_axis
 from devtrack.changepoints.curve import make_curve
 from devtrack.changepoints.model import SeriesModel
 from devtrack.changepoints.series import Series
-from devtrack.changepoints.story import recount, turning_point
+from devtrack.changepoints.story import recount, relearn_noise, turning_point, without_ramps
 from devtrack.changepoints.templates import BEND, STEP, Shape, columns, make_bank
 from devtrack.changepoints.trend import decay_columns, relaxations
 
@@ -58,6 +58,18 @@ def test_gains_are_those_of_the_slow_twin(phi, given):
         for s in shapes
     ]
     assert fast == pytest.approx(slow, rel=1e-4, abs=1e-6)
+
+
+def test_bends_near_an_end_of_a_line_gain_as_any():
+    """Beside a line a bend at the start is 99.9 % line: a floor under what is left of a template,
+    which a flexible trend needs, drove every early turn from its place."""
+    model = build(lambda u: np.interp(u, [0, 0.1, 1], [0, 3, 0]))
+    model.is_straight = True
+    mids = np.linspace(0.06, 0.3, 13)
+    gain = model.gains([], np.full(13, BEND), mids, np.full(13, 0.01))
+    alone = [model.cost([]) - model.cost([Shape(BEND, mid, 0.01)]) for mid in mids]
+    assert gain == pytest.approx(alone, rel=1e-4)
+    assert mids[np.argmax(gain)] == pytest.approx(0.1, abs=0.02)
 
 
 def test_the_scan_peaks_at_a_planted_step():
@@ -126,6 +138,37 @@ def test_a_wide_change_is_two_only_where_the_curve_rests_between(apart, count):
     assert len(recount(model, [Shape(STEP, 0.5, 0.17 if apart else 0.06)])) == count
     two = [Shape(STEP, mid, 0.02) for mid in ((0.43, 0.57) if apart else (0.48, 0.52))]
     assert len(recount(model, two)) == count
+
+
+def test_a_ramp_is_a_level_change():
+    model = build(lambda u: 5 * np.clip((u - 0.3) / 0.12, 0, 1))
+    bends = [Shape(BEND, 0.3, 0.01), Shape(BEND, 0.42, 0.01)]
+    (step,) = without_ramps(model, bends)
+    assert step.kind == STEP
+    assert step.mid == pytest.approx(0.36, abs=0.01)
+    kinks = [Shape(BEND, 0.3, 0.01), Shape(BEND, 0.6, 0.01)]  # too far apart for a step
+    model = build(lambda u: 5 * np.clip((u - 0.3) / 0.3, 0, 1))
+    assert without_ramps(model, kinks) == kinks
+
+
+@pytest.mark.parametrize("phi", [0.0, 0.6])
+def test_noise_is_learned_again_beside_what_is_believed(phi):
+    rng = np.random.default_rng(0)
+    step = Shape(STEP, 0.5, 0.01)
+
+    def values(u):
+        noise = rng.standard_normal(u.size)
+        for i in range(1, u.size):
+            noise[i] = phi * noise[i - 1] + np.sqrt(1 - phi**2) * noise[i]
+        return 10 * columns(u, *step)[:, 0] + noise
+
+    model = build(values, se=1.0)
+    relearn_noise(model, [step])
+    assert model.phi == pytest.approx(phi, abs=0.2)
+    beside = float(np.median(model.noise))
+    assert beside == pytest.approx(1.0, abs=0.3)
+    relearn_noise(model, [])
+    assert np.median(model.noise) > 1.3 * beside  # the step is noise now
 
 
 def test_bends_of_one_sign_share_a_turn():
