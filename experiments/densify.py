@@ -10,12 +10,12 @@ training, with half the demo's weight decay: nothing generalises by the mere sym
 the test accuracy, of all 430 test pairs, goes from 0 to 1 along one slow sigmoid of log(step).
 
 Found (seeds 0 to 4, 6 minutes beside other work, 2 of CPU): the 90 % interval of the midpoint
-shrank in four of five seeds, to .54 of its width in the median (.49 to .60, and 1.24 in seed 2;
-seed 0 from 1030 [855, 1293] to 1072 [920, 1182]), at 96 to 101 snapshots instead of 31: what three
+shrank in four of five seeds, to .64 of its width in the median (.51 to .71, and 1.13 in seed 2;
+seed 0 from 1048 [893, 1247] to 1069 [925, 1177]), at 96 to 101 snapshots instead of 31: what three
 times the points are worth, and no more. A slow change raises an alarm again and again, four or five
 times here, and every one prolongs the dense spell. When each still divided the spell again, there
 were 286 to 345 snapshots, and .20 of the width (.15 to .33) in five of five. The two dates of a
-seed differ by 19 to 72 steps, less than one standard error of their difference.
+seed differ by 21 to 62 steps, less than one standard error of their difference.
 """
 
 from __future__ import annotations

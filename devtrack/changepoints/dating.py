@@ -23,7 +23,7 @@ INTERVAL_LEVEL = 0.9
 # the ideal one: on the benchmark's generator (seeds 201 to 203) midpoints were off by so many times
 # what it says. On seeds 205 to 208 the intervals then cover 92 % of the midpoints.
 WIDER = {STEP: 1.3, BEND: 1.6}
-METHOD = "p-value, calibrated draws of the run's own noise"
+METHOD = "p-value, draws of the run's own noise"
 MIDS, WIDTHS = 81, 12
 MOVES = 4  # windows through which a change is followed to its best place
 OUTER = 2  # snapshots at either end before and after which no change is dated
