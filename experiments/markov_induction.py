@@ -23,10 +23,10 @@ previous-token head did not come first: half-way were the bigram KL at steps 88,
 125, induction at 119, 163, 155, 130 and 159, the previous token at 384, 361, 338, 400 and 391. The
 LLC rose from 10 to 11 near the unigrams to 14 or 15, half-way at 84, 158, 143, 118 and 128, and
 stayed (seed 0 with ε / 2: 14.5 ± .6 after 14.4 ± .7); 10 to 17 of its 46 estimates were doubted. It
-marks the passage to bigrams and no second one. ``find_transitions`` gives in every seed one
-transition of the LLC, induction and the bigram KL (steps 120, 168, 159, 135 and 168), in three
-after a turn of the unigram KL (51, 123 and 84), and besides it in four seeds one or two small ones:
-later moves of the heads, and in one a turn of a head at step 11.
+marks the passage to bigrams and no second one. ``find_transitions`` gives, in the two seeds that
+the present detector has seen (0 and 1), a turn of the unigram KL (58 and 96), then the passage: one
+transition of loss, induction and bigram KL (116 and 170), in seed 1 with the LLC, and after it one
+and two small ones, later moves of the heads.
 """
 
 from __future__ import annotations

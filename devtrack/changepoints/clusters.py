@@ -106,10 +106,10 @@ def _join_reach(one: float, other: float) -> float:
 def merge(clusters: Sequence[Cluster], odds: Chance, *, alpha: float) -> list[Cluster]:
     """Make one of clusters of a kind that overlap; a series has one change at one place.
 
-    Of a series' two parts the stronger cluster's stays. A part that lies too far from the stronger
-    cluster is put aside with its own. A level change and a turning point of one series at one place
-    are two words for it; those of different series are two changes. Kinks, which only say how their
-    series runs, neither take others in nor are taken.
+    Of a series' two parts the louder stays. A part that lies too far from the stronger cluster is
+    put aside with its own. A level change and a turning point of one series at one place are two
+    words for it; those of different series are two changes. Kinks, which only say how their series
+    runs, neither take others in nor are taken.
 
     Args:
         clusters: The strongest first.
@@ -143,10 +143,13 @@ def _reach(one: Cluster, other: Cluster) -> float:
 def _take_in(home: Cluster, cluster: Cluster) -> None:
     reach = _reach(cluster, home)
     for part in cluster.parts:
+        rival = next((p for p in home.parts if p.series == part.series), None)
         if abs(part.shape.mid - home.mid) > reach:
             home.aside.append(part)
-        elif not home.has(part.series):
+        elif rival is None:
             home.parts.append(part)
+        elif part.gain > rival.gain:
+            home.parts[home.parts.index(rival)] = part
     home.aside += cluster.aside
 
 

@@ -8,6 +8,8 @@ import ruptures
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from devtrack.changepoints.chance import Chance
+from devtrack.changepoints.clusters import Cluster, Part, merge
 from devtrack.changepoints.detect import detect
 from devtrack.changepoints.series import RecipeEvent, Series
 from devtrack.changepoints.story import learn_noise
@@ -102,6 +104,15 @@ def test_metrics_that_move_together_are_one_transition():
     ]
     (found,) = detect(run)
     assert [(m.metric, m.direction) for m in found.moves] == [("llc", "up"), ("loss", "down")]
+
+
+def test_the_louder_of_a_series_two_parts_stays():
+    """As in a transformer that learns bigrams: an early loud rise of one head, and a faint late one
+    that had already joined the wide change of another head."""
+    faint, loud = Part(0, Shape(STEP, 0.55, 0.05), 20.0), Part(0, Shape(STEP, 0.5, 0.1), 100.0)
+    wide = Part(1, Shape(STEP, 0.54, 0.25), 150.0)
+    (merged,) = merge([Cluster([wide, faint]), Cluster([loud])], Chance([], U, U, U), alpha=0.05)
+    assert merged.parts == [wide, loud]
 
 
 def test_two_steps_of_a_staircase_are_two():
