@@ -126,10 +126,8 @@ def _close_look(
 def settle(clusters: Sequence[Cluster], odds: Chance) -> list[Cluster]:
     """Move each level change to its own best place; leave out those that leave their cluster.
 
-    One that turns out too wide is a trend, and put aside.
-
-    One told beside a place where its series bends is drawn into the bend, and then blurs the
-    others: the weakest are settled first.
+    One that turns out too wide is a trend, and put aside. One told beside a place where its series
+    bends is drawn into the bend, and then blurs the others: the weakest are settled first.
 
     Args:
         clusters: The believed changes; their parts are changed in place.

@@ -163,8 +163,9 @@ def refine(model: SeriesModel, shapes: list[Shape], i: int) -> list[Shape]:
         widths = np.array([0.01, 0.03, 0.06, 0.1])
     grid, wide = (a.ravel() for a in np.meshgrid(mids, widths, indexing="ij"))
     room = can_be(kind, grid)
-    for other in others:
-        room &= (kind != BEND) | (other.kind != BEND) | (np.abs(grid - other.mid) >= APART)
+    if kind == BEND:  # two bends at one place would be a level change
+        for mid in (other.mid for other in others if other.kind == BEND):
+            room &= np.abs(grid - mid) >= APART
     if not room.any():
         return shapes
     grid, wide = grid[room], wide[room]
@@ -247,13 +248,8 @@ def _search(model: SeriesModel, kinds: Sequence[int]) -> list[Shape]:
     """Add changes of one kind after the other while they pay, then leave out those that do not."""
     shapes: list[Shape] = []
     for kind in kinds:
-        while len(shapes) < _most(model):
-            open_to = (model.bank.kind == kind) & ~taken(model, shapes)
-            gain = np.where(open_to, model.scan(shapes), 0.0)
-            best = int(np.argmax(gain))
-            if gain[best] < HOPE * PRICE:
-                break
-            shapes = [*shapes, model.bank.shape(best)]
+        while found := _next(model, kind, shapes, least=HOPE * PRICE):
+            shapes = [*shapes, found]
             for i in reversed(range(max(0, len(shapes) - 3), len(shapes))):
                 shapes = refine(model, shapes, i)
     return _thinned(model, shapes)
@@ -262,14 +258,19 @@ def _search(model: SeriesModel, kinds: Sequence[int]) -> list[Shape]:
 def _bends(model: SeriesModel) -> list[Shape]:
     """Tell a series as bends alone: the first of a zigzag pays only once the others are in."""
     shapes: list[Shape] = []
-    while len(shapes) < _most(model):
-        open_to = (model.bank.kind == BEND) & ~taken(model, shapes)
-        gain = np.where(open_to, model.scan(shapes), 0.0)
-        best = int(np.argmax(gain))
-        if gain[best] < PATIENCE * PRICE:
-            break
-        shapes = _fitted(model, [], [*shapes, model.bank.shape(best)])
+    while found := _next(model, BEND, shapes, least=PATIENCE * PRICE):
+        shapes = _fitted(model, [], [*shapes, found])
     return _fitted(model, [], recount(model, _thinned(model, shapes)))
+
+
+def _next(model: SeriesModel, kind: int, shapes: list[Shape], *, least: float) -> Shape | None:
+    """Return the template that gains most beside the shapes; None if that is too little."""
+    if len(shapes) >= _most(model):
+        return None
+    open_to = (model.bank.kind == kind) & ~taken(model, shapes)
+    gain = np.where(open_to, model.scan(shapes), 0.0)
+    best = int(np.argmax(gain))
+    return model.bank.shape(best) if gain[best] >= least else None
 
 
 def recount(model: SeriesModel, shapes: list[Shape]) -> list[Shape]:
@@ -329,12 +330,20 @@ def _fitted(model: SeriesModel, others: list[Shape], new: list[Shape]) -> list[S
 
 
 def without_ramps(model: SeriesModel, shapes: list[Shape]) -> list[Shape]:
-    """Take two bends between which a curve that turns at neither runs up or down for a step."""
+    """Take two bends for one level change where they are the ends of a ramp.
+
+    They are if they are no further apart than a level change may be wide, of opposite signs, and
+    the curve turns at neither.
+
+    Args:
+        model: Of the series.
+        shapes: All of the series' shapes.
+    """
     bends = sorted((s for s in shapes if s.kind == BEND), key=lambda s: s.mid)
     fit = model.fit(shapes)
     effect = dict(zip(shapes, fit.effect, strict=True))
     for first, last in itertools.pairwise(bends):
-        width = 0.9 * (last.mid - first.mid)
+        width = 0.9 * (last.mid - first.mid)  # from 5 to 95 % of a straight rise
         is_ramp = effect[first] * effect[last] < 0 and width <= model.top
         if is_ramp and all(turning_point(model, shapes, b) is None for b in (first, last)):
             others = [s for s in shapes if s not in (first, last)]
