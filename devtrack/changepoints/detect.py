@@ -24,7 +24,7 @@ from devtrack.changepoints.curve import MIN_POINTS, make_curve
 from devtrack.changepoints.dating import date, settle
 from devtrack.changepoints.inertia import Start
 from devtrack.changepoints.model import SeriesModel
-from devtrack.changepoints.recipe import is_recipe, recipe_columns, starts_of
+from devtrack.changepoints.recipe import is_recipe, jump_columns, recipe_columns, starts_of
 from devtrack.changepoints.series import RecipeEvent, Series, Transition
 from devtrack.changepoints.story import learn_noise, relearn_noise
 from devtrack.changepoints.templates import Shape, make_bank, widest
@@ -200,7 +200,8 @@ def _models(
         bank = make_bank(curve.u, widest(line)) if curve is not None else None
         if curve is not None and bank is not None:
             marks = recipe_columns(curve.step, line, events=events, schedules=schedules)
-            models.append(SeriesModel(curve, marks, bank, widest(line)))
+            jumps = jump_columns(curve.step, events)
+            models.append(SeriesModel(curve, marks, bank, widest(line), jumps))
     return models, line
 
 

@@ -59,6 +59,8 @@ class SeriesModel:
         marks: Columns of what the recipe may have left on it, (point, mark).
         bank: Templates to scan.
         top: Widest level change.
+        jumps: The same of events that need not have left anything, each (point, mark); taken out
+            where they do not pay (``story.learn_noise``).
 
     Attributes:
         noise_known: Whether the noise is reported, or learned by now.
@@ -72,6 +74,7 @@ class SeriesModel:
     marks: Array
     bank: Bank
     top: float
+    jumps: list[Array] = field(default_factory=list)
     noise: Array = field(init=False)
     phi: float = field(init=False, default=0.0)
     noise_known: bool = field(init=False)
@@ -104,7 +107,7 @@ class SeriesModel:
         rest = target - design @ weights
         effect = weights[1 : 1 + len(shapes)]
         first = 1 + len(shapes)
-        marks = slice(first, first + self.marks.shape[1])
+        marks = slice(first, first + self._marks.shape[1])
         curve = x @ weights
         own = curve - x[:, marks] @ weights[marks]
         return Fit(curve, own, effect, float(rest @ rest), num_free)
@@ -194,9 +197,9 @@ class SeriesModel:
     def _design(self, shapes: Sequence[Shape]) -> tuple[Array, Array, Array, int]:
         """Return the whitened design with its priors as rows, the target, the columns of the
         curve, and the number of weights without a prior."""
-        u = self.curve.u
+        u, marks = self.curve.u, self._marks
         own = self._columns(shapes)
-        extra_sd = np.repeat([FREE, RECIPE_SD], [own.shape[1], self.marks.shape[1]])
+        extra_sd = np.repeat([FREE, RECIPE_SD], [own.shape[1], marks.shape[1]])
         if self.is_straight:
             trend = straight(u)
         else:
@@ -204,14 +207,18 @@ class SeriesModel:
                 self.curve.decays,
                 self.curve.y,
                 self._whiten,
-                extra=np.hstack([own, self.marks]),
+                extra=np.hstack([own, marks]),
                 extra_sd=extra_sd,
             )
-        x = np.hstack([np.ones((u.size, 1)), own, self.marks, trend.columns])
+        x = np.hstack([np.ones((u.size, 1)), own, marks, trend.columns])
         sd = np.concatenate([[FREE], extra_sd, trend.sd])
         design = np.vstack([self._whiten(x), np.diag(1 / sd)])
         target = np.append(self._whiten(self.curve.y), np.zeros(x.shape[1]))
         return design, target, x, int(np.sum(sd >= FREE))
+
+    @property
+    def _marks(self) -> Array:
+        return np.hstack([self.marks, *self.jumps])
 
     def _columns(self, shapes: Sequence[Shape]) -> Array:
         if not shapes:

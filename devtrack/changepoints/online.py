@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from devtrack.changepoints.axis import Axis, choose_axis
 from devtrack.changepoints.recent import MIN_POINTS_KNOWN, Past, recent_past
-from devtrack.changepoints.recipe import START, recipe_columns, starts_of
+from devtrack.changepoints.recipe import START, jump_columns, recipe_columns, starts_of
 from devtrack.changepoints.series import RecipeEvent, Series
 from devtrack.changepoints.surprise import Surprise, surprise
 from devtrack.errors import ConfigError
@@ -209,7 +209,8 @@ class OnlineDetector:
         if len({r for _, r in rates}) > 1:
             steps, values = np.array(rates).T
             schedules = [Series("lr", "optimizer", steps.astype(int), values)]
-        return recipe_columns(past.step, axis, events=self._events, schedules=schedules)
+        marks = recipe_columns(past.step, axis, events=self._events, schedules=schedules)
+        return np.hstack([marks, *jump_columns(past.step, self._events)])
 
 
 def joint(odds: Sequence[Array]) -> Array:

@@ -14,14 +14,15 @@ from devtrack.changepoints.templates import BEND, BEND_WIDTHS, STEP, Shape, can_
 
 Array = npt.NDArray[np.floating]
 
-PRICE = 9.0  # gain that a change must bring to be told; whether it is believed is decided later
+PRICE = 11.0  # gain that a change must bring to be told; whether it is believed is decided later
 BEND_PRICE = 2.0  # more for a bend: a level change is the simpler story ...
 FIRST_BEND_PRICE = 3.0  # ... and for the first of them
+JUMP_PRICE = 9.0  # of what an event may have left: less than of a change, its place is known
 LINE_BONUS = 20.0  # less for bends on a line, when the curve comes back
 BENT_BONUS = 40.0  # ... and a bend is needed in any case
 RETURN, RETURN_SHARE = 2.0, 0.1  # noise units and share of its range that a curve comes back by
-HOPE = 0.7  # share of the price from which a change is tried, lest it pays once others are in
-PATIENCE = 0.3  # the same for bends on a line: each turn of a zigzag hides the others
+HOPE = 0.57  # share of the price from which a change is tried, lest it pays once others are in
+PATIENCE = 0.25  # the same for bends on a line: each turn of a zigzag hides the others
 MAX_CHANGES = 9
 POINTS_PER_CHANGE = 6
 CORRELATIONS = (0.0, 0.3, 0.55, 0.75, 0.9)
@@ -36,11 +37,12 @@ APART, APART_PER_WIDTH = 0.02, 0.3  # least distance of two changes of one serie
 
 
 def learn_noise(model: SeriesModel) -> list[Shape]:
-    """Set the model's noise and correlation; return the changes of the cheapest story.
+    """Set the model's noise, correlation and jumps; return the changes of the cheapest story.
 
     Correlated noise and many small changes explain the same wiggles: for every correlation the
-    series is told anew, and the cheapest telling wins. The noise then takes in what an ideal shape
-    may be off by (``noise.shape_error``), and the round is repeated near the winner.
+    series is told anew, with the jumps and without, and the cheapest telling wins. The noise then
+    takes in what an ideal shape may be off by (``noise.shape_error``), and the round is repeated
+    near the winner.
     """
     curve, shapes = model.curve, []
     if curve.se_known:  # else what the shapes of a loud change miss would pass for correlation
@@ -48,10 +50,11 @@ def learn_noise(model: SeriesModel) -> list[Shape]:
     for around in (None, 0.3):
         phis = [p for p in CORRELATIONS if around is None or abs(p - model.phi) < around]
         told = []
-        for phi in phis:
+        for phi, jumps in itertools.product(phis, _with_and_without(model.jumps)):
             model.set_noise(model.noise, phi)
-            told.append((*tell(model), phi))
-        _, shapes, model.is_straight, phi = min(told, key=lambda t: t[0])
+            model.jumps = jumps
+            told.append((*tell(model), phi, jumps))
+        _, shapes, model.is_straight, phi, model.jumps = min(told, key=lambda t: t[0])
         model.set_noise(model.noise, phi)
         shapes = recount(model, shapes)
         if around is None:
@@ -60,6 +63,14 @@ def learn_noise(model: SeriesModel) -> list[Shape]:
     shapes = without_ramps(model, shapes)
     _finish(model, shapes)
     return shapes
+
+
+def _with_and_without(jumps: list[Array]) -> list[list[Array]]:
+    """Return all jumps and none: a run that was resumed mostly runs on as if nothing had been.
+
+    Free jumps explain what lies near them and draw turning points from their place.
+    """
+    return [jumps, []] if jumps else [[]]
 
 
 def relearn_noise(model: SeriesModel, shapes: Sequence[Shape]) -> None:
@@ -145,8 +156,9 @@ def _comes_back(model: SeriesModel, curve: Array) -> bool:
 
 
 def price_of(model: SeriesModel, shapes: Sequence[Shape]) -> float:
-    """Return what a set of changes costs: its misfit and the price of each."""
+    """Return what a set of changes costs: its misfit and the price of each, and of the jumps."""
     price = sum(PRICE + (BEND_PRICE if s.kind == BEND else 0.0) for s in shapes)
+    price += JUMP_PRICE * len(model.jumps)
     first = FIRST_BEND_PRICE if any(s.kind == BEND for s in shapes) else 0.0
     return model.cost(shapes) + price + first
 
