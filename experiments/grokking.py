@@ -24,7 +24,7 @@ than the test loss in every one (144 ± 38 steps, a ratio of .87 ± .03), the ex
 six (57 ± 52 steps, 1.08 ± .06: no lead). One difference to Nanda et al. that may matter: summed
 embeddings cannot tell (a, b) from (b, a), so 37 % of the test pairs are right once the training
 pairs are memorised. ``find_transitions`` on the test accuracy alone dates both its rises in all ten
-seeds: memorising (steps 54 to 60) and grokking (605 to 860). With the other curves beside it both
+seeds: memorising (steps 54 to 60) and grokking (605 to 830). With the other curves beside it both
 are found in all ten as well, and in three a turn of the test loss besides.
 """
 

@@ -7,10 +7,10 @@ command chooses them, with its start for what training has gained. The choice's 
 one stands beside a long run of the same nβ and γ: a quarter of the step over ``--times`` the time,
 burn-in too. The deep linear network is at its teacher from the start: it has one snapshot.
 
-Measured on 2026-11-22 (the last two on 2026-11-21, without the chains ``LONGER`` that confirm a
-choice now and cost 2.8 estimates), one thread of a two-core machine that three workers shared,
-seconds of the process; "passed" of early, middle and late, "rise" of the chains' loss out of
-training's "gain":
+Measured on 2026-11-22 (the MLP and the LM of 0.3M on 2026-11-21, without the chains ``LONGER`` that
+confirm a choice now and cost 2.8 estimates), one thread of a two-core machine that three workers
+shared, seconds of the process; "passed" of early, middle and late, "rise" of the chains' loss out
+of training's "gain":
 
     task           passed n_beta gamma     lr trials seconds    estimate     long run   rise   gain
     TMS               1/3   1000    10 9.8e-4     37       8 8.97 ± 0.36  8.85 ± 0.32  0.009  0.083
@@ -20,6 +20,7 @@ training's "gain":
      seeds 1, 2       1/1   1000    10 3.3e-4  11, 8    2, 1 44.9, 44.9  45.5, 45.2    0.045  2.478
     modular MLP       2/3    300   300 1.0e-4     48     260  391 ± 1    378 ± 1       1.304  4.717
     attention 0.3M    1/3   1000   300 1.5e-4     15     154 1727 ± 7    1703 ± 3      1.727  2.780
+    attention 3M      2/3    300  1000 1.1e-4     29    2183 713.7 ± 1.0 709.3 ± 2.3   2.379  5.474
 
 The long runs are four times as long for the first two, once for the others. All choices hold.
 Exactly known is deep linear alone, 47. The MLP's +3.6 % are what batches add to draws
@@ -40,11 +41,9 @@ is noise: its third step and both of the language model's best were told to disa
 Before chains were held to what training gained, the MLP was given 690 at a loss of 7 above L(w*),
 beyond pure chance; the language model had no answer in 7 minutes at nβ 1000, where a ladder from
 1/γ spent whole estimates on steps up to 1000 times too large. Early points that do not pass are no
-minima: they were taken at steps 5 and 17 of 200, 7 of 400, 9 and 49 of 1500. For the
-language model of 3M weights there is no answer yet: in 20 minutes beside other work, trials in
-bf16, some 480 s of the process, pilots had ruled out nβ 1000 and all of nβ 300 but γ 1000 at lr
-1.1e-4 (714 ± 3 at the late point, by a sixth of an estimate), and whole trials had begun. Gamma
-ratios were too high at all else, which bf16 may have a part in: that was not told apart.
+minima: they were taken at steps 5 and 17 of 200, 7 of 400, 9 and 49 of 1500. The language model of
+3M has its answer from trials in full precision; with trials in bf16 it was stopped after 8 minutes
+of the process, when pilots had ruled out all that was larger.
 """
 
 from __future__ import annotations
