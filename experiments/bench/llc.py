@@ -45,12 +45,17 @@ standard error over 24 repeats is itself known to 15 %, over 16 to 18 %, over 6 
 The floor has batches of 256, the MLP's best has 1024: 100 steps are 400. The MLP ran on a machine
 with more work than cores. The LM of 3M ran with ``--large --scale 0.5``, at the lr found on that of
 0.3M, its best settings in a process of their own. The median is 68 × at equal standard error.
-Aimed at and missed: 10 × at equal standard error on the MLP and chain steps 2.5 × devinterp's there
-(2.0, both with batches of 256); 1.15 × the floor for language models. The parts of a step, timed
-apart on the LM of 0.3M, add up to less: 24.6 ms for the gradient where the floor takes 25.6, .8 for
-the noise, .6 for the rest, and 10 % of all for looks and what is measured at w*. On the MLP in
-bf16: gradient 1.9 ms (4.4 in full precision), noise .9, update and virial .2; a look at all 16
-batches 10.
+The row 'bf16' was measured in runs of its own, of 6 and 4 repeats beside other work: on the MLP 317
+steps/s, devinterp 129 and full precision 176 (.90 × and 1.62 × the floor), with the same answer,
+395.98 and 395.96; on the LM of 0.3M 70, 30 and 37 (.56 × and 1.08 ×), 35.18 both.
+
+Aimed at and missed: 10 × at equal standard error on the MLP (3.1 in another run of 16 repeats, in
+which devinterp spread by 1.76), and by little chain steps 2.5 × devinterp's there (2.46, in bf16).
+1.15 × the floor for language models is kept in bf16, and in full precision from run to run or not
+(1.08 to 1.33). The parts of a step, timed apart on the LM of 0.3M, add up to less: 24.6 ms for the
+gradient where the floor takes 25.6, .8 for the noise, .6 for the rest, and 10 % of all for looks
+and what is measured at w*. On the MLP in bf16: gradient 1.9 ms (4.4 in full precision), noise .9,
+update and virial .2; a look at all 16 batches 10.
 
 What makes the modular MLP hard: at equilibrium (nβ 300, γ 300) λ̂ moves by 10.5, whatever the
 engine, and at lr 4e-4 has forgotten itself after an order of 16 batches: 48 ms and a look. Larger
