@@ -184,7 +184,6 @@ class OnlineDetector:
                     now=1.0,
                     onset=onset,
                     marks=self._marks(past, axis),
-                    jumps=jump_columns(past.step, self._events),
                     starts=starts_of(self._events, linear=True),
                 )
                 tier = measured if past.se_known else rough if past.is_witness else support
@@ -210,7 +209,8 @@ class OnlineDetector:
         if len({r for _, r in rates}) > 1:
             steps, values = np.array(rates).T
             schedules = [Series("lr", "optimizer", steps.astype(int), values)]
-        return recipe_columns(past.step, axis, events=self._events, schedules=schedules)
+        marks = recipe_columns(past.step, axis, events=self._events, schedules=schedules)
+        return np.hstack([marks, *jump_columns(past.step, self._events)])
 
 
 def joint(odds: Sequence[Array]) -> Array:

@@ -16,7 +16,6 @@ Source:
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -37,7 +36,6 @@ RATES_PER_DECADE = 2  # of the relaxations that were missed
 SIZE = (4.0, 15.0)  # prior sizes of a change, in noise units
 SHAPE_ERROR = 0.002  # of a curve's range: no real trend is a mixture of relaxations exactly
 MARK_SD = 30.0  # prior size of a recipe's mark, in noise units
-HARMLESS = 0.9  # prior probability that an event that need not have left a jump left none
 FLOOR_KNOWN = 0.8  # of the reported standard error: the noise is not believed to be less
 FLOOR_UNKNOWN = 0.1  # of the visible noise
 PRIOR_KNOWN, PRIOR_UNKNOWN = 8.0, 1.0  # snapshots' worth of belief in the first guess of the noise
@@ -65,7 +63,6 @@ def surprise(
     now: float,
     onset: Array,
     marks: Array,
-    jumps: Sequence[Array] = (),
     starts: Sequence[Start] = (),
 ) -> Surprise:
     """Weigh a change at each candidate onset against the smooth story.
@@ -76,19 +73,17 @@ def surprise(
         now: Position of the newest snapshot.
         onset: Positions before ``now`` after which a change may have set in, (onset,).
         marks: What the recipe's known changes may have left on the curve, (point, column).
-        jumps: The same of events that need not have left anything, each (point, column).
         starts: Where an optimizer with momentum started.
     """
     shapes, owner = _shapes(x, now, onset)
-    trends = [(_Trend(past, x, marks, starts), HARMLESS if jumps else 1.0)]
-    if jumps:
-        trends.append((_Trend(past, x, np.hstack([marks, *jumps]), starts), 1 - HARMLESS))
+    trend = _Trend(past, x, marks, starts)
     smooth, changed, along = [], [], []  # one entry per story of the noise and the trend
-    for (trend, prior), phi, sd in itertools.product(trends, CORRELATION, TREND_SD):
-        story = _whiten(past, trend, shapes, phi=phi, sd=sd)
-        smooth.append(np.log(prior) + story.smooth())
-        changed.append(np.log(prior) + story.changed())
-        along.append(story.along)
+    for phi in CORRELATION:
+        for sd in TREND_SD:
+            story = _whiten(past, trend, shapes, phi=phi, sd=sd)
+            smooth.append(story.smooth())
+            changed.append(story.changed())
+            along.append(story.along)
     table = np.array(changed)  # (story, shape)
     per_shape = np.logaddexp.reduce(table, axis=0) - np.logaddexp.reduce(smooth)
     lean = np.array(along)[np.argmax(table, axis=0), np.arange(owner.size)]  # (shape,)

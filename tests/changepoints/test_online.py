@@ -126,17 +126,6 @@ def test_what_the_recipe_did_is_no_alarm():
     assert watch(LINEAR, {"loss": jump}, events=[event]) == {}
 
 
-def test_a_resume_explains_a_jump_and_delays_no_other_alarm():
-    """A jump that was free there put off the alarms of these rises by 6 to 19 snapshots."""
-    resume = RecipeEvent(2350.0, "resume")
-    jump = {"loss": np.where(LINEAR >= 2350, 10.0, 0.0)}
-    assert watch(LINEAR, jump, events=[resume]) == {}
-    rise = {"loss": 6 * sigmoid(LINEAR, 50, width=16)}
-    for seed in range(4):
-        first = min(watch(LINEAR, rise, seed=seed))
-        assert min(watch(LINEAR, rise, seed=seed, events=[resume])) <= first + 1
-
-
 def test_rough_series_without_standard_errors_witness_only_where_none_has_one():
     """A real weight norm wanders: its roughness passes for noise, and its bends for changes."""
     rng = np.random.default_rng(8)
