@@ -129,6 +129,9 @@ def _find(
     if not models or line is None:
         return []
     told = [learn_noise(model) for model in models]
+    if any(model.jumps for model in models):  # what a resume left on one series it may have on all
+        models, _ = _models(series, axis=axis, events=events, starts=starts, jumped=True)
+        told = [learn_noise(model) for model in models]
     odds, clusters = _believed(models, told, alpha=alpha)
     clusters += find_weak(odds, clusters, alpha=alpha)
     add_company(odds, clusters)
@@ -185,8 +188,12 @@ def _models(
     axis: str,
     events: Sequence[RecipeEvent],
     starts: Sequence[Start],
+    jumped: bool = False,
 ) -> tuple[list[SeriesModel], Axis | None]:
-    """Return a model of every series that can be judged, and the run's axis."""
+    """Return a model of every series that can be judged, and the run's axis.
+
+    ``jumped``: events that need not have left a jump did.
+    """
     schedules = [s for s in series if is_recipe(s)]
     measured = sorted((s for s in series if not is_recipe(s)), key=lambda s: (s.metric, s.site))
     steps = [s.step[np.isfinite(s.value)] for s in measured]
@@ -201,6 +208,8 @@ def _models(
         if curve is not None and bank is not None:
             marks = recipe_columns(curve.step, line, events=events, schedules=schedules)
             jumps = jump_columns(curve.step, events)
+            if jumped:
+                marks, jumps = np.hstack([marks, *jumps]), []
             models.append(SeriesModel(curve, marks, bank, widest(line), jumps))
     return models, line
 

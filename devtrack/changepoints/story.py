@@ -17,9 +17,7 @@ Array = npt.NDArray[np.floating]
 PRICE = 11.0  # gain that a change must bring to be told; whether it is believed is decided later
 BEND_PRICE = 2.0  # more for a bend: a level change is the simpler story ...
 FIRST_BEND_PRICE = 3.0  # ... and for the first of them
-# Of what an event may have left: less than of a change by what the choice of a place is worth, lest
-# a change nearby is told instead.
-JUMP_PRICE = 2.0
+JUMP_PRICE = 6.0  # of what an event may have left: less than of a change, its place is known
 LINE_BONUS = 20.0  # less for bends on a line, when the curve comes back
 BENT_BONUS = 40.0  # ... and a bend is needed in any case
 RETURN, RETURN_SHARE = 2.0, 0.1  # noise units and share of its range that a curve comes back by

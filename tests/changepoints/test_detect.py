@@ -142,8 +142,8 @@ def test_a_harmless_resume_hides_no_turn():
 
 
 def test_what_a_resume_did_is_no_transition_nearby():
-    """Small jumps in ten series. At a jump's price of 9 changes beside the resume explained them as
-    well, and were told in three runs of eight."""
+    """Small jumps in ten series. A detector that asked each by itself, at a price of 9, explained
+    them by changes beside the resume in three runs of eight."""
     steps = np.arange(1, 81) * 50
     resume = RecipeEvent(2020.0, "resume")
     for seed in range(8):
