@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import median_filter, uniform_filter1d
+from scipy.ndimage import median_filter
 
 from devtrack.changepoints.axis import Axis
 from devtrack.changepoints.inertia import Start
-from devtrack.changepoints.noise import profile
+from devtrack.changepoints.noise import profile, reported_errors
 from devtrack.changepoints.series import Series
 from devtrack.changepoints.trend import decay_columns, rough_trend
 
@@ -73,7 +73,7 @@ def make_curve(
     step, y, se = _bin(step, y, se)
     u = axis.fraction(step)
     se_known = bool(np.mean(se > 0) >= 0.5)
-    h = _reported(se) if se_known else np.ones_like(y)
+    h = reported_errors(se) if se_known else np.ones_like(y)
     decays = decay_columns(step, starts)
     rest, cut = _without_spikes(y, h, lambda tame: rough_trend(decays, u, tame, h))
     y, moved = y + (cut - rest), np.abs(cut - rest)
@@ -144,18 +144,6 @@ def _bin(step: Array, y: Array, se: Array) -> tuple[Array, Array, Array]:
     count = np.bincount(label)
     means = [np.bincount(label, a) / count for a in (step, y, se)]
     return means[0], means[1], means[2] / np.sqrt(count)
-
-
-def _reported(se: Array) -> Array:
-    """Standard errors averaged over neighbours, without zeros and extremes.
-
-    A standard error is itself an estimate, and one that hangs on the value: a binomial accuracy
-    that is right by luck reports 0, which would give that point all the weight.
-    """
-    middle = float(np.median(se[se > 0]))
-    variance = uniform_filter1d(np.where(se > 0, se, 0.0) ** 2, size=5, mode="nearest")
-    variance = np.maximum(variance, 0.0)  # a running sum that ends in zeros may round below them
-    return np.clip(np.sqrt(variance), 0.2 * middle, 10 * middle)
 
 
 def cut_spikes(y: Array, h: Array, *, window: int = 7, limit: float = 4.0) -> Array:

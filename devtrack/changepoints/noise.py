@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import uniform_filter1d
 
 Array = npt.NDArray[np.floating]
 
@@ -17,6 +18,22 @@ PROFILE_SD_UNKNOWN = 1.0  # the same where nothing is reported
 LOG_SCATTER = 1.11  # standard deviation of log |z| of a normal z
 SHAPE_ERROR = 0.05  # of what a curve moves nearby: what an ideal shape may be off by
 NEARBY = 0.05  # of the axis, to either side
+
+
+def reported_errors(se: Array) -> Array:
+    """Return standard errors averaged over neighbours, without zeros and extremes.
+
+    A standard error is itself an estimate, and one that hangs on the value: a binomial accuracy
+    that is right by luck reports 0, which would give that point all the weight.
+
+    Args:
+        se: As reported, by step, some above 0, else NaN, infinite or 0: not known, (point,).
+    """
+    known = np.isfinite(se) & (se > 0)
+    middle = float(np.median(se[known]))
+    variance = uniform_filter1d(np.where(known, se, 0.0) ** 2, size=5, mode="nearest")
+    variance = np.maximum(variance, 0.0)  # a running sum that ends in zeros may round below them
+    return np.clip(np.sqrt(variance), 0.2 * middle, 10 * middle)
 
 
 def whiten(columns: Array, index: npt.NDArray[np.integer], phi: float) -> Array:

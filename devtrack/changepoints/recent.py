@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from devtrack.changepoints.curve import cut_spikes, roughness
+from devtrack.changepoints.noise import reported_errors
 
 Array = npt.NDArray[np.floating]
 
@@ -53,7 +54,7 @@ def recent_past(points: Sequence[tuple[int, float, float]], grid: Array) -> Past
     se_known = bool(np.mean(np.isfinite(se)) >= 0.5 and np.any(se > 0))
     if step.size < (MIN_POINTS_KNOWN if se_known else MIN_POINTS_UNKNOWN):
         return None
-    h = _reported(se) if se_known else _visible(y)
+    h = reported_errors(se) if se_known else _visible(y)
     if np.ptp(y) <= 1e-12 * np.max(np.abs(y)) or not np.all(h > 0):
         return None
     is_witness = se_known or _shows_noise(y)
@@ -61,15 +62,6 @@ def recent_past(points: Sequence[tuple[int, float, float]], grid: Array) -> Past
     step, y, h, index = _bin(step, _without_spikes(y, h), h, index)
     unit = float(np.median(h))
     return Past(step, y / unit, h / unit, index, se_known, is_witness)
-
-
-def _reported(se: Array) -> Array:
-    """Standard errors averaged over neighbours; a lucky 0 of an accuracy is not believed."""
-    se = np.where(np.isfinite(se), se, 0.0)
-    middle = float(np.median(se[se > 0]))
-    window = np.ones(5)
-    variance = np.convolve(se**2, window, "same") / np.convolve(np.ones_like(se), window, "same")
-    return np.clip(np.sqrt(variance), 0.2 * middle, 10 * middle)
 
 
 def _visible(y: Array) -> Array:
