@@ -13,13 +13,7 @@ import numpy.typing as npt
 from devtrack.diagnostics.causes import Doubt
 from devtrack.diagnostics.doubts import Evidence, doubts
 from devtrack.diagnostics.failures import failed_chains
-from devtrack.diagnostics.statistics import (
-    Floats,
-    effective_draws,
-    gamma_ratio,
-    split_rhat,
-    widening,
-)
+from devtrack.diagnostics.statistics import Floats, gamma_ratio, mean_error, split_rhat
 from devtrack.errors import ConfigError
 from devtrack.rows import Status
 
@@ -115,14 +109,13 @@ def diagnose(
         )
     signal, full_signal = signal[holds], full_signal[holds]
     value = float(signal.mean())
-    ess = effective_draws(signal)
-    mcse = float(signal.std(ddof=1) / np.sqrt(ess)) if ess > 0 else float("nan")
+    error = mean_error(signal, full_signal)
     estimate = Diagnosis(
         value=value,
-        se=mcse * widening(ess),
+        se=error.se,
         rhat=split_rhat(signal),
-        ess=ess,
-        mcse=mcse,
+        ess=error.ess,
+        mcse=error.mcse,
         gamma_ratio=gamma_ratio(full_signal),
         chain_values=tuple(chain_values),
         status=Status.OK,
@@ -139,7 +132,7 @@ def diagnose(
         value=value,
         se=estimate.se,
         rhat=estimate.rhat,
-        ess=ess,
+        ess=error.ess,
         gamma_ratio=estimate.gamma_ratio,
         slope=slope,
         step_bias=path.step_bias if path else np.nan,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +43,55 @@ def effective_draws(signal: Floats) -> float:
         return float("nan")
     scaled = signal / signal.std()  # arviz-stats takes a spread below 1e-15 for a constant
     return float(_array_stats().ess(scaled, chain_axis=0, draw_axis=1, method="mean"))
+
+
+BLOCKS = 25
+"""Means of blocks per chain. Where most of the variance is noise of the batches, autocorrelations
+of what moves slowly drown in their own error, 1 / √draws; means of blocks carry less of that noise.
+Of 300 sets of 4 chains of 200 draws, 4.5 % AR(1) of correlation .96 and else white, ± 1.96 widened
+sd / √ESS held the mean 84 % of the time, with blocks as well 93 %."""
+
+HIDDEN = 0.5
+"""Share of the variance up to which the slow part is hidden by noise."""
+
+
+class MeanError(NamedTuple):
+    """How well correlated draws know their mean; NaN for constant chains.
+
+    Attributes:
+        mcse: Monte Carlo standard error of the mean.
+        ess: As many independent draws would know it as well, sd² / mcse².
+        se: ``mcse``, widened for its own error (``widening``).
+    """
+
+    mcse: float
+    ess: float
+    se: float
+
+
+def mean_error(signal: Floats, full_signal: Floats) -> MeanError:
+    """Return the error of the signal's mean.
+
+    Where noise hides what moves slowly, it is that of the draws or that of ``BLOCKS`` means per
+    chain, whichever is more.
+
+    Args:
+        signal: Draws, each on its own batch.
+        full_signal: The same on a fixed set of batches.
+
+    Shapes:
+        signal: (chain, draw). full_signal: (chain, look).
+    """
+    views = [signal]
+    size = signal.shape[1] // BLOCKS
+    if size > 1 and full_signal.var() < HIDDEN * signal.var():
+        whole = signal[:, : signal.shape[1] // size * size]
+        views.append(whole.reshape(len(signal), -1, size).mean(axis=2))
+    ess = [effective_draws(view) for view in views]
+    errors = [view.std(ddof=1) / np.sqrt(n) for view, n in zip(views, ess, strict=True)]
+    worst = int(np.argmax(errors))
+    mcse = float(errors[worst])
+    return MeanError(mcse, float(signal.var(ddof=1)) / mcse**2, mcse * widening(ess[worst]))
 
 
 DRAWS_PER_FREEDOM = 8.0

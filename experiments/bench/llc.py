@@ -78,12 +78,11 @@ se² as at the same heat without). Not built: noise of fewer random bits, .2 ms 
 the seconds.
 
 At the same settings as devinterp's the spread is the same within what repeats tell: devinterp 1.82
-in 24 and 2.14 in 28 repeats, the engine here 2.50 ± .32 in 32 (in bf16, as are the next three).
-Orders of batches play no part in it: 2.63 with orders of each chain's own, 2.65 with batches drawn
-anew at each step, 2.47 with the samples dealt into new batches in each order; chains are correlated
-by .05 to .10 in all four, which is chance. At draws all of these claim too little, 1.6 to 1.8:
-draws on single batches move by 37, and in that noise the slow tenth of their variance is not seen.
-At looks the claim holds (1.1).
+in 24 and 2.14 in 28 repeats, the engine here 2.50 ± .32 in 32 (in bf16, as are the next three) and
+2.18 ± .22 in 48 others. Orders of batches play no part in it: 2.63 with orders of each chain's own,
+2.65 with batches drawn anew at each step, 2.47 with the samples dealt into new batches in each
+order; chains are correlated by .05 to .10 in all four, which is chance. What estimates at draws
+claim of their error is measured by ``llc_coverage``. At looks the claim holds (1.1).
 
 For the LM of 0.3M, where batches of 4 are met once by each chain, the claim holds as well: 12 more
 estimates by its best settings have a spread of .087 ± .019 and claim .107. The .063 of the table's
