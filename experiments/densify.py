@@ -11,7 +11,7 @@ the test accuracy, of all 430 test pairs, goes from 0 to 1 along one slow sigmoi
 
 Found (seeds 0 to 4, 6 minutes beside other work, 2 of CPU): the 90 % interval of the midpoint
 shrank in four of five seeds, to .64 of its width in the median (.51 to .71, and 1.13 in seed 2;
-seed 0 from 1048 [893, 1247] to 1069 [925, 1177]), at 96 to 101 snapshots instead of 31: what three
+seed 0 from 1049 [891, 1255] to 1069 [925, 1177]), at 96 to 101 snapshots instead of 31: what three
 times the points are worth, and no more. A slow change raises an alarm again and again, four or five
 times here, and every one prolongs the dense spell. When each still divided the spell again, there
 were 286 to 345 snapshots, and .20 of the width (.15 to .33) in five of five. The two dates of a

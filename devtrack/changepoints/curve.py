@@ -95,13 +95,22 @@ def _without_spikes(y: Array, h: Array, trend: Callable[[Array], Array]) -> tupl
 
     Cut is what stands alone beside the trend and in the curve itself: beside a trend that is bent
     by a level change its corners stand alone as well, on a steep curve the points at its ends. The
-    second round is told on a trend that tall spikes no longer bend.
+    second round is told on a trend that spikes no longer bend: tall ones, and single points beyond
+    both their neighbours, which draw the trend to themselves if there are few around.
     """
-    alone = cut_spikes(y, h) != y
+    cut = cut_spikes(y, h)
+    alone = cut != y
     rest = y - trend(y)
     tame = y + np.where(alone, cut_spikes(rest, h), rest) - rest
+    tame = np.where(alone & _is_peak(y), cut, tame)
     rest = y - trend(tame)
     return rest, np.where(alone, cut_spikes(rest, h), rest)
+
+
+def _is_peak(y: Array) -> npt.NDArray[np.bool_]:
+    """Say of every point whether it lies above both its neighbours, or below both."""
+    slope = np.sign(np.diff(y))
+    return np.concatenate([[False], slope[:-1] * slope[1:] < 0, [False]])
 
 
 def _visible_noise(y: Array) -> float:

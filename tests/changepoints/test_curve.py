@@ -45,6 +45,20 @@ def test_a_spike_is_cut_and_what_was_cut_is_not_believed():
         assert (np.delete(curve.h, [30, 31]) < 2 * unit).all()
 
 
+def test_a_spike_between_gaps_is_cut_though_it_draws_the_trend_to_itself():
+    """Of 20 such spikes 12 stay where nothing but distance from the trend counts."""
+    spikes = []
+    for seed in range(20):
+        grid = np.unique(np.round(np.geomspace(100, 200_000, 60)))
+        step = grid[[*range(48), 51, *range(54, grid.size)]]
+        value = 60 * (step / 1000) ** -0.1 + np.random.default_rng(seed).standard_normal(step.size)
+        value[48] += 7.0
+        series = Series("loss", "model", step.astype(int), value, np.ones(step.size))
+        curve = make_curve(series, Axis("log", 100, 200_000), step)
+        spikes.append(curve.scale * (curve.y[48] - np.mean(curve.y[[47, 49]])))
+    assert np.sum(np.array(spikes) > 5) <= 2
+
+
 def test_the_corners_of_a_fall_are_no_spikes():
     """Beside the trend that such a fall bends they stand alone, in the curve they do not."""
     for seed in range(10):
