@@ -95,22 +95,24 @@ def _without_spikes(y: Array, h: Array, trend: Callable[[Array], Array]) -> tupl
 
     Cut is what stands alone beside the trend and in the curve itself: beside a trend that is bent
     by a level change its corners stand alone as well, on a steep curve the points at its ends. The
-    second round is told on a trend that spikes no longer bend: tall ones, and single points beyond
-    both their neighbours, which draw the trend to themselves if there are few around.
+    second round is told on a trend that spikes no longer bend: tall ones, and single points far
+    beyond both their neighbours, which draw the trend to themselves if there are few around.
     """
     cut = cut_spikes(y, h)
     alone = cut != y
     rest = y - trend(y)
     tame = y + np.where(alone, cut_spikes(rest, h), rest) - rest
-    tame = np.where(alone & _is_peak(y), cut, tame)
+    tame = np.where(alone & _is_spike(y), cut, tame)
     rest = y - trend(tame)
     return rest, np.where(alone, cut_spikes(rest, h), rest)
 
 
-def _is_peak(y: Array) -> npt.NDArray[np.bool_]:
-    """Say of every point whether it lies above both its neighbours, or below both."""
-    slope = np.sign(np.diff(y))
-    return np.concatenate([[False], slope[:-1] * slope[1:] < 0, [False]])
+def _is_spike(y: Array) -> npt.NDArray[np.bool_]:
+    """Say which points lie twice as far beyond both neighbours as these lie from theirs."""
+    slope = np.diff(y, prepend=y[0], append=y[-1])  # into each point, and out of the last
+    before, into, out, after = (slope[k : k + y.size - 2] for k in range(4))
+    beyond = np.minimum(np.abs(into), np.abs(out)) * (into * out < 0)
+    return np.pad(beyond > 2 * np.maximum(np.abs(before), np.abs(after)), 1)
 
 
 def _visible_noise(y: Array) -> float:
