@@ -52,7 +52,9 @@ Of 300 sets of 4 chains of 200 draws, 4.5 % AR(1) of correlation .96 and else wh
 sd / √ESS held the mean 84 % of the time, with blocks as well 93 %."""
 
 HIDDEN = 0.5
-"""Share of the variance up to which the slow part is hidden by noise."""
+"""Share of the variance below which noise may hide the slow part. Of such sets, at 500 draws and
+correlation .95 the draws alone hold the mean 97 % of the time at a share of .5; at .9 and a share
+of .1 it is 93 %, with blocks 96 %."""
 
 
 class MeanError(NamedTuple):

@@ -85,8 +85,8 @@ order; chains are correlated by .05 to .10 in all four, which is chance. What es
 claim of their error is measured by ``llc_coverage``. At looks the claim holds (1.1).
 
 For the LM of 0.3M, where batches of 4 are met once by each chain, the claim holds as well: 12 more
-estimates by its best settings have a spread of .087 ± .019 and claim .107. The .063 of the table's
-6 repeats is small by chance; with .087 the 129 × are 68.
+estimates by its best settings have a spread of .092 ± .020 and claim .132. The .063 of the table's
+6 repeats is small by chance; with .092 the 129 × are 60, and so is the median over tasks.
 
 Tried on the MLP, and too little gain to be built: gradients less what their batch's gradient at w*
 foretells (.70 of their noise left, at 36 times the latter: chains are far from w*), or less the
