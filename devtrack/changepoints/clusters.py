@@ -235,10 +235,16 @@ def _settled(s: int, model: SeriesModel, known: Sequence[Cluster], shape: Shape)
 
 
 def _gain_on_grid(model: SeriesModel, shapes: Sequence[Shape], shape: Shape) -> float:
-    """Return the gain of the bank's best template near a change, as the draws are scanned."""
+    """Return the gain of the bank's best template near a change, as the draws are scanned.
+
+    The places to both sides are near, however far apart the snapshots lie.
+    """
     others = [other for other in shapes if other is not shape]
     bank = model.bank
-    near = (bank.kind == shape.kind) & (np.abs(bank.mid - shape.mid) <= 0.015 + 0.25 * shape.width)
+    sides = np.searchsorted(bank.place, shape.mid) - [1, 0]
+    around = bank.place[np.clip(sides, 0, bank.place.size - 1)]
+    reach = max(0.015 + 0.25 * shape.width, float(np.abs(around - shape.mid).max()))
+    near = (bank.kind == shape.kind) & (np.abs(bank.mid - shape.mid) <= reach)
     near &= (bank.width < 3 * shape.width + 0.01) & (bank.width > shape.width / 3 - 0.01)
     if not near.any():
         distance = np.abs(bank.mid - shape.mid) + 10.0 * (bank.kind != shape.kind)

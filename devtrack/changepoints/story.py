@@ -22,7 +22,7 @@ LINE_BONUS = 20.0  # less for bends on a line, when the curve comes back
 BENT_BONUS = 40.0  # ... and a bend is needed in any case
 RETURN, RETURN_SHARE = 2.0, 0.1  # noise units and share of its range that a curve comes back by
 HOPE = 0.57  # share of the price from which a change is tried, lest it pays once others are in
-PATIENCE = 0.25  # the same for bends on a line: each turn of a zigzag hides the others
+PATIENCE = 0.25  # the same where changes hide one another: a zigzag's turns, a staircase's steps
 MAX_CHANGES = 9
 POINTS_PER_CHANGE = 6
 CORRELATIONS = (0.0, 0.3, 0.55, 0.75, 0.9)
@@ -42,24 +42,27 @@ def learn_noise(model: SeriesModel) -> list[Shape]:
     Correlated noise and many small changes explain the same wiggles: for every correlation the
     series is told anew, with the jumps and without, and the cheapest telling wins. The noise then
     takes in what an ideal shape may be off by (``noise.shape_error``), and the round is repeated
-    near the winner.
+    near the winner, which is offered to it.
     """
     curve, shapes = model.curve, []
+    won: list[list[Shape]] = []
     if curve.se_known:  # else what the shapes of a loud change miss would pass for correlation
         model.set_noise(np.hypot(curve.h, shape_error(curve.u, curve.y)), 0.0)
     for around in (None, 0.3):
         phis = [p for p in CORRELATIONS if around is None or abs(p - model.phi) < around]
-        told = []
+        model.is_straight = False
+        offered, told = [*won, _all_at_once(model)], []
         for phi, jumps in itertools.product(phis, _with_and_without(model.jumps)):
             model.set_noise(model.noise, phi)
             model.jumps = jumps
-            told.append((*tell(model), phi, jumps))
+            told.append((*tell(model, offered), phi, jumps))
         _, shapes, model.is_straight, phi, model.jumps = min(told, key=lambda t: t[0])
         model.set_noise(model.noise, phi)
         shapes = recount(model, shapes)
         if around is None:
             _scale_noise(model, shapes)
             model.noise_known = True
+            won = [] if model.is_straight else [shapes]
     shapes = without_ramps(model, shapes)
     _finish(model, shapes)
     return shapes
@@ -116,7 +119,9 @@ def _finish(model: SeriesModel, shapes: Sequence[Shape]) -> None:
     model.scatter = (rest - rest.mean()) / spread if spread > 0 else None
 
 
-def tell(model: SeriesModel) -> tuple[float, list[Shape], bool]:
+def tell(
+    model: SeriesModel, offered: Sequence[list[Shape]] = ()
+) -> tuple[float, list[Shape], bool]:
     """Return the price and the changes of one series by itself, and whether its trend is a line.
 
     A turning point looks like a step up and a step down, and a staircase like bends; whichever kind
@@ -124,9 +129,14 @@ def tell(model: SeriesModel) -> tuple[float, list[Shape], bool]:
     beside a relaxation a bend, or a step against it, makes a turn as well, but in any of many
     places. Bends on a line have no such freedom, and win unless they are much the worse story; or a
     story at all, where a relaxation alone tells the series.
+
+    Args:
+        model: Of the series.
+        offered: Further stories beside a relaxation; what does not pay in them is left out.
     """
     model.is_straight = False
     ways = [_search(model, [STEP]), _search(model, [BEND, STEP])]
+    ways += [_thinned(model, shapes) for shapes in offered]
     price, shapes = min(((price_of(model, w), w) for w in ways), key=lambda way: way[0])
     if not comes_back(model, model.fit(shapes)):
         return price, shapes, False
@@ -265,6 +275,14 @@ def _search(model: SeriesModel, kinds: Sequence[int]) -> list[Shape]:
             for i in reversed(range(max(0, len(shapes) - 3), len(shapes))):
                 shapes = refine(model, shapes, i)
     return _thinned(model, shapes)
+
+
+def _all_at_once(model: SeriesModel) -> list[Shape]:
+    """Tell a series as level changes that pay together: of several alike the first gains little."""
+    shapes: list[Shape] = []
+    while found := _next(model, STEP, shapes, least=PATIENCE * PRICE):
+        shapes = _fitted(model, [], [*shapes, found])
+    return shapes
 
 
 def _bends(model: SeriesModel) -> list[Shape]:
