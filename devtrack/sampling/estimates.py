@@ -63,7 +63,8 @@ def path_of(chains: Chains, settings: SamplerSettings) -> Path:
     """Return what the chains' looks say beyond the loss.
 
     A step of size ε heats a quadratic by (ε/8) nβ² E‖∇L_m‖² in units of λ̂: ½ Σ nβh · ε/4 over its
-    curvatures h, and what the choice of batch adds. LM-SGLD keeps the latter only.
+    curvatures h, and what the choice of batch adds. LM-SGLD keeps the latter only. Where steps are
+    scaled per parameter the squares are (``Update.squared``).
 
     Integration by parts gives E[(w − w*)·(nβ ∇L + γ(w − w*))] = 1 per parameter at equilibrium,
     whatever the loss. A direction in which chains still diffuse counts for less, so that the mean
@@ -73,7 +74,7 @@ def path_of(chains: Chains, settings: SamplerSettings) -> Path:
     step_bias = {
         "sgld": heat * mean_of_finite(chains.squared_gradient),
         "lm_sgld": heat * chains.gradient_noise,
-        "rmsprop_sgld": math.nan,
+        "rmsprop_sgld": heat * mean_of_finite(chains.squared_gradient),
     }[settings.method]
     pull = settings.localization * mean_of_finite(chains.squared_distance)
     drawn = slice(settings.num_burnin_steps, None)

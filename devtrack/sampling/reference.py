@@ -26,9 +26,13 @@ class BiasCorrectedRmsprop(Preconditioner):
 
     devinterp's own starts the second moments at 0 and does not correct the bias, which makes its
     first steps the largest; here they start at 1 and are corrected (see ``RmspropSgld``).
+
+    Attributes:
+        scale: G of the last step, (parameter,).
     """
 
     def __init__(self, *, decay: float, eps: float) -> None:
+        self.scale = torch.tensor(torch.nan)
         self._decay = decay
         self._eps = eps
 
@@ -40,7 +44,7 @@ class BiasCorrectedRmsprop(Preconditioner):
         state["num_steps"] = state.get("num_steps", 0) + 1
         moment.mul_(self._decay).addcmul_(grad, grad, value=1 - self._decay)
         corrected = moment / (1 - self._decay ** state["num_steps"])
-        scale = 1.0 / (corrected.sqrt() + self._eps)
+        self.scale = scale = 1.0 / (corrected.sqrt() + self._eps)
         return PreconditionerCoefs(scale, scale, scale.sqrt(), 1.0)
 
 
@@ -70,7 +74,14 @@ class ReferenceWalker:
         self._generator = generator
         self._weights = torch.nn.Parameter(objective.center.clone())
         self._squared_gradient = float("nan")
-        self._optimizer = _build_optimizer(self._weights, settings, n_beta=n_beta)
+        self._scaled = None
+        if settings.method == "rmsprop_sgld":
+            self._scaled = BiasCorrectedRmsprop(
+                decay=settings.rmsprop_decay, eps=settings.rmsprop_eps
+            )
+        self._optimizer = _build_optimizer(
+            self._weights, settings, n_beta=n_beta, scaled=self._scaled
+        )
 
     def advance(self, batches: Indices) -> Met:
         """Take one step per column (see ``Walkers``)."""
@@ -80,7 +91,8 @@ class ReferenceWalker:
             loss = self._objective.gradient(self._weights.data, int(batch), out=gradient)
             losses[0, step] = float(loss)
             virials[0, step] = float((self._weights.data - self._objective.center) @ gradient)
-            self._squared_gradient = float(gradient.square().sum())
+            scale = 1.0 if self._scaled is None else self._scaled.scale
+            self._squared_gradient = float((scale * gradient.square()).sum())
             self._weights.grad = gradient
             with _default_dtype(self._weights.dtype):
                 self._optimizer.step(noise_generator=self._generator)
@@ -110,10 +122,14 @@ def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 
 def _build_optimizer(
-    weights: torch.nn.Parameter, settings: SamplerSettings, *, n_beta: float
+    weights: torch.nn.Parameter,
+    settings: SamplerSettings,
+    *,
+    n_beta: float,
+    scaled: BiasCorrectedRmsprop | None,
 ) -> SGMCMC:
     pull = settings.localization
-    if settings.method == "sgld":
+    if scaled is None:
         with warnings.catch_warnings():
             # devinterp doubts nβ = 1 on principle; here it was chosen by the caller.
             warnings.filterwarnings("ignore", message="nbeta set to 1")
@@ -123,5 +139,5 @@ def _build_optimizer(
         lr=settings.lr,
         nbeta=n_beta,
         prior=GaussianPrior(localization=pull, center="initial") if pull else None,
-        preconditioner=BiasCorrectedRmsprop(decay=settings.rmsprop_decay, eps=settings.rmsprop_eps),
+        preconditioner=scaled,
     )

@@ -31,6 +31,14 @@ class Update(Protocol):
         """
         ...
 
+    def squared(self, gradient: torch.Tensor) -> torch.Tensor:
+        """Return ‖∇L‖² in the metric of the steps, Σ G (∂L)² with the scale G per parameter.
+
+        Shapes:
+            gradient: (chain, parameter). Returns: (chain,).
+        """
+        ...
+
 
 class Sgld:
     """Δw = −(ε/2)(nβ ∇L(w) + γ(w − w*)) + √ε N(0, I).
@@ -54,6 +62,10 @@ class Sgld:
         drift = _drift_(gradient, weights, center, self._n_beta, self._settings.localization)
         weights.add_(drift, alpha=-0.5 * self._settings.lr)
         weights.add_(noise, alpha=math.sqrt(self._settings.lr))
+
+    def squared(self, gradient: torch.Tensor) -> torch.Tensor:
+        """Return ‖∇L‖², (chain,)."""
+        return gradient.square().sum(1)
 
 
 class LmSgld:
@@ -89,6 +101,10 @@ class LmSgld:
         weights.add_(self._last_noise, alpha=half).add_(noise, alpha=half)
         self._last_noise.copy_(noise)
 
+    def squared(self, gradient: torch.Tensor) -> torch.Tensor:
+        """Return ‖∇L‖², (chain,)."""
+        return gradient.square().sum(1)
+
 
 class RmspropSgld:
     """SGLD whose step is scaled per parameter by G = 1 / (√V̂ + eps).
@@ -123,11 +139,21 @@ class RmspropSgld:
             self._second_moment = torch.ones_like(weights)
         self._num_steps += 1
         self._second_moment.mul_(decay).addcmul_(gradient, gradient, value=1 - decay)
-        corrected = self._second_moment / (1 - decay**self._num_steps)
-        scale = corrected.sqrt_().add_(self._settings.rmsprop_eps).reciprocal_()
+        scale = self._scale()
         drift = _drift_(gradient, weights, center, self._n_beta, self._settings.localization)
         weights.addcmul_(scale, drift, value=-0.5 * lr)
         weights.addcmul_(scale.sqrt_(), noise, value=math.sqrt(lr))
+
+    def squared(self, gradient: torch.Tensor) -> torch.Tensor:
+        """Return Σ G (∂L)², (chain,), with the scale of the last step; NaN before the first."""
+        if self._second_moment is None:
+            return torch.full_like(gradient[:, 0], torch.nan)
+        return gradient.square().mul_(self._scale()).sum(1)
+
+    def _scale(self) -> torch.Tensor:
+        assert self._second_moment is not None, "apply makes it"
+        corrected = self._second_moment / (1 - self._settings.rmsprop_decay**self._num_steps)
+        return corrected.sqrt_().add_(self._settings.rmsprop_eps).reciprocal_()
 
 
 def build_update(settings: SamplerSettings, *, n_beta: float) -> Update:

@@ -42,7 +42,8 @@ class Look(NamedTuple):
     Attributes:
         squared_distance: ‖w − w*‖².
         first_order: ∇L(w*)·(w − w*), by how much the loss would have changed if it were linear.
-        squared_gradient: ‖∇L_m‖² of the last step's batch, where the chain stood before it.
+        squared_gradient: ‖∇L_m‖² of the last step's batch, where the chain stood before it, in the
+            metric of the steps (``Update.squared``).
     """
 
     squared_distance: Losses
@@ -113,7 +114,7 @@ class VectorizedWalkers:
                 torch.sub(self._weights, self._center, out=self._away)
                 virials.append(self._away.mul_(self._gradient).sum(1))
                 if step + 1 == order.shape[1]:
-                    self._squared_gradient = self._gradient.square().sum(1)
+                    self._squared_gradient = self._update.squared(self._gradient)
                 for row, generator in zip(self._noise, self._generators, strict=True):
                     row.normal_(generator=generator)
                 self._update.apply(self._weights, self._center, self._gradient, self._noise)

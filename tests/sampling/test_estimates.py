@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import nn
 
+from devtrack.diagnostics.causes import Cause
 from devtrack.rows import Status
 from devtrack.sampling.chains import sample
-from devtrack.sampling.estimates import estimate, pull_share, signal_of
+from devtrack.sampling.estimates import estimate, path_of, pull_share, signal_of
 from devtrack.sampling.settings import SamplerSettings
 
 SETTINGS = SamplerSettings(
@@ -110,15 +111,15 @@ class Bowl(nn.Module):
         self.w = nn.Parameter(torch.zeros(dims, dtype=torch.float64))
 
 
-def _in_bowl(curvature, *, localization):
+def _in_bowl(curvature, *, localization, method="lm_sgld", lr=None, num_chains=32, burnin=100):
     settings = SamplerSettings(
-        method="lm_sgld",  # exact on quadratics
+        method=method,  # LM-SGLD is exact on quadratics
         n_beta=100.0,
         localization=localization,
-        lr=1 / (100.0 * float(curvature.max()) + localization),
-        num_chains=32,
+        lr=lr or 1 / (100.0 * float(curvature.max()) + localization),
+        num_chains=num_chains,
         num_draws=400,
-        num_burnin_steps=100,
+        num_burnin_steps=burnin,
     )
     chains = sample(
         Bowl(len(curvature)),
@@ -128,6 +129,20 @@ def _in_bowl(curvature, *, localization):
         generator=torch.Generator().manual_seed(0),
     )
     return chains, estimate(chains, settings)
+
+
+@pytest.mark.parametrize("method, lr", [("sgld", 0.0045), ("rmsprop_sgld", 0.0014)])
+def test_a_step_that_adds_a_seventh_is_doubted(method, lr):
+    """Half of the directions are flat, as in real networks: no bound is near. Truth 22.7."""
+    curvature = torch.tensor([1.0, 0.0], dtype=torch.float64).repeat(50)
+    chains, found = _in_bowl(
+        curvature, localization=10.0, method=method, lr=lr, num_chains=4, burnin=700
+    )
+    assert 25.5 < found.value < 28
+    assert [doubt.cause for doubt in found.doubts] == [Cause.HOT]
+    settings = SamplerSettings(method=method, n_beta=100.0, localization=10.0, lr=lr)
+    adds = path_of(chains, settings).step_bias
+    assert adds == pytest.approx(found.value - 22.73, rel=0.25)
 
 
 @pytest.mark.parametrize("localization", [1.0, 30.0, 100.0, 1000.0])
