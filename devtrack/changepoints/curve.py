@@ -19,6 +19,8 @@ Array = npt.NDArray[np.floating]
 
 MIN_POINTS = 10  # fewer cannot tell a sigmoid (3 numbers) from a trend (3) and noise (2)
 ROUGH = 1.8  # roughness from which the noise of a curve can be seen
+TIED = 0.2  # share of values that repeat the one before, from which quantiles of differences tie
+KEPT = 0.95  # of the differences: what a jump leaves is among the others
 MAX_POINTS = 400  # more are averaged in bins: the narrowest change is still several bins wide
 
 
@@ -67,8 +69,11 @@ def make_curve(
         grid: All steps of the run's snapshots, ascending.
         starts: Where an optimizer with momentum started.
     """
-    step, y, se = _tidy(series)
-    if step.size < MIN_POINTS or np.ptp(y) <= 1e-12 * np.max(np.abs(y)):
+    unit = _unit(series.value)
+    if unit is None:
+        return None
+    step, y, se = _tidy(series, unit)
+    if step.size < MIN_POINTS:
         return None
     step, y, se = _bin(step, y, se)
     u = axis.fraction(step)
@@ -87,7 +92,7 @@ def make_curve(
     y, h = (y - np.mean(y)) / scale, h / (scale if se_known else 1.0)
     shows_noise = se_known or roughness(y) > ROUGH
     name = (series.metric, series.site)
-    return Curve(*name, index, step, u, y, h, scale, se_known, shows_noise, decays)
+    return Curve(*name, index, step, u, y, h, scale * unit, se_known, shows_noise, decays)
 
 
 def _without_spikes(y: Array, h: Array, trend: Callable[[Array], Array]) -> tuple[Array, Array]:
@@ -126,23 +131,46 @@ def roughness(y: Array, *, quantile: float = 0.7) -> float:
     White noise has 3, AR(1) noise of correlation phi 3 - phi, a random walk 2, a smooth curve 0.
     Only a series whose noise can be seen has told how large a change must be to be real. The
     spread is a quantile that leaves out jumps and steep parts, and wastes less of a short series
-    than the median would.
+    than the median would. Where many values repeat (counts, an accuracy on few examples) first and
+    second differences share their quantiles: there it is their trimmed root mean square.
 
     Args:
         y: Values, shape (point,).
         quantile: Of the differences' sizes, which is taken for their spread.
     """
     first, second = np.diff(y), np.diff(y, n=2)
-    spread = [float(np.quantile(np.abs(d - np.median(d)), quantile)) for d in (first, second)]
+    if np.mean(first == 0) > TIED:
+        spread = [_trimmed_spread(d) for d in (first, second)]
+    else:
+        spread = [float(np.quantile(np.abs(d - np.median(d)), quantile)) for d in (first, second)]
     return (spread[1] / spread[0]) ** 2 if spread[0] > 0 else 0.0
 
 
-def _tidy(series: Series) -> tuple[Array, Array, Array]:
-    """Drop what is not finite, average repeated steps, sort."""
+def _trimmed_spread(differences: Array) -> float:
+    """Return the root mean square of all but the largest differences."""
+    size = np.sort(np.abs(differences))
+    return float(np.sqrt(np.mean(size[: int(np.ceil(KEPT * size.size))] ** 2)))
+
+
+def _unit(value: Array) -> float | None:
+    """Return the range of the values, in which what follows does not depend on their unit.
+
+    None where they do not vary, or only by rounding.
+    """
+    finite = value[np.isfinite(value)]
+    if finite.size == 0:
+        return None
+    half = 0.5 * np.max(finite) - 0.5 * np.min(finite)  # by halves, lest it overflow
+    return 2 * half if 2e12 * half > np.max(np.abs(finite)) and 2 * half < np.inf else None
+
+
+def _tidy(series: Series, unit: float) -> tuple[Array, Array, Array]:
+    """Drop what is not finite, average repeated steps, sort; in the unit given."""
     keep = np.isfinite(series.value)
     steps, inverse, count = np.unique(series.step[keep], return_inverse=True, return_counts=True)
-    value = np.bincount(inverse, series.value[keep], steps.size) / np.maximum(count, 1)
-    variance = np.bincount(inverse, series.se[keep] ** 2, steps.size) / np.maximum(count, 1) ** 2
+    value, se = series.value[keep] / unit, series.se[keep] / unit
+    value = np.bincount(inverse, value, steps.size) / np.maximum(count, 1)
+    variance = np.bincount(inverse, se**2, steps.size) / np.maximum(count, 1) ** 2
     return steps.astype(np.float64), value, np.sqrt(variance)
 
 

@@ -147,10 +147,18 @@ class SeriesModel:
         kind: npt.ArrayLike,
         mid: npt.ArrayLike,
         width: npt.ArrayLike,
+        *,
+        told: Sequence[Shape] = (),
     ) -> Array:
-        """Return the gain of any shapes beside ``given``, (shape,)."""
+        """Return the gain of any shapes beside ``given``, (shape,).
+
+        Args:
+            given: The changes that are in already.
+            kind, mid, width: Of the shapes.
+            told: Changes that the trend is fitted with besides, and that are not in.
+        """
         templates = self._whiten(columns(self.curve.u, kind, mid, width))
-        return self._gains(templates, self._project(given))
+        return self._gains(templates, self._project(given, told=told))
 
     def quiet_gains(self, rng: np.random.Generator, num: int) -> Array:
         """Return the gains of all templates on draws without a change, (template, draw).
@@ -189,12 +197,14 @@ class SeriesModel:
     def _gain(self, drop: Array, rss: Array | float) -> Array:
         return -self.num_effective * np.log1p(-np.minimum(drop / rss, 1 - 1e-9))
 
-    def _project(self, shapes: Sequence[Shape]) -> _Projection:
-        design, target, *_ = self._design(shapes)
+    def _project(self, shapes: Sequence[Shape], *, told: Sequence[Shape] = ()) -> _Projection:
+        design, target, *_ = self._design(shapes, told=told)
         basis, _ = np.linalg.qr(design)
         return _Projection(basis, target - basis @ (basis.T @ target))
 
-    def _design(self, shapes: Sequence[Shape]) -> tuple[Array, Array, Array, int]:
+    def _design(
+        self, shapes: Sequence[Shape], *, told: Sequence[Shape] = ()
+    ) -> tuple[Array, Array, Array, int]:
         """Return the whitened design with its priors as rows, the target, the columns of the
         curve, and the number of weights without a prior."""
         u, marks = self.curve.u, self._marks
@@ -203,12 +213,13 @@ class SeriesModel:
         if self.is_straight:
             trend = straight(u)
         else:
+            beside = self._columns(told)
             trend = relaxations(
                 self.curve.decays,
                 self.curve.y,
                 self._whiten,
-                extra=np.hstack([own, marks]),
-                extra_sd=extra_sd,
+                extra=np.hstack([own, marks, beside]),
+                extra_sd=np.append(extra_sd, np.full(beside.shape[1], FREE)),
             )
         x = np.hstack([np.ones((u.size, 1)), own, marks, trend.columns])
         sd = np.concatenate([[FREE], extra_sd, trend.sd])

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from devtrack.changepoints.model import Fit, SeriesModel
-from devtrack.changepoints.noise import shape_error
+from devtrack.changepoints.noise import NEARBY, shape_error
 from devtrack.changepoints.templates import BEND, BEND_WIDTHS, STEP, Shape, can_be, level_change
 
 Array = npt.NDArray[np.floating]
@@ -26,6 +26,7 @@ PATIENCE = 0.25  # the same where changes hide one another: a zigzag's turns, a 
 MAX_CHANGES = 9
 POINTS_PER_CHANGE = 6
 CORRELATIONS = (0.0, 0.3, 0.55, 0.75, 0.9)
+LEAST_NOISE = 0.002  # of its range, where no noise is seen
 DOUBT = 0.05  # of its range: what the smooth trend of a curve without visible noise may be off by
 DOUBT_REACH = 0.1  # of the axis: over which that error stays alike
 LEAST_FACTOR = 0.3  # of reported standard errors: fixed evaluation data move less than they say
@@ -96,9 +97,15 @@ def relearn_noise(model: SeriesModel, shapes: Sequence[Shape]) -> None:
 
 
 def _scale_noise(model: SeriesModel, shapes: Sequence[Shape]) -> None:
-    """Scale the noise to what the shapes leave, and add what ideal ones may be off by."""
+    """Scale the noise to what the shapes leave, and add what ideal ones may be off by.
+
+    Where no noise is seen they are off by ``LEAST_NOISE`` everywhere: the tails of an ideal shape,
+    told to the last digit, would draw it from its place.
+    """
     fit = model.fit(shapes)
     error = shape_error(model.curve.u, fit.curve)
+    if not model.curve.shows_noise:
+        error = np.hypot(error, LEAST_NOISE * float(np.ptp(model.curve.y)))
     model.set_noise(np.hypot(model.curve.h * _noise_factor(model, fit), error), model.phi)
 
 
@@ -107,7 +114,8 @@ def _finish(model: SeriesModel, shapes: Sequence[Shape]) -> None:
 
     Such a curve (a deterministic loss, a weight norm) tells nothing of how large a change must be
     to be real; there the error of a smooth trend stands in, which stays alike over a stretch of the
-    run. Real quiet trainings set its size.
+    run. Real quiet trainings set its size. What an ideal shape leaves at a level change, from one
+    snapshot to the next, is no such error.
     """
     curve = model.curve
     if not curve.shows_noise:
@@ -115,8 +123,18 @@ def _finish(model: SeriesModel, shapes: Sequence[Shape]) -> None:
         alike = float(np.exp(-1 / (DOUBT_REACH * curve.u.size)))
         model.set_noise(np.hypot(model.noise, doubt), max(model.phi, alike))
     rest = model.residual(shapes)
+    if not curve.shows_noise:
+        rest = rest[_beside(curve.u, shapes)]
     spread = float(np.sqrt(np.mean((rest - rest.mean()) ** 2)))
     model.scatter = (rest - rest.mean()) / spread if spread > 0 else None
+
+
+def _beside(u: Array, shapes: Sequence[Shape]) -> npt.NDArray[np.bool_]:
+    """Say which points lie beside all level changes; all, if those take most of the run."""
+    beside = np.ones(u.size, dtype=bool)
+    for shape in shapes:
+        beside &= (np.abs(u - shape.mid) > shape.width + NEARBY) | (shape.kind != STEP)
+    return beside if np.mean(beside) > 0.5 else np.ones_like(beside)
 
 
 def tell(
@@ -231,7 +249,8 @@ def turning_point(model: SeriesModel, shapes: Sequence[Shape], bend: Shape) -> i
 
     It turns at the extremum between the neighbouring bends of the other sign, level changes left
     out, if it comes back by ``PROMINENCE`` of the noise on both sides, and if the curve turns there
-    with them as well: beside a trend that makes up for a level change it does not. A wide turn may
+    with them as well, and with the marks of the recipe: beside a trend that makes up for a level
+    change or for marks it does not. A wide turn may
     be told as several bends of one sign: it is the nearest one's. A bend that does not turn is a
     kink: it says how the curve runs and is no change of its own.
 
@@ -261,9 +280,11 @@ def turning_point(model: SeriesModel, shapes: Sequence[Shape], bend: Shape) -> i
     if drop < PROMINENCE * float(np.median(model.noise)):
         return None
     near = inside[np.abs(u[inside] - u[inside[top]]) <= TURN_REACH]
-    seen = -sign * fit.own
-    turns = seen[inside[top]] > max(seen[near[0]], seen[near[-1]])
-    return int(inside[top]) if turns else None
+    turns = [
+        seen[inside[top]] > max(seen[near[0]], seen[near[-1]])
+        for seen in (-sign * fit.own, -sign * fit.curve)
+    ]
+    return int(inside[top]) if all(turns) else None
 
 
 def _search(model: SeriesModel, kinds: Sequence[int]) -> list[Shape]:
