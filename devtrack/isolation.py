@@ -22,7 +22,9 @@ def isolated(*, seed: int | None = None) -> Iterator[None]:
 
     Covers the random streams of Python, NumPy and torch (CPU and every initialised accelerator),
     gradient mode, autocast, default dtype, thread count, float32 matmul precision, and the
-    determinism and cuDNN flags.
+    determinism and cuDNN flags. Inside, ``nn.TransformerEncoder`` has no fast path: that one is
+    taken without gradients only and sets padded positions to zero, so that metrics would measure
+    another function than the one that trains.
 
     Args:
         seed: Seeds the random streams inside the block, so that code which draws from them gives
@@ -89,6 +91,8 @@ def _torch_settings() -> Iterator[None]:
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     benchmark = torch.backends.cudnn.benchmark
     cudnn_deterministic = torch.backends.cudnn.deterministic
+    fast_attention = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
     try:
         yield
     finally:
@@ -101,3 +105,4 @@ def _torch_settings() -> Iterator[None]:
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         torch.backends.cudnn.benchmark = benchmark
         torch.backends.cudnn.deterministic = cudnn_deterministic
+        torch.backends.mha.set_fastpath_enabled(fast_attention)

@@ -3,6 +3,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from devtrack.isolation import isolated
 
@@ -23,6 +24,7 @@ def _settings():
         torch.get_float32_matmul_precision(),
         torch.are_deterministic_algorithms_enabled(),
         torch.is_autocast_enabled("cpu"),
+        torch.backends.mha.get_fastpath_enabled(),
     )
 
 
@@ -70,3 +72,15 @@ def test_autocast_does_not_reach_inside():
         with isolated():
             assert (x @ x).dtype == torch.float32
         assert (x @ x).dtype == torch.bfloat16
+
+
+def test_an_encoder_with_padding_is_the_same_function_without_gradients():
+    """torch's fast path, taken without gradients only, sets padded positions to zero."""
+    torch.manual_seed(0)
+    encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2)
+    encoder.eval()
+    x, padding = torch.randn(3, 5, 8), torch.arange(5) >= torch.tensor([[5], [3], [2]])
+    trained = encoder(x, src_key_padding_mask=padding)
+    with isolated(), torch.no_grad():
+        measured = encoder(x, src_key_padding_mask=padding)
+    torch.testing.assert_close(measured, trained.detach())
