@@ -22,6 +22,7 @@ from devtrack.errors import MetricError
 from devtrack.isolation import isolated
 from devtrack.metrics.metric import Choose, LossFunction, Metric, Subject
 from devtrack.rows import NOT_FINITE, ChainTrace, Event, Record, Row, SnapshotRecord, Status
+from devtrack.sampling.objective import allow_gradients
 
 
 class Evaluation(NamedTuple):
@@ -91,6 +92,7 @@ def evaluate(
     """
     chosen = {} if chosen is None else chosen
     kept = {} if kept is None else kept
+    loss = allow_gradients(loss)
     records: list[Record] = []
     elapsed_s: dict[str, float] = {}
     for metric in metrics:

@@ -7,6 +7,7 @@ from torch import nn
 from devtrack import snapshots
 from devtrack.errors import MetricError
 from devtrack.evaluate import evaluate, private_copy
+from devtrack.metrics.loss import Loss
 from devtrack.rows import NOT_FINITE, Row, Status
 
 
@@ -145,3 +146,20 @@ def test_what_cannot_be_copied_is_explained():
     module.lines = (line for line in "ab")
     with pytest.raises(MetricError, match=r"cannot be copied.*private copy.*__getstate__"):
         private_copy(module)
+
+
+def test_a_loss_that_differentiates_is_measured():
+    def slope(model, batch):
+        x = batch[0].clone().requires_grad_()
+        return torch.autograd.grad(model(x).sum(), x, create_graph=True)[0].square().mean()
+
+    evaluation = evaluate(
+        [Loss()],
+        model=private_copy(MODULE),
+        tensors=snapshots.take(MODULE),
+        step=1,
+        batches=[(torch.zeros(32, 2),)],
+        loss=slope,
+    )
+    (row,) = evaluation.records
+    assert (row.status, row.value) == (Status.OK, 4.0)  # each slope is a sum of two ones

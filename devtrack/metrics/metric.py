@@ -39,7 +39,7 @@ class Subject:
         batches: The run's fixed evaluation batches, on the model's device, the same at every
             snapshot. Empty when the run has no data.
         loss: The training objective as a function of (model, batch): a scalar mean loss, or losses
-            of shape (batch,).
+            of shape (batch,). It may differentiate inside, also where a metric has gradients off.
         generator: Seeded by (run seed, metric name, step) on the model's device: the only source
             of randomness that a metric needs.
         choose: Makes fixed batches, ready for the model, of a metric's own data. A tracker chooses

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from devtrack.isolation import isolated
-from devtrack.sampling.objective import LossFunction, Objective
+from devtrack.sampling.objective import LossFunction, Objective, allow_gradients
 
 POWER_STEPS = 10
 """Products with the Hessian: the largest curvature is known to some 10 % (language model of 0.3M
@@ -25,8 +25,10 @@ enough for single precision."""
 
 def mean_loss(model: nn.Module, loss: LossFunction, batches: Sequence[Any]) -> float:
     """Return the loss over all batches at the model's weights."""
+    measured = allow_gradients(loss)
     with isolated(seed=0), torch.no_grad():
-        return float(torch.stack([loss(model, batch).mean() for batch in batches]).double().mean())
+        losses = [measured(model, batch).mean() for batch in batches]
+        return float(torch.stack(losses).double().mean())
 
 
 def untrained_loss(model: nn.Module, loss: LossFunction, batches: Sequence[Any]) -> float:

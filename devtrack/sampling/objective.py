@@ -17,6 +17,8 @@ from devtrack.sampling.settings import Precision
 
 LossFunction = Callable[[nn.Module, Any], torch.Tensor]
 
+Point = dict[str, torch.Tensor]
+"""Parameter name to its value at one point, or at one per chain."""
 
 Parts = Mapping[str, torch.Tensor | None]
 """Parameter name to a mask of its shape: what is sampled of it; None: all of it."""
@@ -38,6 +40,23 @@ class Slot(NamedTuple):
     dtype: torch.dtype
     chosen: torch.Tensor | None
     held: torch.Tensor
+
+
+def allow_gradients(loss: LossFunction) -> LossFunction:
+    """Return ``loss`` for callers that may have switched gradients off: it need not notice.
+
+    A loss may differentiate on its way (physics-informed networks, gradient penalties), and may be
+    another function without gradients. Where the caller has none, what it gets is detached.
+    """
+
+    def call(model: nn.Module, batch: Any) -> torch.Tensor:
+        if torch.is_grad_enabled():
+            return loss(model, batch)
+        with torch.enable_grad():
+            value = loss(model, batch)
+        return value.detach() if isinstance(value, torch.Tensor) else value
+
+    return call
 
 
 class _LossModule(nn.Module):
@@ -108,6 +127,10 @@ class Objective:
         self.slots = list(_slots(parameters, parts or {}))
         self.center = torch.cat([_sampled(slot.held, slot).to(dtype) for slot in self.slots])
         self._tied = _other_names(self._module, [*parameters, *self._buffers])
+        rest = {n: p.detach() for n, p in self._module.named_parameters() if n not in parameters}
+        aliases = _other_names(self._module, list(rest))
+        self._rest = rest | {other: rest[name] for other, name in aliases.items()}
+        self._differentiates = False
         self.precision = precision
         self.samples_per_batch = num_rows(self._batches[0])
         self._stacked = _stack(self._batches)
@@ -133,10 +156,10 @@ class Objective:
         Shapes:
             weights: (parameter,).
         """
-        with torch.no_grad():
-            value = self._call(self._views(weights), self._batches[batch])
-            self._restore_buffers()
-        return value
+        one = self._batches[batch]
+        return self._without_gradient(
+            lambda point, rest: self._call(point | rest, one), self._views(weights)
+        )
 
     def gradient(self, weights: torch.Tensor, batch: int, *, out: torch.Tensor) -> torch.Tensor:
         """Return L at one point and write its gradient into ``out``.
@@ -174,11 +197,11 @@ class Objective:
         Shapes:
             weights: (chain, parameter). Returns: (chain,).
         """
-        with torch.no_grad():
-            one = self._batches[batch]
-            values = _vmap(lambda point: self._call(point, one))(self._views(weights))
-            self._restore_buffers()
-        return values
+        one = self._batches[batch]
+        return self._without_gradient(
+            lambda points, rest: _vmap(lambda point: self._call(point | rest, one))(points),
+            self._views(weights),
+        )
 
     def gradients(
         self, weights: torch.Tensor, batch: torch.Tensor, *, out: torch.Tensor
@@ -201,7 +224,31 @@ class Objective:
         self._backward(values.sum(), leaves, out)
         return values.detach()
 
-    def _call(self, point: dict[str, torch.Tensor], batch: Any) -> torch.Tensor:
+    def _without_gradient(
+        self, evaluate: Callable[[Point, Point], torch.Tensor], point: Point
+    ) -> torch.Tensor:
+        """Evaluate with gradients allowed (see ``allow_gradients``), but with none of weights.
+
+        Neither those that are sampled nor the rest ask for one, so that no graph is kept; unless
+        the loss turns out to differentiate by them itself.
+        """
+        with torch.enable_grad():
+            try:
+                value = self._evaluate_on(evaluate, point)
+            except RuntimeError as error:
+                if self._differentiates or "does not require grad" not in str(error):
+                    raise
+                self._differentiates = True
+                value = self._evaluate_on(evaluate, point)
+        self._restore_buffers()
+        return value.detach()
+
+    def _evaluate_on(
+        self, evaluate: Callable[[Point, Point], torch.Tensor], point: Point
+    ) -> torch.Tensor:
+        return evaluate(_leaves(point), {}) if self._differentiates else evaluate(point, self._rest)
+
+    def _call(self, point: Point, batch: Any) -> torch.Tensor:
         named = {**point, **self._buffers}
         named |= {other: named[name] for other, name in self._tied.items()}
         with self._autocast():  # tied here, once: functional_call searches all modules at each call
@@ -213,22 +260,18 @@ class Objective:
         # no cache: it would keep the casts of one call's weights for the next call's
         return torch.autocast(self.center.device.type, torch.bfloat16, cache_enabled=False)
 
-    def _call_on_leaves(
-        self, point: dict[str, torch.Tensor], tensors: list[torch.Tensor]
-    ) -> torch.Tensor:
+    def _call_on_leaves(self, point: Point, tensors: list[torch.Tensor]) -> torch.Tensor:
         assert self._stacked is not None
         return self._call(point, self._stacked.rebuild(tensors))
 
-    def _views(self, weights: torch.Tensor) -> dict[str, torch.Tensor]:
+    def _views(self, weights: torch.Tensor) -> Point:
         lead = weights.shape[:-1]
         return {
             slot.name: _whole(weights[..., slot.start : slot.stop], slot).view(*lead, *slot.shape)
             for slot in self.slots
         }
 
-    def _backward(
-        self, value: torch.Tensor, leaves: dict[str, torch.Tensor], out: torch.Tensor
-    ) -> None:
+    def _backward(self, value: torch.Tensor, leaves: Point, out: torch.Tensor) -> None:
         if not value.requires_grad:
             raise MetricError(
                 "the loss does not depend on the model's weights: a sampler needs its gradient. "
@@ -350,7 +393,7 @@ def _sampled(whole: torch.Tensor, slot: Slot) -> torch.Tensor:
     return whole if slot.chosen is None else whole[..., slot.chosen]
 
 
-def _leaves(views: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _leaves(views: Point) -> Point:
     return {name: view.detach().requires_grad_() for name, view in views.items()}
 
 

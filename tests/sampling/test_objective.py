@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from devtrack.errors import DataError, MetricError
-from devtrack.sampling.objective import Objective
+from devtrack.sampling.objective import Objective, allow_gradients
 
 
 def _mlp(dtype=torch.float64):
@@ -267,3 +267,55 @@ def _gradient(objective, point, batch):
     gradient = torch.empty_like(point)
     objective.gradient(point, batch, out=gradient)
     return gradient
+
+
+def _residual(model, batch):
+    """Of du/dx = y, as a physics-informed network is trained."""
+    x = batch[0].clone().requires_grad_()
+    (slope,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
+    return (slope.sum(1) - batch[1].sum(1)).square()
+
+
+def _penalised(model, batch):
+    loss = _loss(model, batch).mean()
+    gradients = torch.autograd.grad(loss, list(model.parameters()), create_graph=True)
+    return loss + sum(g.square().sum() for g in gradients)
+
+
+@pytest.mark.parametrize("loss", [_residual, _penalised])
+def test_a_loss_may_differentiate_inside(loss):
+    model, batches = _mlp(), _batches()
+    objective = Objective(model, loss, batches)
+    expected = loss(model, batches[1]).mean().detach()
+    with torch.no_grad():
+        torch.testing.assert_close(objective.loss(objective.center, 1), expected)
+    torch.testing.assert_close(
+        objective.gradient(objective.center, 1, out=torch.empty_like(objective.center)), expected
+    )
+
+
+def test_no_graph_is_kept_where_no_gradient_is_asked_for():
+    asked = []
+
+    def spying(model, batch):
+        value = _loss(model, batch).mean()
+        asked.append(value.requires_grad)
+        return value
+
+    for parts in (None, {"2.bias": None}):
+        objective = Objective(_mlp(), spying, _batches(), parts=parts)
+        objective.loss(objective.center, 0)
+        objective.losses(objective.center.repeat(2, 1), 0)
+    assert asked == [False] * 4
+
+
+def test_gradients_are_allowed_to_a_loss_and_left_to_its_caller():
+    model, batches = _mlp(), _batches()
+    loss = allow_gradients(_residual)
+    with torch.no_grad():
+        alone = loss(model, batches[0])
+        assert not torch.is_grad_enabled()
+    assert not alone.requires_grad
+    asked = loss(model, batches[0])
+    assert asked.requires_grad
+    torch.testing.assert_close(asked.detach(), alone)
