@@ -44,14 +44,17 @@ def isolated(*, seed: int | None = None) -> Iterator[None]:
         if torch.cuda.is_available():
             stack.enter_context(torch.autocast("cuda", enabled=False))
         if seed is not None:
-            _seed_streams(seed)
+            seed_streams(seed)
         yield
 
 
-def _seed_streams(seed: int) -> None:
+def seed_streams(seed: int) -> None:
     """Seed the global streams, which a metric's own code may draw from.
 
-    Only ``isolated`` calls it, which puts them back.
+    Only for the inside of ``isolated``, which puts them back.
+
+    Args:
+        seed: Below 2³², as NumPy wants.
     """
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - put back when the block ends

@@ -34,6 +34,8 @@ class LLC:
 
     Every draw is paired with L(w*) on the same batch and corrected for its batch where that pays
     (``quiet_signal``). Burn-in is recorded and left out, a chain that fails is named and left out.
+    Random losses: the noise is fixed per batch, part of the evaluation data; more batches lower its
+    error, which ``se`` does not hold.
     Keep one configuration for a whole run: the LLC depends on it.
 
     ``LLC()`` finds its step size by itself, at the first snapshot it sees, and keeps it for the run

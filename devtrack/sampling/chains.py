@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from devtrack.isolation import isolated
+from devtrack.sampling.baseline import Baseline, require_same_with_gradient, take_baseline
 from devtrack.sampling.engines import Engine, build_groups, choose_engine, require_engine
 from devtrack.sampling.objective import LossFunction, Objective, Parts
 from devtrack.sampling.pace import plan
@@ -44,7 +45,8 @@ class Chains(NamedTuple):
         n_beta: Inverse temperature nβ that was used.
         samples_per_batch, num_batches, num_parameters: Sizes of the problem.
         engine: What ran.
-        note: Why it was not the engine asked for; empty otherwise.
+        note: Why it was not the engine asked for, and what became of the loss's random numbers;
+            empty where there is nothing to say.
     """
 
     loss: Floats
@@ -83,8 +85,9 @@ def sample(
     """Run chains from the model's weights and return the losses along them.
 
     Every chain walks through random orders of the batches. L(w*) is evaluated once per batch, so
-    that each draw has its exact partner (science: "the baseline"). A chain that becomes non-finite
-    stays so; it disturbs no other.
+    that each draw has its exact partner (science: "the baseline"); random numbers that the loss
+    draws are fixed per batch, as part of the data (see ``baseline``). A chain that becomes
+    non-finite stays so; it disturbs no other.
 
     Args:
         model: In eval mode; left as it is.
@@ -103,7 +106,8 @@ def sample(
 
     Raises:
         DataError: If there is no batch, or n / log n is undefined for its size.
-        MetricError: If the loss does not depend on weights that require grad.
+        MetricError: If the loss does not depend on weights that require grad, or is another
+            function where they do not.
         ConfigError: If ``engine`` is unknown or does not know the method, or vectorized is asked
             for and impossible.
     """
@@ -112,10 +116,11 @@ def sample(
     with isolated(seed=seeds[0]), torch.inference_mode(False), torch.enable_grad():
         objective = Objective(model, loss, batches, parts=parts, precision=settings.precision)
         n_beta = settings.n_beta_for(objective.samples_per_batch)
-        at_center = _losses_at_center(objective)  # (batch,)
-        gradient, gradient_noise = _gradient_at_center(objective, settings)
+        baseline = take_baseline(objective)
+        at_center = baseline.losses  # (batch,)
+        gradient, gradient_noise = _gradient_at_center(objective, settings, baseline)
         rise = rise_by_pull(objective, settings, seed=seeds[0])
-        chosen, note = choose_engine(engine, objective, at_center)
+        chosen, note = choose_engine(engine, objective, baseline)
         groups = build_groups(
             chosen,
             objective,
@@ -211,7 +216,7 @@ def _draw_seeds(generator: torch.Generator, count: int) -> list[int]:
 
 
 def _gradient_at_center(
-    objective: Objective, settings: SamplerSettings
+    objective: Objective, settings: SamplerSettings, baseline: Baseline
 ) -> tuple[torch.Tensor, float]:
     """Return ∇L(w*), (parameter,), and the squared noise that one batch adds to it.
 
@@ -223,16 +228,11 @@ def _gradient_at_center(
     total, one = torch.zeros_like(objective.center), torch.empty_like(objective.center)
     squares = 0.0
     for batch in range(count):
-        objective.gradient(objective.center, batch, out=one)
+        loss = objective.gradient(objective.center, batch, out=one)
+        if batch == 0:
+            require_same_with_gradient(objective, float(loss), baseline)
         total += one
         squares += float(one.square().sum())
     mean = total / count
     noise = (squares / count - float(mean.square().sum())) * count / max(count - 1, 1)
     return mean, max(noise, 0.0)
-
-
-def _losses_at_center(objective: Objective) -> Floats:
-    """Return L(w*) of every batch, (batch,)."""
-    batches = range(objective.num_batches)
-    losses = torch.stack([objective.loss(objective.center, batch) for batch in batches])
-    return losses.double().cpu().numpy()

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from devtrack.errors import ConfigError
+from devtrack.sampling.baseline import TOLERANCE, Baseline
 from devtrack.sampling.objective import Objective
 from devtrack.sampling.settings import SamplerSettings
 from devtrack.sampling.updates import build_update
@@ -28,10 +29,6 @@ LARGE_CHAIN_BYTES = 10e6
 arithmetic enough in one to hide its calls, and several share the cache. Attention models of
 ``experiments.bench.tasks``, ms per step and chain, all at once and alone: 12 MB 30.9 and 26.6,
 42 MB 179 and 162; but 4 MB 7.6 and 8.2."""
-
-VMAP_TOLERANCE = {"full": 1e-3, "bf16": 3e-2}
-"""Relative difference between the losses with and without vmap above which vmap is not trusted.
-bf16 knows 8 binary digits, and a loss near 0 has fewer (memorised modular MLP: 3e-3)."""
 
 
 def require_engine(engine: str, method: str) -> None:
@@ -52,22 +49,22 @@ def require_engine(engine: str, method: str) -> None:
         )
 
 
-def choose_engine(engine: Engine, objective: Objective, at_center: Floats) -> tuple[str, str]:
-    """Return the engine to run and a note on why it is not the one asked for.
+def choose_engine(engine: Engine, objective: Objective, baseline: Baseline) -> tuple[str, str]:
+    """Return the engine to run, and a note on why and on random numbers where there is one.
 
     Args:
         engine: What was asked for.
         objective: The loss.
-        at_center: L(w*) of every batch, without vmap, (batch,).
+        baseline: L(w*), without vmap.
 
     Raises:
         ConfigError: If vectorized was asked for and the model cannot run so.
     """
     if engine in ("sequential", "reference"):
-        return engine, ""
+        return engine, baseline.note
     if engine == "auto" and _is_large(objective):
-        return "sequential", ""
-    obstacle = _obstacle_to_vmap(objective, at_center)
+        return "sequential", baseline.note
+    obstacle = baseline.note or _obstacle_to_vmap(objective, baseline.losses)
     if not obstacle:
         return "vectorized", ""
     if engine == "vectorized":
@@ -143,8 +140,6 @@ def _obstacle_to_vmap(objective: Objective, at_center: Floats) -> str:
     """Try two chains at w* under vmap; return what went wrong, or nothing."""
     if objective.num_batches > 1 and not objective.can_mix_batches:
         return "batches differ in shape"
-    if not np.allclose(float(objective.loss(objective.center, 0)), at_center[0], equal_nan=True):
-        return "the loss draws random numbers"
     weights = objective.center.repeat(2, 1)
     looked_at = [0, objective.num_batches - 1]
     batches = torch.tensor(looked_at, device=weights.device)
@@ -153,7 +148,7 @@ def _obstacle_to_vmap(objective: Objective, at_center: Floats) -> str:
             losses = objective.gradients(weights, batches, out=torch.empty_like(weights))
     except Exception as error:  # noqa: BLE001 - whatever vmap cannot do, the plain path has done
         return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
-    expected, tolerance = at_center[looked_at], VMAP_TOLERANCE[objective.precision]
+    expected, tolerance = at_center[looked_at], TOLERANCE[objective.precision]
     if not np.allclose(losses.cpu(), expected, rtol=tolerance, equal_nan=True):
         return f"the loss under vmap was {losses.tolist()} instead of {expected.tolist()}"
     return ""

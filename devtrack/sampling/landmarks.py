@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from devtrack.isolation import isolated
+from devtrack.sampling.baseline import take_baseline
 from devtrack.sampling.objective import LossFunction, Objective, allow_gradients
 
 POWER_STEPS = 10
@@ -58,6 +59,7 @@ def largest_curvature(
     few = list(batches)[:CURVATURE_BATCHES]
     with isolated(seed=0), torch.enable_grad():
         objective = Objective(model, loss, few)
+        take_baseline(objective)  # differences of gradients want one function
         center = objective.center
         step = REACH * max(float(center.norm()), 1.0)
         direction = torch.randn(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
@@ -13,7 +14,9 @@ from torch.utils import _pytree as pytree
 
 from devtrack.batches import num_rows
 from devtrack.errors import DataError, MetricError
+from devtrack.isolation import seed_streams
 from devtrack.sampling.settings import Precision
+from devtrack.sampling.stacking import stack
 
 LossFunction = Callable[[nn.Module, Any], torch.Tensor]
 
@@ -131,9 +134,10 @@ class Objective:
         aliases = _other_names(self._module, list(rest))
         self._rest = rest | {other: rest[name] for other, name in aliases.items()}
         self._differentiates = False
+        self._fixes_noise = False
         self.precision = precision
         self.samples_per_batch = num_rows(self._batches[0])
-        self._stacked = _stack(self._batches)
+        self._stacked = stack(self._batches)
 
     @property
     def num_parameters(self) -> int:
@@ -150,6 +154,14 @@ class Objective:
         """Whether chains in one call may look at different batches (they have equal shapes)."""
         return self._stacked is not None
 
+    def fix_noise(self) -> None:
+        """Give the loss the same random numbers at every later call on a batch.
+
+        The global streams are seeded at each, by the batch's index alone: only inside ``isolated``,
+        and not for chains at once on several batches.
+        """
+        self._fixes_noise = True
+
     def loss(self, weights: torch.Tensor, batch: int) -> torch.Tensor:
         """Return L at one point, without gradient.
 
@@ -157,6 +169,7 @@ class Objective:
             weights: (parameter,).
         """
         one = self._batches[batch]
+        self._start_noise(batch)
         return self._without_gradient(
             lambda point, rest: self._call(point | rest, one), self._views(weights)
         )
@@ -168,6 +181,7 @@ class Objective:
             weights, out: (parameter,).
         """
         leaves = _leaves(self._views(weights))
+        self._start_noise(batch)
         value = self._call(leaves, self._batches[batch])
         self._backward(value, leaves, out)
         return value.detach()
@@ -223,6 +237,10 @@ class Objective:
             values = _vmap(self._call_on_leaves)(leaves, self._stacked.take(batch))
         self._backward(values.sum(), leaves, out)
         return values.detach()
+
+    def _start_noise(self, batch: int) -> None:
+        if self._fixes_noise:
+            seed_streams(zlib.crc32(f"noise of batch {batch}".encode()))
 
     def _without_gradient(
         self, evaluate: Callable[[Point, Point], torch.Tensor], point: Point
@@ -294,51 +312,6 @@ class Objective:
                 self._buffer_versions[name] = buffer._version
 
 
-class _Stacked:
-    """Batches of equal shapes, stacked tensor by tensor.
-
-    Shapes:
-        tensors: each (batch, ...).
-    """
-
-    def __init__(self, tensors: list[torch.Tensor], spec: pytree.TreeSpec, fixed: list[Any]):
-        self._tensors = tensors
-        self._spec = spec
-        self._fixed = fixed
-
-    def take(self, batch: torch.Tensor) -> list[torch.Tensor]:
-        return [tensor[batch] for tensor in self._tensors]
-
-    def rebuild(self, tensors: list[torch.Tensor]) -> Any:
-        moving = iter(tensors)
-        leaves = [next(moving) if leaf is _MOVING else leaf for leaf in self._fixed]
-        return pytree.tree_unflatten(leaves, self._spec)
-
-
-_MOVING = object()
-
-
-def _stack(batches: Sequence[Any]) -> _Stacked | None:
-    """Stack batches; None if their shapes or their other contents differ."""
-    flat, specs = zip(*(pytree.tree_flatten(batch) for batch in batches), strict=True)
-    if any(spec != specs[0] for spec in specs):
-        return None
-    tensors: list[torch.Tensor] = []
-    fixed: list[Any] = []
-    for leaves in zip(*flat, strict=True):
-        first = leaves[0]
-        if isinstance(first, torch.Tensor):
-            if any(x.shape != first.shape or x.dtype != first.dtype for x in leaves):
-                return None
-            tensors.append(torch.stack(leaves))
-            fixed.append(_MOVING)
-        elif all(_same(x, first) for x in leaves):
-            fixed.append(first)
-        else:
-            return None
-    return _Stacked(tensors, specs[0], fixed)
-
-
 def _slots(parameters: dict[str, nn.Parameter], parts: Parts) -> Iterator[Slot]:
     start = 0
     for name, parameter in parameters.items():
@@ -399,8 +372,3 @@ def _leaves(views: Point) -> Point:
 
 def _vmap(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
     return vmap(function, randomness="different")
-
-
-def _same(left: Any, right: Any) -> bool:
-    plain = isinstance(left, str | int | float) and isinstance(right, type(left))
-    return left is right or (plain and left == right)
