@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from devtrack import snapshots
+from devtrack import snapshots, standin
 from devtrack.batches import fixed_batches
 from devtrack.errors import MetricError
 from devtrack.isolation import isolated
@@ -40,8 +40,9 @@ class Evaluation(NamedTuple):
 def private_copy(module: nn.Module) -> nn.Module:
     """Return a deep copy that metrics may use as they like.
 
-    It has no Trainer (``LightningModule.__getstate__`` drops it), its ``log`` and ``log_dict`` do
-    nothing, and it shares no memory with ``module``.
+    It has no Trainer (``LightningModule.__getstate__`` drops it) but a stand-in that ``evaluate``
+    tells the step and the epoch, its ``log`` and ``log_dict`` do nothing, and it shares no memory
+    with ``module``.
 
     Raises:
         MetricError: If an attribute of the module cannot be copied.
@@ -56,6 +57,7 @@ def private_copy(module: nn.Module) -> nn.Module:
     for name in ("log", "log_dict"):
         if hasattr(twin, name):
             object.__setattr__(twin, name, _no_log)
+    standin.put_in(twin)
     return twin
 
 
@@ -67,6 +69,7 @@ def evaluate(
     step: int,
     batches: Sequence[Any],
     loss: LossFunction,
+    epoch: int = 0,
     seed: int = 0,
     choose: Choose = fixed_batches,
     chosen: MutableMapping[int, Any] | None = None,
@@ -82,6 +85,7 @@ def evaluate(
         step: Optimizer steps completed.
         batches: The run's fixed batches, on the model's device.
         loss: The training objective.
+        epoch: Epochs completed.
         seed: With the metric's name and the step it seeds ``Subject.generator``, so that a
             measurement can be repeated to the bit and errors at different steps are independent.
         choose: Makes the batches of metrics' own data (see ``Subject``).
@@ -93,6 +97,7 @@ def evaluate(
     chosen = {} if chosen is None else chosen
     kept = {} if kept is None else kept
     loss = allow_gradients(loss)
+    standin.tell(model, step=step, epoch=epoch)
     records: list[Record] = []
     elapsed_s: dict[str, float] = {}
     for metric in metrics:

@@ -141,6 +141,7 @@ class Observer:
             step=clock.step,
             batches=self.batches,
             loss=self._loss,
+            epoch=clock.epoch,
             seed=self._seed,
             choose=self._choose,
             chosen=self._chosen,

@@ -27,6 +27,7 @@ LAYERS = [
     "diagnostics",
     "sampling",
     "metrics",
+    "standin",
     "evaluate",
     "observer",
     "changepoints",
