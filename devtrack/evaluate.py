@@ -9,7 +9,7 @@ import copy
 import math
 import time
 import zlib
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Collection, MutableMapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -70,6 +70,7 @@ def evaluate(
     batches: Sequence[Any],
     loss: LossFunction,
     epoch: int = 0,
+    trainable: Collection[str] | None = None,
     seed: int = 0,
     choose: Choose = fixed_batches,
     chosen: MutableMapping[int, Any] | None = None,
@@ -86,6 +87,8 @@ def evaluate(
         batches: The run's fixed batches, on the model's device.
         loss: The training objective.
         epoch: Epochs completed.
+        trainable: Names of the parameters that require grad, which a training may freeze and thaw;
+            if None, those of ``model`` do that did.
         seed: With the metric's name and the step it seeds ``Subject.generator``, so that a
             measurement can be repeated to the bit and errors at different steps are independent.
         choose: Makes the batches of metrics' own data (see ``Subject``).
@@ -107,15 +110,20 @@ def evaluate(
             # not the global stream: a private one, so that a measurement can be repeated
             generator = torch.Generator(_device(model)).manual_seed(own_seed)
             subject = Subject(model, step, batches, loss, generator, choose, chosen, kept)
-            records += _compute(metric, subject, tensors)
+            records += _compute(metric, subject, tensors, trainable)
         elapsed_s[metric.name] = clock() - start
     return Evaluation(records, elapsed_s)
 
 
-def _compute(metric: Metric, subject: Subject, tensors: snapshots.Tensors) -> list[Record]:
+def _compute(
+    metric: Metric,
+    subject: Subject,
+    tensors: snapshots.Tensors,
+    trainable: Collection[str] | None,
+) -> list[Record]:
     records: list[Record] = []
     try:
-        _reset(subject.model, tensors)
+        _reset(subject.model, tensors, trainable)
         with torch.enable_grad():
             records.extend(_checked(record, metric) for record in metric.compute(subject))
     except Exception as error:  # noqa: BLE001 - a user's metric may fail in any way: it is data
@@ -129,8 +137,11 @@ def failed_row(metric: str, error: BaseException) -> Row:
     return Row(metric, math.nan, status=Status.FAILED, attrs={"error": text})
 
 
-def _reset(model: nn.Module, tensors: snapshots.Tensors) -> None:
+def _reset(model: nn.Module, tensors: snapshots.Tensors, trainable: Collection[str] | None) -> None:
     snapshots.load_into(model, tensors)
+    if trainable is not None:
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name in trainable)
     model.eval()
     model.zero_grad(set_to_none=True)
 

@@ -180,6 +180,25 @@ class Watch:
         return events
 
 
+def start_watch(
+    monitor: Monitor | None, store: Any, run_id: str, through_step: int | None
+) -> Watch | None:
+    """Return the watch that a monitor begins, or none without one.
+
+    Args:
+        monitor: What the user asked for.
+        store: Where the run is.
+        run_id: The run.
+        through_step: Where it was resumed, with its past (see ``recall``); None: it is new.
+    """
+    if monitor is None:
+        return None
+    watch = monitor.start()
+    if through_step is not None:
+        recall(watch, store, run_id, through_step=through_step)
+    return watch
+
+
 def recall(watch: Watch, store: Any, run_id: str, *, through_step: int) -> None:
     """Let ``watch`` remember what the store holds of a run that is resumed at a step."""
     where = "WHERE run_id = ? AND step <= ?"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Iterable, MutableMapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from devtrack.errors import DevtrackError
 from devtrack.evaluate import evaluate, private_copy
 from devtrack.isolation import isolated
 from devtrack.metrics.metric import Choose, LossFunction, Metric
+from devtrack.recipe import parameters_changed
 from devtrack.rows import Clock, Event, Record, Row, SnapshotRecord
 from devtrack.store import Writer
 
@@ -57,6 +58,8 @@ class Observer:
     """Measures snapshots of one module with one frozen set of metrics and data.
 
     A snapshot that cannot be written costs itself only: an event ``snapshot_failed`` says why.
+    Parameters that are frozen or thawed in training are so in what is measured, and an event
+    ``parameters_changed`` says which.
 
     Args:
         writer: Where the rows go; closed by ``close``.
@@ -67,6 +70,7 @@ class Observer:
         choose: Makes the batches of metrics' own data (see ``Subject``).
         seed: Of every random choice a metric makes.
         kept: What metrics settled for the whole run, from an earlier part of it; added to.
+        trainable: Names of the parameters that required grad at the end of that part.
         save_weights: Write each snapshot to the store, so that other metrics can be computed later.
         max_overhead: Share of training time that observing may cost, e.g. 0.05; an observation
             waits until it is affordable. None: no cap.
@@ -75,6 +79,7 @@ class Observer:
 
     Attributes:
         last_step: Step of the last observation.
+        trainable: Names of the parameters that required grad then.
         snapshot_error: Why the last snapshot that could not be written could not.
 
     Raises:
@@ -92,6 +97,7 @@ class Observer:
         choose: Choose = fixed_batches,
         seed: int = 0,
         kept: MutableMapping[str, Any] | None = None,
+        trainable: Collection[str] | None = None,
         save_weights: bool = True,
         max_overhead: float | None = None,
         clock: Callable[[], float] = time.perf_counter,
@@ -100,6 +106,7 @@ class Observer:
         self.batches = batches
         self.kept = {} if kept is None else kept
         self.last_step: int | None = None
+        self.trainable = trainable
         self.snapshot_error: str | None = None
         self._writer = writer
         self._metrics = metrics
@@ -131,7 +138,9 @@ class Observer:
             extra: Records to append with the same clock.
         """
         start = self._clock()
-        tensors = snapshots.take(module)
+        tensors, before = snapshots.take(module), self.trainable
+        # a dict, for its order and its quick look-up
+        self.trainable = {n: True for n, p in module.named_parameters() if p.requires_grad}
         if self._save_weights:
             self._write_behind(clock, tensors)
         evaluation = evaluate(
@@ -142,12 +151,14 @@ class Observer:
             batches=self.batches,
             loss=self._loss,
             epoch=clock.epoch,
+            trainable=self.trainable,
             seed=self._seed,
             choose=self._choose,
             chosen=self._chosen,
             kept=self.kept,
         )
-        records = [*evaluation.records, *extra]
+        events = parameters_changed(before, self.trainable)
+        records = [*events, *evaluation.records, *extra]
         self._writer.append(clock, records)
         self._by_metric_s.update(evaluation.elapsed_s)
         self._by_status.update(str(r.status) for r in records if isinstance(r, Row))

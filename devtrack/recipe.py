@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from devtrack.rows import Event
 
-RECIPE_KINDS = ("optimizer_start", "lr_change", "warmup_end", "evalset_change", "resume")
+RECIPE_KINDS = (
+    "optimizer_start",
+    "lr_change",
+    "warmup_end",
+    "evalset_change",
+    "parameters_changed",
+    "resume",
+)
 """Events that change the curves without a change of what the network has learnt."""
+
+NAMES_MAX = 20  # parameters that an event names
 
 
 def optimizer_start(momenta: Sequence[float]) -> list[Event]:
@@ -38,6 +47,30 @@ def evalset_change(before: str | None, now: str) -> list[Event]:
         return []
     message = "measured on other data from here on: not on those that it was up to the checkpoint"
     return [Event("evalset_change", message, {"from": before, "to": now})]
+
+
+def parameters_changed(before: Collection[str] | None, now: Collection[str]) -> list[Event]:
+    """Return the event that other parameters are trained than before; none if the same.
+
+    λ̂ is of the weights that require grad: of others it is another quantity, and jumps.
+
+    Args:
+        before: Names of those that required grad; None if there is nothing to compare with.
+        now: Names of those that do.
+    """
+    if before is None or set(before) == set(now):
+        return []
+    thawed = [name for name in now if name not in set(before)]
+    frozen = [name for name in before if name not in set(now)]
+    parts = [f"{len(thawed)} thawed"] * bool(thawed) + [f"{len(frozen)} frozen"] * bool(frozen)
+    message = f"other parameters require grad from here on, {' and '.join(parts)}: λ̂ is of them"
+    attrs = {
+        "num_thawed": len(thawed),
+        "num_frozen": len(frozen),
+        "thawed": thawed[:NAMES_MAX],
+        "frozen": frozen[:NAMES_MAX],
+    }
+    return [Event("parameters_changed", message, attrs)]
 
 
 class LearningRateWatch:

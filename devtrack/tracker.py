@@ -31,15 +31,16 @@ from devtrack.errors import ConfigError
 from devtrack.guard import Guard
 from devtrack.isolation import isolated
 from devtrack.lineage import last_step, new_run, resumed, run_to_continue
+from devtrack.memory import Memory
 from devtrack.metrics.llc import LLC
 from devtrack.metrics.loss import Loss
 from devtrack.metrics.metric import LossFunction, Metric
 from devtrack.metrics.objective import training_step_loss
 from devtrack.metrics.weights import WeightNorm
-from devtrack.monitor import Monitor, Watch, recall
+from devtrack.monitor import Monitor, Watch, start_watch
 from devtrack.observer import Observer
 from devtrack.provenance import describe
-from devtrack.recipe import LearningRateWatch, evalset_change, optimizer_start
+from devtrack.recipe import RECIPE_KINDS, LearningRateWatch, evalset_change, optimizer_start
 from devtrack.rows import Clock, Event, Record, Row
 from devtrack.schedules import Cursor, LogSpaced, Schedule
 from devtrack.store import Writer, open_store
@@ -132,8 +133,7 @@ class Tracker(Callback):
         self._due = False
         self._starts_anew = True
         self._samples_seen = 0
-        self._kept: dict[str, Any] = {}
-        self._measured_on: str | None = None
+        self._memory = Memory()
         self._resumed: dict[str, Any] | None = None
         self._rates = LearningRateWatch()
         self._guard = Guard()
@@ -195,12 +195,8 @@ class Tracker(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed training needs to continue this run."""
-        return {
-            "run_id": self.run_id,
-            "samples_seen": self._samples_seen,
-            "kept": dict(self._kept),
-            "measured_on": self._measured_on,
-        }
+        own = {"run_id": self.run_id, "samples_seen": self._samples_seen}
+        return own | self._memory.state()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue the run of a Lightning checkpoint."""
@@ -219,8 +215,7 @@ class Tracker(Callback):
             info = run_to_continue(store, parent, name=self.name)
         self._starts_anew = info is None
         self._samples_seen = int(origin.get("samples_seen", 0))
-        self._kept = {} if info is None else dict(origin.get("kept", {}))
-        self._measured_on = None if info is None else origin.get("measured_on")
+        self._memory = Memory() if info is None else Memory.of_state(origin)
         if info is None:
             name = self.name or type(pl_module).__name__
             info = store.create_run(new_run(name, config, parent=parent, step=step))
@@ -239,7 +234,8 @@ class Tracker(Callback):
                 loss=in_training_precision(self.loss, trainer),
                 choose=choose,
                 seed=self.seed,
-                kept=self._kept,
+                kept=self._memory.kept,
+                trainable=self._memory.trainable,
                 save_weights=self.snapshots,
                 max_overhead=self.max_overhead,
                 since=since,
@@ -248,8 +244,10 @@ class Tracker(Callback):
             writer.close()
             return
         with self._guard.doing("begin to watch", instead="changes and violations go unnoticed"):
-            self._watch = self._start_watch(store, step)
-        self._note(self._observer, trainer, self._first_events(trainer, writer, config, seen))
+            through_step = None if self._starts_anew else step
+            self._watch = start_watch(self.monitor, store, str(self.run_id), through_step)
+        events = self._first_events(trainer, writer, config, seen)
+        self._note(self._observer, trainer, events)
         self._awaits_batch = own is None and facts.is_stream(trainer.train_dataloader)
         if not self._awaits_batch:
             with self._guard.doing("choose its data", instead="metrics that need data fail"):
@@ -288,10 +286,10 @@ class Tracker(Callback):
 
     def _measure_on(self, batches: list[Any], observer: Observer) -> list[Event]:
         observer.batches = batches
-        before, self._measured_on = self._measured_on, None
+        before, self._memory.measured_on = self._memory.measured_on, None
         with self._guard.doing("compare its data", instead="their change goes unrecorded"):
-            self._measured_on = fingerprint(batches)
-            return evalset_change(before, self._measured_on)
+            self._memory.measured_on = fingerprint(batches)
+            return evalset_change(before, self._memory.measured_on)
         return []
 
     def _after_batch(
@@ -310,9 +308,13 @@ class Tracker(Callback):
     def _note(self, observer: Observer, trainer: Trainer, events: Sequence[Event]) -> None:
         with self._guard.doing("record an event", instead=self._doctor):
             observer.record(self._clock(trainer), events)
-        if self._watch is not None:
+        self._tell_watch(trainer.global_step, events)
+
+    def _tell_watch(self, step: int, records: Sequence[Record]) -> None:
+        events = [r for r in records if isinstance(r, Event) and r.kind in RECIPE_KINDS]
+        if self._watch is not None and events:
             with self._guard.doing("tell the monitor of an event", instead="it may raise an alarm"):
-                self._watch.note(trainer.global_step, events)
+                self._watch.note(step, events)
 
     def _observe(self, observer: Observer, trainer: Trainer, pl_module: LightningModule) -> None:
         clock = self._clock(trainer)
@@ -322,6 +324,7 @@ class Tracker(Callback):
         records: list[Record] = []
         with self._guard.doing("observe a step", instead=self._doctor):
             records = observer.observe(pl_module, clock, rates)
+            self._memory.trainable = list(observer.trainable or ())
         self._guard.say_failed(records, step=clock.step)
         self._warn_of_snapshots(observer)
         for logger in trainer.loggers if self.use_loggers and records else ():
@@ -329,16 +332,9 @@ class Tracker(Callback):
             with self._guard.doing(f"forward numbers to {name}", instead="the store has them"):
                 facts.forward(records, logger, step=clock.step)
         if self._watch is not None and records:
+            self._tell_watch(clock.step, records)
             with self._guard.doing("look for changes", instead="they may go unnoticed"):
                 self._look(observer, trainer, records)
-
-    def _start_watch(self, store: Any, step: int) -> Watch | None:
-        if self.monitor is None:
-            return None
-        watch = self.monitor.start()
-        if not self._starts_anew:
-            recall(watch, store, str(self.run_id), through_step=step)
-        return watch
 
     def _look(self, observer: Observer, trainer: Trainer, records: Sequence[Record]) -> None:
         assert self._watch is not None and self._cursor is not None

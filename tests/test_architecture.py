@@ -19,6 +19,7 @@ LAYERS = [
     "schedules",
     "provenance",
     "recipe",
+    "memory",
     "store",
     "lineage",
     "snapshots",

@@ -1,6 +1,12 @@
 import math
 
-from devtrack.recipe import RECIPE_KINDS, LearningRateWatch, evalset_change, optimizer_start
+from devtrack.recipe import (
+    RECIPE_KINDS,
+    LearningRateWatch,
+    evalset_change,
+    optimizer_start,
+    parameters_changed,
+)
 
 
 def _events(rates):
@@ -56,3 +62,11 @@ def test_only_other_data_than_known_ones_are_an_event():
     (event,) = evalset_change("a", "b")
     assert event.kind in RECIPE_KINDS
     assert event.attrs == {"from": "a", "to": "b"}
+
+
+def test_only_other_parameters_than_known_ones_are_an_event():
+    assert parameters_changed(None, ["a"]) == parameters_changed(["a", "b"], ["b", "a"]) == []
+    (event,) = parameters_changed(["a", "b"], ["b", "c", "d"])
+    assert event.kind in RECIPE_KINDS
+    assert "2 thawed and 1 frozen" in event.message
+    assert (event.attrs["thawed"], event.attrs["frozen"]) == (["c", "d"], ["a"])

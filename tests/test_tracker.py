@@ -1,3 +1,4 @@
+import json
 import random
 import warnings
 from dataclasses import dataclass
@@ -786,3 +787,36 @@ def test_the_momentum_of_an_optimizer_is_recorded_once(tmp_path):
     ]
     fit(Tracker(store, name="Adam", metrics=[WeightNorm()]), steps=2)
     assert load_events(open_store(store), "Adam") == []
+
+
+class Thaws(Net):
+    """Trains its head alone at first, as one fine-tunes."""
+
+    def __init__(self, *, at_step):
+        super().__init__()
+        self.body.requires_grad_(False)
+        self.at_step = at_step
+
+    def on_train_batch_start(self, batch, batch_idx):
+        self.body.requires_grad_(self.global_step >= self.at_step)
+
+
+def test_what_is_thawed_is_sampled_from_then_on_and_an_event_says_so(tmp_path):
+    def events(run_id):
+        query = "SELECT step, attrs->>'thawed' FROM events WHERE kind = ? AND run_id = ?"
+        return open_store(tmp_path).sql(query, ["parameters_changed", run_id]).fetchall()
+
+    tracker = Tracker(tmp_path, schedules.every(2), metrics=[SMALL_LLC], monitor=Monitor())
+    trainer, _ = fit(tracker, steps=6, module=Thaws(at_step=3))
+    query = "SELECT step, CAST(attrs->'num_parameters' AS INT) FROM llc ORDER BY step"
+    sampled = open_store(tmp_path).sql(query).fetchall()
+    head, body = 8 + 1, 8 * 8 + 8 + 2 * 8
+    assert sampled == [(0, head), (2, head), (4, head + body), (6, head + body)]
+    ((step, names),) = events(tracker.run_id)
+    thawed = ["body.0.weight", "body.0.bias", "body.1.weight", "body.1.bias"]
+    assert (step, json.loads(names)) == (4, thawed)
+
+    trainer.save_checkpoint(tmp_path / "thawed.ckpt")
+    tracker = Tracker(tmp_path, schedules.every(2), metrics=[SMALL_LLC])
+    fit(tracker, steps=8, module=Thaws(at_step=99), ckpt_path=tmp_path / "thawed.ckpt")
+    assert [step for step, _ in events(tracker.run_id)] == [4, 8]

@@ -1,0 +1,34 @@
+"""What a run carries over a resume, in the checkpoint: what it settled and was measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(kw_only=True)
+class Memory:
+    """What the rest of a run must know of its first part, as JSON can hold it.
+
+    Args:
+        kept: What metrics settled once, by metric (see ``Subject``).
+        measured_on: Fingerprint of the data; None before they are chosen.
+        trainable: Names of the parameters that required grad at the last observation.
+    """
+
+    kept: dict[str, Any] = field(default_factory=dict)
+    measured_on: str | None = None
+    trainable: list[str] | None = None
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, Any]) -> Memory:
+        """Return what ``state`` was made of; an older devtrack's may hold less."""
+        names = [name for name in cls.__dataclass_fields__ if state.get(name) is not None]
+        memory = cls(**{name: state[name] for name in names})
+        memory.kept = dict(memory.kept)
+        return memory
+
+    def state(self) -> dict[str, Any]:
+        """Return a copy to put into a checkpoint."""
+        return asdict(self)
