@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from devtrack.rows import Record, Row, Status
+from devtrack.rows import Event, Record, Row, Status
 
 
 class TrackerWarning(UserWarning):
@@ -46,6 +46,12 @@ class Guard:
             close = f"; {instead}." if instead else "."
             text = f"{message.removesuffix('.')}. Training continues{close}"
             warnings.warn(text, TrackerWarning, stacklevel=2)
+
+    def say_changed(self, events: Iterable[Event]) -> None:
+        """Say what is measured otherwise than before a resume, while the run can be kept apart."""
+        for event in events:
+            other = "another name=, or resume=False, begins a run of its own"
+            self.say(event.message, f"devtrack continues a run, but {event.message}", instead=other)
 
     def say_failed(self, records: Iterable[Record], *, step: int) -> None:
         """Say at the first failure of a metric what its rows will say, while it can be mended."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
+from typing import Any
 
 from devtrack.rows import Event
 
@@ -13,6 +14,7 @@ RECIPE_KINDS = (
     "warmup_end",
     "evalset_change",
     "parameters_changed",
+    "reconfigured",
     "resume",
 )
 """Events that change the curves without a change of what the network has learnt."""
@@ -71,6 +73,31 @@ def parameters_changed(before: Collection[str] | None, now: Collection[str]) -> 
         "frozen": frozen[:NAMES_MAX],
     }
     return [Event("parameters_changed", message, attrs)]
+
+
+def reconfigured(metric: str, before: Any, now: Any) -> list[Event]:
+    """Return the event that a resumed run's metric has other settings; none if the same.
+
+    Args:
+        metric: Its name.
+        before: What it said of itself up to the checkpoint (``provenance.describe``); None if
+            there is nothing to compare with.
+        now: What it says.
+    """
+    before, now = (s if isinstance(s, dict) else {"class": s} for s in (before, now))
+    # a setting that one devtrack has and another has not cannot be compared
+    changed = [name for name in now if before.get("class") and name in before]
+    changed = [name for name in changed if before[name] != now[name]]
+    if not changed:
+        return []
+    what = ", ".join(f"{name} {before[name]} -> {now[name]}" for name in changed)
+    message = f"metric {metric!r} has other settings from here on: {what}"
+    attrs = {
+        "metric": metric,
+        "from": {name: before[name] for name in changed},
+        "to": {name: now[name] for name in changed},
+    }
+    return [Event("reconfigured", message, attrs)]
 
 
 class LearningRateWatch:

@@ -52,7 +52,7 @@ CREATE TABLE segment.chains (
 CREATE TABLE segment.events (
     run_id VARCHAR, attempt INTEGER, rank INTEGER, seq BIGINT,
     step BIGINT, epoch BIGINT, samples_seen BIGINT, ts_utc TIMESTAMP,
-    kind VARCHAR,    -- 'lr_change', 'parameters_changed', 'resume', 'alert', …
+    kind VARCHAR,    -- 'lr_change', 'parameters_changed', 'reconfigured', 'resume', 'alert', …
     message VARCHAR,
     attrs JSON
 );

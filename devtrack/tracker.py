@@ -55,7 +55,8 @@ class Tracker(Callback):
 
     A training resumed from a Lightning checkpoint continues its run: what was recorded after the
     checkpoint is kept aside, in the view ``metrics_all``, the event ``resume`` holds configuration
-    and versions from there on, and ``evalset_change`` says that the run's data are others. Several
+    and versions from there on, ``evalset_change`` says that the run's data are others, and
+    ``reconfigured`` that a metric's settings are, which then forgets what it had found. Several
     trainings from one checkpoint, such as branches, are runs of their own under their own names.
 
     Args:
@@ -216,6 +217,7 @@ class Tracker(Callback):
         self._starts_anew = info is None
         self._samples_seen = int(origin.get("samples_seen", 0))
         self._memory = Memory() if info is None else Memory.of_state(origin)
+        changed = self._memory.configure(config["metrics"])
         if info is None:
             name = self.name or type(pl_module).__name__
             info = store.create_run(new_run(name, config, parent=parent, step=step))
@@ -247,7 +249,8 @@ class Tracker(Callback):
             through_step = None if self._starts_anew else step
             self._watch = start_watch(self.monitor, store, str(self.run_id), through_step)
         events = self._first_events(trainer, writer, config, seen)
-        self._note(self._observer, trainer, events)
+        self._note(self._observer, trainer, [*events, *changed])
+        self._guard.say_changed(changed)
         self._awaits_batch = own is None and facts.is_stream(trainer.train_dataloader)
         if not self._awaits_batch:
             with self._guard.doing("choose its data", instead="metrics that need data fail"):

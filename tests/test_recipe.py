@@ -6,6 +6,7 @@ from devtrack.recipe import (
     evalset_change,
     optimizer_start,
     parameters_changed,
+    reconfigured,
 )
 
 
@@ -70,3 +71,15 @@ def test_only_other_parameters_than_known_ones_are_an_event():
     assert event.kind in RECIPE_KINDS
     assert "2 thawed and 1 frozen" in event.message
     assert (event.attrs["thawed"], event.attrs["frozen"]) == (["c", "d"], ["a"])
+
+
+def test_only_settings_that_can_be_compared_are_an_event():
+    assert reconfigured("llc", None, {"class": "LLC", "lr": 1.0}) == []
+    assert reconfigured("llc", {"class": "LLC", "lr": 1.0}, {"class": "LLC", "lr": 1.0}) == []
+    assert reconfigured("llc", {"class": "LLC", "old": 1}, {"class": "LLC", "new": 2}) == []
+    (event,) = reconfigured("llc", {"class": "LLC", "lr": 1.0}, {"class": "LLC", "lr": 2.0})
+    assert event.kind in RECIPE_KINDS
+    assert event.message == "metric 'llc' has other settings from here on: lr 1.0 -> 2.0"
+    assert event.attrs == {"metric": "llc", "from": {"lr": 1.0}, "to": {"lr": 2.0}}
+    (event,) = reconfigured("mine", "Mine", {"class": "Other", "k": 1})
+    assert event.attrs["from"] == {"class": "Mine"}

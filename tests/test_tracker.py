@@ -820,3 +820,34 @@ def test_what_is_thawed_is_sampled_from_then_on_and_an_event_says_so(tmp_path):
     tracker = Tracker(tmp_path, schedules.every(2), metrics=[SMALL_LLC])
     fit(tracker, steps=8, module=Thaws(at_step=99), ckpt_path=tmp_path / "thawed.ckpt")
     assert [step for step, _ in events(tracker.run_id)] == [4, 8]
+
+
+def test_other_settings_after_a_resume_are_an_event_and_a_warning_and_forget(tmp_path):
+    store, checkpoint = tmp_path / "runs", tmp_path / "first.ckpt"
+    short = {"num_chains": 2, "num_draws": 8, "num_burnin_steps": 8}
+
+    def go(steps, **settings):
+        metrics = [LLC(**short, **settings), Loss(num_groups=8)]
+        tracker = Tracker(store, schedules.every(2), metrics=metrics)
+        start = checkpoint if checkpoint.exists() else None
+        return fit(tracker, steps=steps, ckpt_path=start)[0], tracker.run_id
+
+    go(2)[0].save_checkpoint(checkpoint)
+    go(4)  # the same settings say nothing: warnings are errors here
+    warning = r"'llc' has other settings.*localization 100.0 -> 30.0.*another name=.*resume=False"
+    with pytest.warns(TrackerWarning, match=warning):
+        trainer, run_id = go(4, localization=30.0)
+    opened = open_store(store)
+    query = "SELECT step, kind, attrs FROM events WHERE run_id = ? AND kind IN (?, ?) ORDER BY ALL"
+    found = opened.sql(query, [run_id, "reconfigured", "calibrated"]).fetchall()
+    assert [event[:2] for event in found] == [
+        (0, "calibrated"),
+        (2, "reconfigured"),
+        (4, "calibrated"),
+    ]
+    attrs = json.loads(found[1][2])
+    assert attrs == {"metric": "llc", "from": {"localization": 100}, "to": {"localization": 30}}
+    assert "reconfigured" in {event.kind for event in load_events(opened, run_id)}
+
+    trainer.save_checkpoint(checkpoint)
+    go(6, localization=30.0)  # no change any more
