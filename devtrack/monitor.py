@@ -6,7 +6,6 @@ Neither knows a trainer: what an action asks of one goes through ``Controls``.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,9 +18,8 @@ from devtrack.changepoints.series import RecipeEvent
 from devtrack.errors import ConfigError
 from devtrack.invariants import Invariant
 from devtrack.recipe import RECIPE_KINDS
-from devtrack.rows import NOT_FINITE, Event, Record, Row, Status
-
-_Key = tuple[Invariant, str | None]  # a rule and a site; None where no site was seen
+from devtrack.rows import Event, Record, Row, Status
+from devtrack.violations import Violations
 
 
 @dataclass(frozen=True)
@@ -75,8 +73,7 @@ class Watch:
     def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor
         self._detector = OnlineDetector(false_alarms_per_1000=monitor.false_alarms_per_1000)
-        self._violated: set[_Key] = set()
-        self._unchecked: set[_Key] = set()
+        self._violations = Violations()
         self._broken = False
 
     def note(self, step: int, events: Iterable[Event]) -> None:
@@ -123,7 +120,7 @@ class Watch:
         rows = [r for r in records if isinstance(r, Row)]
         events: list[Event] = []
         for rule in self._monitor.invariants:
-            for event in self._check(rule, rows):
+            for event in self._violations.check(rule, rows):
                 events.append(event)
                 if event.kind == "violation":
                     extra = (StopTraining(),) if rule.stop else ()
@@ -159,25 +156,6 @@ class Watch:
             and not row.metric.startswith("lr/")
             and (patterns is None or any(fnmatchcase(row.metric, p) for p in patterns))
         }
-
-    def _check(self, rule: Invariant, rows: Sequence[Row]) -> list[Event]:
-        """Return an event where a rule begins to be violated, or can no longer be checked."""
-        found = [row for row in rows if rule.watches(row.metric, row.site)]
-        if not found:
-            return _begin(self._unchecked, (rule, None), _unmeasured_event(rule, rows))
-        self._unchecked.discard((rule, None))
-        events = []
-        for row in found:
-            key = (rule, row.site)
-            if row.status is Status.FAILED and NOT_FINITE not in row.attrs:
-                events += _begin(self._unchecked, key, _failed_event(rule, row))
-                continue
-            self._unchecked.discard(key)
-            if rule.is_violated(row.value, se=row.se):
-                events += _begin(self._violated, key, _violation_event(rule, row))
-            else:
-                self._violated.discard(key)
-        return events
 
 
 def start_watch(
@@ -221,14 +199,6 @@ def recall(watch: Watch, store: Any, run_id: str, *, through_step: int) -> None:
     )
 
 
-def _begin(begun: set[_Key], key: _Key, event: Event) -> list[Event]:
-    """Return the event when what it tells begins, and nothing while it lasts."""
-    if key in begun:
-        return []
-    begun.add(key)
-    return [event]
-
-
 def _rate(rows: Iterable[Row]) -> float | None:
     """Return the learning rate of the first parameter group, if it was recorded."""
     return next((row.value for row in rows if row.metric == "lr"), None)
@@ -267,51 +237,3 @@ def _alarm_event(alarm: Alarm, false_alarms_per_1000: float) -> Event:
             "moves": [move._asdict() for move in alarm.moves],
         },
     )
-
-
-def _violation_event(rule: Invariant, row: Row) -> Event:
-    _, _, sign, bound = rule.parsed
-    value = float(row.attrs.get(NOT_FINITE, row.value))
-    spread = f" ± {row.se:.4g}" if math.isfinite(row.se) else ""
-    doubt = " (a suspect number)" if row.status is Status.SUSPECT else ""
-    said = f"{value:.4g}{spread}{doubt}" if math.isfinite(value) else f"not finite ({value})"
-    return Event(
-        "violation",
-        f"{_named(row)} is {said}, must be {sign} {bound:g}",
-        {
-            "rule": rule.rule,
-            "metric": row.metric,
-            "site": row.site,
-            "value": value,
-            "se": row.se if math.isfinite(row.se) else None,
-            "bound": bound,
-            "z": rule.z,
-            "stop": rule.stop,
-        },
-    )
-
-
-def _failed_event(rule: Invariant, row: Row) -> Event:
-    why = f"{_named(row)} failed ({row.attrs.get('error')})"
-    return _unchecked_event(rule, why)
-
-
-def _unmeasured_event(rule: Invariant, rows: Sequence[Row]) -> Event:
-    metric, site, _, _ = rule.parsed
-    there = {row.site: None for row in rows if row.metric == metric}
-    asked, known = (site, there) if site and there else (metric, {r.metric: None for r in rows})
-    near = difflib.get_close_matches(asked, known, n=3, cutoff=0.5) or list(known)[:5]
-    what = f"{metric} was not measured" + (f" at {site}" if site else "")
-    return _unchecked_event(rule, f"{what}, but {', '.join(near) or 'nothing'} was")
-
-
-def _unchecked_event(rule: Invariant, why: str) -> Event:
-    return Event(
-        "invariant_unchecked",
-        f"invariant {rule.rule!r} could not be checked: {why}",
-        {"rule": rule.rule, "stop": rule.stop},
-    )
-
-
-def _named(row: Row) -> str:
-    return row.metric if row.site == "model" else f"{row.metric} at {row.site}"

@@ -34,6 +34,7 @@ LAYERS = [
     "changepoints",
     "actions",
     "invariants",
+    "violations",
     "monitor",
     "trainer_facts",
     "training_data",
