@@ -18,7 +18,7 @@ from devtrack.changepoints.series import RecipeEvent
 from devtrack.errors import ConfigError
 from devtrack.invariants import Invariant
 from devtrack.recipe import RECIPE_KINDS
-from devtrack.rows import Event, Record, Row, Status
+from devtrack.rows import NOT_FINITE, Event, Record, Row, Status
 from devtrack.violations import Violations
 
 
@@ -28,7 +28,8 @@ class Monitor:
 
     Args:
         actions: Carried out at every alarm and at the begin of every violation, in this order.
-        invariants: Rules that the run must keep; a rule with ``stop=True`` ends the training.
+        invariants: Rules that the run must keep; a rule with ``stop=True`` ends the training, and
+            ends it again if it is resumed in spite of it.
         false_alarms_per_1000: Alarms per 1000 snapshots of a run in which nothing changes. All
             metrics are judged together: more of them do not mean more alarms.
         metrics: Names or globs of the metrics to watch, such as ``("llc", "probe/*")``; all if
@@ -87,6 +88,7 @@ class Watch:
         *,
         alarms: Iterable[int] = (),
         events: Iterable[RecipeEvent] = (),
+        said: Iterable[tuple[int, Event]] = (),
     ) -> None:
         """Take in what happened before a resume, without acting on it.
 
@@ -94,6 +96,7 @@ class Watch:
             rows: Steps and rows, by step.
             alarms: Steps at which an alarm was raised.
             events: Changes of the recipe.
+            said: Steps and events of invariants: what still lasts is not said again, nor acted on.
         """
         for event in events:
             self._detector.note(event)
@@ -104,6 +107,10 @@ class Watch:
             self._detector.remember(step, self._watched(by_step[step]), rate=_rate(by_step[step]))
         for step in sorted(alarms):
             self._detector.restart(step)
+        said_at: dict[int, list[Event]] = {}
+        for step, event in said:
+            said_at.setdefault(step, []).append(event)
+        self._violations.remember(self._monitor.invariants, rows=by_step, events=said_at)
 
     def look(self, step: int, records: Iterable[Record], controls: Controls) -> list[Event]:
         """Look at a new snapshot, act, and return what happened.
@@ -181,22 +188,39 @@ def recall(watch: Watch, store: Any, run_id: str, *, through_step: int) -> None:
     """Let ``watch`` remember what the store holds of a run that is resumed at a step."""
     where = "WHERE run_id = ? AND step <= ?"
     rows = store.sql(
-        f"SELECT step, metric, value, se, site FROM metrics {where} AND status = 'ok'",
+        "SELECT step, metric, value, se, site, status, "
+        f"CASE WHEN status = 'failed' THEN attrs->>'{NOT_FINITE}' END FROM metrics {where}",
         [run_id, through_step],
     ).fetchall()
     events = store.sql(
-        "SELECT DISTINCT step, kind, coalesce(TRY_CAST(attrs->>'momentum' AS DOUBLE), 0.0) "
-        f"FROM events {where} ORDER BY ALL",
+        "SELECT DISTINCT step, kind, coalesce(TRY_CAST(attrs->>'momentum' AS DOUBLE), 0.0), "
+        f"attrs->>'rule', attrs->>'site' FROM events {where} ORDER BY ALL",
         [run_id, through_step],
     ).fetchall()
     watch.remember(
-        [
-            (step, Row(metric, value, math.nan if se is None else se, site))
-            for step, metric, value, se, site in rows
+        [(step, _row(*cells)) for step, *cells in rows],
+        alarms=[step for step, kind, *_ in events if kind == "alarm"],
+        events=[RecipeEvent(*event[:3]) for event in events if event[1] in RECIPE_KINDS],
+        said=[
+            (step, Event(kind, attrs={"rule": rule, "site": site}))
+            for step, kind, _, rule, site in events
+            if rule is not None
         ],
-        alarms=[step for step, kind, _ in events if kind == "alarm"],
-        events=[RecipeEvent(*event) for event in events if event[1] in RECIPE_KINDS],
     )
+
+
+def _row(
+    metric: str,
+    value: float | None,
+    se: float | None,
+    site: str,
+    status: str,
+    not_finite: str | None,
+) -> Row:
+    """Return the row that the store's columns were made of, as far as a watch asks."""
+    attrs = {} if not_finite is None else {NOT_FINITE: not_finite}
+    value, se = (math.nan if number is None else number for number in (value, se))
+    return Row(metric, value, se, site, Status(status), attrs)
 
 
 def _rate(rows: Iterable[Row]) -> float | None:

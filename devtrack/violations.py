@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from devtrack.invariants import Invariant
 from devtrack.rows import NOT_FINITE, Event, Row, Status
@@ -22,21 +22,71 @@ class Violations:
     def check(self, rule: Invariant, rows: Sequence[Row]) -> list[Event]:
         """Return an event where a rule begins to be violated, or can no longer be checked."""
         found = [row for row in rows if rule.watches(row.metric, row.site)]
+        self._end(rule, found)
         if not found:
             return _begin(self._unchecked, (rule, None), _unmeasured_event(rule, rows))
-        self._unchecked.discard((rule, None))
         events = []
         for row in found:
             key = (rule, row.site)
-            if row.status is Status.FAILED and NOT_FINITE not in row.attrs:
+            if _is_unknown(row):
                 events += _begin(self._unchecked, key, _failed_event(rule, row))
-                continue
-            self._unchecked.discard(key)
-            if rule.is_violated(row.value, se=row.se):
+            elif rule.is_violated(row.value, se=row.se):
                 events += _begin(self._violated, key, _violation_event(rule, row))
-            else:
-                self._violated.discard(key)
         return events
+
+    def remember(
+        self,
+        rules: Sequence[Invariant],
+        *,
+        rows: Mapping[int, Sequence[Row]],
+        events: Mapping[int, Sequence[Event]],
+    ) -> None:
+        """Take in what was said before a resume: what still lasts is not said again.
+
+        What nobody was told of, as the violations of a rule that is new, is said when it is seen.
+        So is that of a rule with ``stop=True``: a training that must stop must not go on because it
+        was begun again.
+
+        Args:
+            rules: The monitor's.
+            rows: What was measured, by step.
+            events: What was said, by step.
+        """
+        for step in sorted({*rows, *events}):
+            for rule in rules:
+                here = [r for r in rows.get(step, ()) if rule.watches(r.metric, r.site)]
+                self._end(rule, here)
+            for event in events.get(step, ()):
+                self._take_in(event, rules)
+
+    def _take_in(self, event: Event, rules: Sequence[Invariant]) -> None:
+        for rule in rules:
+            if event.attrs.get("rule") == rule.rule:
+                key = (rule, event.attrs.get("site"))
+                if event.kind == "invariant_unchecked":
+                    self._unchecked.add(key)
+                elif event.kind == "violation" and not rule.stop:
+                    self._violated.add(key)
+
+    def _end(self, rule: Invariant, found: Sequence[Row]) -> None:
+        """Forget what no longer lasts.
+
+        Args:
+            rule: The rule.
+            found: The rows of a snapshot that fall under it.
+        """
+        if found:
+            self._unchecked.discard((rule, None))
+        for row in found:
+            if not _is_unknown(row):
+                self._unchecked.discard((rule, row.site))
+                if not rule.is_violated(row.value, se=row.se):
+                    self._violated.discard((rule, row.site))
+
+
+def _is_unknown(row: Row) -> bool:
+    """Say whether a row tells nothing of its metric, not even that it is not finite."""
+    return row.status is Status.FAILED and NOT_FINITE not in row.attrs
 
 
 def _begin(begun: set[_Key], key: _Key, event: Event) -> list[Event]:
@@ -71,7 +121,7 @@ def _violation_event(rule: Invariant, row: Row) -> Event:
 
 def _failed_event(rule: Invariant, row: Row) -> Event:
     why = f"{_named(row)} failed ({row.attrs.get('error')})"
-    return _unchecked_event(rule, why)
+    return _unchecked_event(rule, why, site=row.site)
 
 
 def _unmeasured_event(rule: Invariant, rows: Sequence[Row]) -> Event:
@@ -83,11 +133,11 @@ def _unmeasured_event(rule: Invariant, rows: Sequence[Row]) -> Event:
     return _unchecked_event(rule, f"{what}, but {', '.join(near) or 'nothing'} was")
 
 
-def _unchecked_event(rule: Invariant, why: str) -> Event:
+def _unchecked_event(rule: Invariant, why: str, *, site: str | None = None) -> Event:
     return Event(
         "invariant_unchecked",
         f"invariant {rule.rule!r} could not be checked: {why}",
-        {"rule": rule.rule, "stop": rule.stop},
+        {"rule": rule.rule, "site": site, "stop": rule.stop},
     )
 
 

@@ -432,6 +432,61 @@ def test_a_resumed_training_remembers_what_the_recipe_did(tmp_path):
     assert events_of(tmp_path / "runs", "alarm") == []
 
 
+class Partly:
+    """Violates a rule from step 3 on, fails at one site, and recovers where it is told to."""
+
+    name = "signal"
+
+    def __init__(self, recovers=range(0)):
+        self.recovers = recovers
+
+    def compute(self, subject):
+        yield Row("signal", 9.0 if subject.step > 2 and subject.step not in self.recovers else 0.0)
+        yield Row("signal", math.nan, site="a", status=Status.FAILED, attrs={"error": "no data"})
+        yield Row("ratio", math.nan, status=Status.FAILED, attrs={NOT_FINITE: "inf", "error": "x"})
+
+
+RULES = ("signal < 6", "ratio < 1", "nosuch < 1")
+
+
+@pytest.mark.filterwarnings("ignore::devtrack.guard.TrackerWarning")
+@pytest.mark.parametrize("recovers", [range(5, 7), range(7, 9)])
+def test_what_lasts_over_a_resume_is_said_and_acted_on_once(tmp_path, recovers):
+    said = {}
+    for cut in (8, 4):
+        acted, store = [], tmp_path / str(cut)
+
+        def go(**options):
+            monitor = Monitor(
+                actions=(Call(lambda e, s: acted.append((s, e.attrs["rule"]))),),  # noqa: B023
+                invariants=[Invariant(rule) for rule in RULES],
+            )
+            metrics = [Partly(recovers)]
+            return fit(track(store, monitor, metrics=metrics, name="r"), **options)[0]  # noqa: B023
+
+        go(steps=cut).save_checkpoint(tmp_path / f"{cut}.ckpt")
+        go(steps=12, ckpt_path=tmp_path / f"{cut}.ckpt")
+        said[cut] = acted, [events_of(store, k) for k in ("violation", "invariant_unchecked")]
+    assert said[4] == said[8], "wherever the training was cut"
+    acted, (violations, unchecked) = said[8]
+    assert acted == [(0, "ratio < 1"), (3, "signal < 6"), (recovers.stop, "signal < 6")]
+    assert [step for step, _ in violations] == [step for step, _ in acted]
+    assert [step for step, _ in unchecked] == [0, 0]
+
+
+@pytest.mark.filterwarnings("ignore::devtrack.guard.TrackerWarning")
+def test_a_resume_gets_round_no_rule_that_stops_and_hides_no_new_one(tmp_path):
+    def go(*rules, **options):
+        monitor = Monitor(actions=(), invariants=rules)
+        return fit(track(tmp_path / "runs", monitor, metrics=[Partly()]), **options)[0]
+
+    go(Invariant("signal < 6"), steps=5).save_checkpoint(tmp_path / "a.ckpt")
+    rules = (Invariant("signal < 6", stop=True), Invariant("signal < 5"))
+    assert go(*rules, ckpt_path=tmp_path / "a.ckpt").global_step == 6
+    at_six = [said for step, said in events_of(tmp_path / "runs", "violation") if step == 6]
+    assert sorted(at_six) == ["signal is 9, must be < 5", "signal is 9, must be < 6"]
+
+
 def test_several_processes_are_refused_before_training():
     require_one_process(None, 2)
     require_one_process(Monitor(), 1)
