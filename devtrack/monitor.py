@@ -249,10 +249,11 @@ def _act(actions: Iterable[Action], occasion: Occasion, controls: Controls) -> l
 
 def _alarm_event(alarm: Alarm, false_alarms_per_1000: float) -> Event:
     moves = ", ".join(f"{m.name.removesuffix('@model')} ({m.direction})" for m in alarm.moves)
+    noun = "false alarm" if false_alarms_per_1000 == 1 else "false alarms"
     return Event(
         "alarm",
         f"{moves} changed course after step {alarm.onset}; seen at step {alarm.step}, "
-        f"by a rule with {false_alarms_per_1000:g} false alarms in 1000 snapshots",
+        f"by a rule with {false_alarms_per_1000:g} {noun} in 1000 snapshots",
         {
             "onset": alarm.onset,
             "log_evidence": alarm.log_evidence,

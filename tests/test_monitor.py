@@ -62,8 +62,10 @@ def test_an_alarm_is_one_event_in_plain_words_with_its_numbers():
     assert event.kind == "alarm"
     assert event.message == (
         f"signal (up) changed course after step {event.attrs['onset']}; seen at step {step}, "
-        "by a rule with 1 false alarms in 1000 snapshots"
+        "by a rule with 1 false alarm in 1000 snapshots"
     )
+    (_, often), *_ = run(Monitor(actions=(), false_alarms_per_1000=10))[0]
+    assert often.message.endswith("by a rule with 10 false alarms in 1000 snapshots")
     assert event.attrs["log_evidence"] > event.attrs["threshold"]
     assert CHANGE - 3 <= event.attrs["onset"] < step
 
