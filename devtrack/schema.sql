@@ -253,8 +253,8 @@ CREATE VIEW runs AS
     ORDER BY r.created_utc, r.run_id;
 
 -- The newest analysis of each run with the line that says that it was made. stale: the run has
--- numbers that the analysis has not seen, or was rewound since, or another devtrack's detector made
--- it; run `devtrack transitions` again.
+-- numbers, or changes of its recipe, that the analysis has not seen, or was rewound since, or
+-- another devtrack's detector made it; run `devtrack transitions` again.
 CREATE VIEW segment.analysis_lines AS
     WITH newest AS (
         FROM read_parquet('$STORE/*/segments/transitions/*.parquet',
@@ -264,11 +264,20 @@ CREATE VIEW segment.analysis_lines AS
     seen AS (
         SELECT run_id, max(step) AS last_step, max(ts_utc) AS last_ts_utc
         FROM metrics GROUP BY run_id
+    ),
+    steered AS (
+        SELECT run_id, max(ts_utc) AS last_ts_utc
+        FROM events
+        WHERE kind IN ('optimizer_start', 'lr_change', 'warmup_end', 'evalset_change', 'resume')
+        GROUP BY run_id
     )
     SELECT n.*, m.last_step IS DISTINCT FROM n.through_step
                     OR coalesce(m.last_ts_utc > n.computed_utc, false)
+                    OR coalesce(e.last_ts_utc > n.computed_utc, false)
                     OR n.detector IS DISTINCT FROM '$DETECTOR' AS stale
-    FROM newest n LEFT JOIN seen m ON m.run_id = n.run_id;
+    FROM newest n
+    LEFT JOIN seen m ON m.run_id = n.run_id
+    LEFT JOIN steered e ON e.run_id = n.run_id;
 
 -- The newest analysis of each run, one line per (transition, metric, site).
 CREATE VIEW transitions AS

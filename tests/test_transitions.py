@@ -10,6 +10,7 @@ import pytest
 
 from devtrack.changepoints.detect import detect
 from devtrack.errors import ConfigError, UnknownRunError
+from devtrack.recipe import RECIPE_KINDS
 from devtrack.rows import Clock, Event, Row, RunInfo, Status
 from devtrack.store import StoreWarning, open_store
 from devtrack.store.schema import detector
@@ -102,6 +103,26 @@ def test_new_rows_make_the_analysis_stale(tmp_path):
         writer.append(Clock(61), [Row("loss", 1.0, 0.01)])
         writer.flush()
         assert opened.sql("SELECT bool_and(stale) FROM transitions").fetchall() == [(True,)]
+
+
+@pytest.mark.parametrize("kind", RECIPE_KINDS)
+def test_a_change_of_the_recipe_makes_the_analysis_stale(tmp_path, kind):
+    opened = open_store(tmp_path / "runs", create=True)
+    with opened.writer(RunInfo("r1", "r1", datetime(2026, 1, 1))) as writer:
+        for step in range(1, 61):
+            writer.append(Clock(step), [Row("loss", float(step > 30) + 0.01 * (step % 3), 0.01)])
+        writer.append(Clock(20), [Event(kind)])
+        writer.flush()
+        find_transitions(opened, "r1")
+        assert is_current(opened, "r1")
+        writer.append(Clock(60), [Event("cost"), Event("alarm"), Event("interrupted")])
+        writer.flush()
+        assert is_current(opened, "r1"), "the detector reads none of these"
+        writer.append(Clock(30), [Event(kind)])
+        writer.flush()
+        assert not is_current(opened, "r1")
+        find_transitions(opened, "r1")
+        assert is_current(opened, "r1")
 
 
 def test_rows_that_come_while_the_detector_works_make_the_analysis_stale(tmp_path, monkeypatch):
