@@ -49,7 +49,7 @@ def load_series(
         "WHERE run_id = ? AND status = 'ok' ORDER BY metric, site",
         [run_id],
     ).fetchall()
-    wanted = [(m, s) for m, s in rows if _matches(m, metrics) and _matches(s, sites)]
+    wanted = [(m, s) for m, s in rows if matches(m, metrics) and matches(s, sites)]
     if rows and not wanted:
         raise ConfigError(
             f"metrics={_shown(metrics)}, sites={_shown(sites)}: nothing in run {run_id!r} matches. "
@@ -203,7 +203,8 @@ def _row(run_id: str, number: int, transition: Transition, move: Move) -> Mappin
     }
 
 
-def _matches(name: str, patterns: Sequence[str] | None) -> bool:
+def matches(name: str, patterns: Sequence[str] | None) -> bool:
+    """Say whether a name is one of ``patterns``, or matches one; None matches all."""
     return patterns is None or any(fnmatchcase(name, p) for p in patterns)
 
 

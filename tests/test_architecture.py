@@ -43,6 +43,7 @@ LAYERS = [
     "arguments",
     "tracker",
     "transitions",
+    "judged",
     "recurrence",
     "lead_time",
     "plots",
