@@ -48,10 +48,21 @@ class Judged(NamedTuple):
     Args:
         judged: Series that were judged, by ``metric@site``, ``metric`` where that is the model.
         left_out: Series that were not, with what there is of them, by the reason.
+        num_doubted: Suspect and failed points of those that were not.
     """
 
     judged: tuple[str, ...]
     left_out: dict[str, tuple[str, ...]]
+    num_doubted: int = 0
+
+    @property
+    def advice(self) -> str:
+        """What to do next where nothing could be judged."""
+        if self.num_doubted:
+            return "Why points are suspect or failed: devtrack report."
+        if not self.left_out or _TOO_FEW in self.left_out:
+            return "Wait for more observations, or observe more often: Tracker(schedule=...)."
+        return "Look at its timeline: devtrack timeline."
 
     @property
     def why(self) -> str:
@@ -108,18 +119,23 @@ def read_judged(
 
     rows = [_Points(*row) for row in store.sql(_QUERY, {"run": store.run(run).run_id}).fetchall()]
     rows = [one for one in rows if matches(one.metric, metrics) and matches(one.site, sites)]
-    none = np.empty(0)
-    measured = [one for one in rows if not is_recipe(Series(one.metric, one.site, none, none))]
+    bare = [Series(one.metric, one.site, np.empty(0, np.int64), np.empty(0)) for one in rows]
+    measured = [one for one, series in zip(rows, bare, strict=True) if not is_recipe(series)]
     if rows and not measured:
         return Judged((), {"the recipe itself": tuple(one.name for one in rows)})
     grid = np.unique([step for one in measured if not one.is_wrong for step in one.steps])
     line = choose_axis(grid, kind=axis) if grid.size > 1 else None
+    judged: list[str] = []
     left_out: dict[str, list[str]] = {}
+    num_doubted = 0
     for one in measured:
         if why := _hindrance(one, line):
             left_out.setdefault(why, []).append(one.text if why == _TOO_FEW else one.name)
-    judged = (one.name for one in measured if not _hindrance(one, line))
-    return Judged(tuple(judged), {why: tuple(names) for why, names in left_out.items()})
+            num_doubted += one.suspect + one.failed
+        else:
+            judged.append(one.name)
+    reasons = {why: tuple(names) for why, names in left_out.items()}
+    return Judged(tuple(judged), reasons, num_doubted)
 
 
 def read_last_judged(store: Store, run_id: str) -> Judged | None:

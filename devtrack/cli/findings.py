@@ -51,13 +51,15 @@ def transitions(
 
     The result replaces the run's previous analysis in the store. The table has a line per
     transition and per series that took part in it; from, mid and to are optimizer steps. --json
-    and --csv print the view 'transitions'.
+    and --csv print the view 'transitions'. Where nothing was found, it says how many series could
+    be judged, and why the others could not.
     """
     require_one_format(as_json=as_json, as_csv=as_csv)
     from devtrack.store import open_store
 
     opened = open_store(store)
     info = opened.run(options.one_run(which, run))
+    from devtrack.judged import read_judged
     from devtrack.transitions import find_transitions
 
     found = find_transitions(opened, info.run_id, alpha=alpha, metrics=metric, sites=site)
@@ -67,11 +69,16 @@ def transitions(
         emit(relation.columns, relation.fetchall(), as_json=as_json, as_csv=as_csv)
     else:
         write_transitions(found)
+    judged = read_judged(opened, info.run_id, metrics=metric, sites=site)
+    if not found and not judged.judged:
+        raise nothing(f"run {info.name!r}: {judged}. {judged.advice}")
     if not found:
         raise nothing(
-            f"no transition in run {info.name!r} at alpha {alpha:g}. "
+            f"no transition in run {info.name!r} at alpha {alpha:g}, {judged}. "
             "Look at its timeline: devtrack timeline."
         )
+    if judged.left_out:
+        hint(str(judged))
     hint(f'See also: devtrack sql "{query}"')
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+from datetime import datetime
 
 import numpy as np
 import pytest
 
 from devtrack.changepoints import Move, Transition
 from devtrack.cli.findings import COLUMNS, transition_lines
+from devtrack.rows import Clock, Row, RunInfo, Status
 from devtrack.store import open_store
 
 QUIET, GROKKING = "quiet-20261121-093000-aaaa", "grokking-20261121-094000-bbbb"
@@ -77,9 +79,46 @@ def test_transitions_as_json_and_csv(devtrack, store):
 def test_a_run_without_transitions_exits_with_3(devtrack, store):
     code, out, err = devtrack("transitions", "--store", store, "--run", "quiet")
     assert (code, out) == (3, "")
-    assert err.startswith("devtrack: no transition in run 'quiet' at alpha 0.05.")
+    assert err.startswith("devtrack: no transition in run 'quiet' at alpha 0.05, 3 series judged.")
     code, out, _ = devtrack("transitions", "--store", store, "--run", "quiet", "--json")
     assert (code, json.loads(out)) == (3, [])
+
+
+def row(metric, value, status=Status.OK):
+    return Row(metric, value, status=status)
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        (lambda s: [], "there are no numbers yet. Wait for more observations, or observe more "),
+        (lambda s: [row("a", s)] * (s < 2), "fewer than 10 ok points: a (2 ok). Wait for more "),
+        (lambda s: [row("a", 1.0)], "constant: a. Look at its timeline: devtrack timeline."),
+        (
+            lambda s: [row("a", np.nan, Status.FAILED), row("b", s, Status.SUSPECT)],
+            "fewer than 10 ok points: a (20 failed), b (20 suspect). Why points are suspect or "
+            "failed: devtrack report.",
+        ),
+    ],
+)
+def test_where_nothing_could_be_judged_it_does_not_say_that_nothing_happened(
+    devtrack, tmp_path, rows, told
+):
+    opened = open_store(tmp_path / "runs", create=True)
+    with opened.writer(RunInfo("r-1", "r", datetime(2026, 11, 21))) as writer:
+        for step in range(20):
+            writer.append(Clock(step), rows(step))
+    code, out, err = devtrack("transitions", "r", "--store", opened.path)
+    assert (code, out) == (3, "")
+    assert err.startswith(f"devtrack: run 'r': no series could be judged; {told}")
+
+
+def test_beside_what_was_found_stands_what_could_not_be_judged(devtrack, store):
+    with open_store(store).writer(open_store(store).run("grokking")) as writer:
+        writer.append(Clock(2000), [row("new", 1.0)])
+    code, _, err = devtrack("transitions", "grokking", "--store", store)
+    assert code == 0
+    assert "\n3 of 4 series judged; fewer than 10 ok points: new (1 ok)\n" in err
 
 
 @pytest.mark.parametrize("command", ["transitions", "timeline"])
