@@ -151,7 +151,7 @@ def read_last_judged(store: Store, run_id: str) -> Judged | None:
     ).fetchall()
     if not rows:
         return None
-    asked = json.loads(rows[0][0] or "{}")
+    asked = json.loads(rows[0][0] or "null") or {}  # null: written by hand
     known = {name: asked[name] for name in ("axis", "metrics", "sites") if asked.get(name)}
     return read_judged(store, run_id, **known)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from devtrack import plots
+from devtrack.judged import Judged, read_last_judged
 from devtrack.numerals import number_text
 from devtrack.report.cards import card
 from devtrack.report.found import Found, read_found
@@ -55,13 +56,14 @@ def render_report(store: Store, run: str | None = None, *, axis: str = "log") ->
     ]
     counts = read_statuses(store, info.run_id)
     happened = read_happenings(store, info.run_id)
-    first, *others = story(found, steps=steps, num_series=sum(one.ok > 0 for one in counts))
+    judged = read_last_judged(store, info.run_id)
+    first, *others = story(found, steps=steps, judged=judged)
     label = f"Emergence timeline of run {info.name}. {first}"
     body = [
         _header(info, steps, attempts=_attempts(store, info.run_id)),
         _section("What changed, and when", element("p", element("b", first), " ", *_apart(others))),
         _section("Timeline", element("figure", inline_svg(picture, label=label))),
-        _section("Transitions", *_cards(found)),
+        _section("Transitions", *_cards(found, judged)),
         _section(
             "How far to trust it",
             statuses(counts),
@@ -120,9 +122,12 @@ def _apart(sentences: Sequence[str]) -> list[str]:
     return parts
 
 
-def _cards(found: Sequence[Found]) -> list[Markup]:
+def _cards(found: Sequence[Found], judged: Judged | None) -> list[Markup]:
     if not found:
-        return [element("p", "None was found.")]
+        if judged is None:
+            return [element("p", "None was looked for.")]
+        none = "None was found." if judged.judged else "None could be found: nothing was judged."
+        return [element("p", none)]
     rate = element(
         "p",
         f"Nominal false-alarm rate {number_text(found[0].alpha)} per run: the share of runs "

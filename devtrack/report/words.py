@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from devtrack.judged import Judged
 from devtrack.numerals import interval_text, measured_text, step_text
 from devtrack.report.found import Found, FoundMove
 
@@ -18,24 +19,32 @@ _VERBS = {
 }
 
 
-def story(found: Sequence[Found], *, steps: Sequence[int], num_series: int) -> list[str]:
+def story(found: Sequence[Found], *, steps: Sequence[int], judged: Judged | None) -> list[str]:
     """Tell what a run did in sentences, the first of which stands for all.
 
     Args:
         found: The transitions, by number.
         steps: The observed steps, ascending; at least one.
-        num_series: Series with a trusted number.
+        judged: What was judged; None if nobody has looked for transitions.
     """
     over = (
         f"{len(steps)} observed steps, from {steps[0]} to {steps[-1]}"
         if len(steps) > 1
         else f"the one observed step, {steps[0]}"
     )
-    if not num_series:
-        return [f"Over {over}, no number could be trusted, so nothing could be looked for."]
+    if judged is None:
+        return [f"Over {over}, nobody has looked for transitions yet: devtrack transitions does."]
+    others = [f"Not judged: {judged.why}."] if judged.left_out else []
+    if not found and not judged.judged:
+        return [
+            f"Over {over}, no series could be judged: whether anything changed is not known.",
+            *others,
+        ]
+    num_series = len(judged.judged)
     if not found:
         return [
             f"Over {over}, no transition was found in {_count(num_series, 'series', 'series')}.",
+            *others,
             "That is no proof that nothing changed: a change smaller than the noise, or faster "
             "than the distance between two observations, leaves no trace.",
         ]
@@ -46,8 +55,9 @@ def story(found: Sequence[Found], *, steps: Sequence[int], num_series: int) -> l
         marks = _count(len(found) - own, "change")
         what.append(f"{marks} at an event of the recipe")
     sentences = [
-        f"Over {over}, {len(moved)} of {_count(num_series, 'series', 'series')} moved, in "
-        f"{' and '.join(what)}."
+        f"Over {over}, {len(moved)} of {_count(max(num_series, len(moved)), 'series', 'series')} "
+        f"moved, in {' and '.join(what)}.",
+        *others,
     ]
     sentences += [told(one) for one in found[:MOST_TOLD]]
     if len(found) > MOST_TOLD:

@@ -192,7 +192,8 @@ def test_nothing_that_a_user_wrote_is_markup_and_nothing_is_fetched(tmp_path):
 
 
 def test_a_quiet_run_without_an_llc(tmp_path):
-    store = written(tmp_path / "runs", rows=lambda step: [Row("loss", 4.0, 0.1)])
+    store = written(tmp_path / "runs", rows=lambda step: [Row("loss", 4.0 + step % 2, 0.1)])
+    assert "nobody has looked for transitions yet" in Page(render_report(store)).text
     store.write_transitions("g-1", [])
     text = Page(render_report(store)).text
     assert "no transition was found in 1 series." in text
@@ -205,8 +206,11 @@ def test_a_quiet_run_without_an_llc(tmp_path):
 def test_a_run_whose_numbers_all_failed(tmp_path):
     failed = Row("llc", float("nan"), status=Status.FAILED, attrs={"error": "chains diverged"})
     store = written(tmp_path / "runs", rows=lambda step: [failed])
+    store.write_transitions("g-1", [])
     text = " ".join(Page(render_report(store)).text.split())
-    assert "no number could be trusted" in text
+    assert "no series could be judged: whether anything changed is not known." in text
+    assert f"Not judged: fewer than 10 ok points: llc ({len(STEPS)} failed)." in text
+    assert "None could be found: nothing was judged." in text
     assert f"llc model failed {len(STEPS)} chains diverged" in text
 
 

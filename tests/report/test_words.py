@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 
+from devtrack.judged import Judged
 from devtrack.report.found import Found, FoundMove
 from devtrack.report.words import MOST_TOLD, lag_text, order_text, story, told
+
+FOUR = Judged(("llc", "loss", "a", "b"), {})
 
 
 def move(metric, midpoint=300.0, **changes):
@@ -25,17 +28,17 @@ def found(*moves, **changes):
 
 
 def test_the_first_sentence_counts_and_the_others_tell():
-    first, second = story([found()], steps=[0, 10, 600], num_series=4)
+    first, second = story([found()], steps=[0, 10, 600], judged=FOUR)
     assert first == "Over 3 observed steps, from 0 to 600, 1 of 4 series moved, in 1 transition."
     assert second == "T0, half-way at step 300 [260, 340]: llc fell by 60.2 ± 3.1."
 
 
 def test_a_change_at_an_event_of_the_recipe_is_no_transition():
     recipe = found(event="lr_change")
-    first, second = story([recipe], steps=[0, 9], num_series=4)
+    first, second = story([recipe], steps=[0, 9], judged=FOUR)
     assert first.endswith("in 1 change at an event of the recipe.")
     assert second.endswith("coincides with lr change, an event of the recipe.")
-    both, *_ = story([found(), found(number=1), recipe], steps=[0, 9], num_series=4)
+    both, *_ = story([found(), found(number=1), recipe], steps=[0, 9], judged=FOUR)
     assert both.endswith("2 transitions and 1 change at an event of the recipe.")
 
 
@@ -72,15 +75,33 @@ def test_a_turn_is_no_rise_and_has_no_half_way():
 
 
 def test_runs_in_which_nothing_was_found():
-    first, second = story([], steps=[0, 5], num_series=1)
+    first, second = story([], steps=[0, 5], judged=Judged(("loss",), {}))
     assert first == "Over 2 observed steps, from 0 to 5, no transition was found in 1 series."
     assert "no proof" in second
-    (only,) = story([], steps=[7], num_series=0)
-    assert "the one observed step, 7, no number could be trusted" in only
+    few = {"fewer than 10 ok points": ("llc (52 suspect)",)}
+    first, second, third = story([], steps=[0, 5], judged=Judged(("loss",), few))
+    assert second == "Not judged: fewer than 10 ok points: llc (52 suspect)."
+    assert "no proof" in third
+    first, second = story([], steps=[7], judged=Judged((), few))
+    assert first == (
+        "Over the one observed step, 7, no series could be judged: whether anything changed is "
+        "not known."
+    )
+    assert second == "Not judged: fewer than 10 ok points: llc (52 suspect)."
+    (only,) = story([], steps=[7], judged=None)
+    assert "nobody has looked for transitions yet" in only
+
+
+def test_what_was_not_judged_stands_beside_what_was_found():
+    judged = Judged(("llc",), {"constant": ("loss",)})
+    first, second, third = story([found(move("llc", 300))], steps=[0, 5], judged=judged)
+    assert first == "Over 2 observed steps, from 0 to 5, 1 of 1 series moved, in 1 transition."
+    assert second == "Not judged: constant: loss."
+    assert third.startswith("T0")
 
 
 def test_many_transitions_are_not_all_told():
     many = [found(number=number) for number in range(MOST_TOLD + 3)]
-    sentences = story(many, steps=[0, 5], num_series=1)
+    sentences = story(many, steps=[0, 5], judged=FOUR)
     assert len(sentences) == MOST_TOLD + 2
     assert sentences[-1] == "The other 3 are in the cards below."
