@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from devtrack.cli.blocks import LEVELS, curve_text, marks_text
+from devtrack.judged import Judged, read_judged
 from devtrack.numerals import interval_text, measured_text
 from devtrack.plots.curves import Curve, read_curves
 from devtrack.plots.step_axis import squeeze
@@ -36,6 +37,7 @@ class Look(NamedTuple):
         seen: Changes when the run has something new.
         since_s: Seconds since the last row was measured; None before the first.
         ended: The newest attempt has closed its account.
+        judged: Which of its series can be judged so far.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Look(NamedTuple):
     seen: tuple[int, int]
     since_s: float | None
     ended: bool
+    judged: Judged
 
 
 def look_at(store: Store, run_id: str, name: str, *, metrics: Sequence[str] | None = None) -> Look:
@@ -74,6 +77,7 @@ def look_at(store: Store, run_id: str, name: str, *, metrics: Sequence[str] | No
         (rows, len(events)),
         None if last_ts is None else max(0.0, (now - last_ts).total_seconds()),
         bool(ended),
+        read_judged(store, run_id),
     )
 
 
@@ -110,7 +114,7 @@ def screen(
         lines.append(Text(f"and {len(curves) - len(fitting)} more series; --metric chooses"))
     lines += [_line(_found_text(index, one)) for index, one in _last(transitions)]
     if not transitions:
-        lines.append(_line("no transition so far"))
+        lines.append(_line(_none_text(look.judged)))
     lines += [
         _line(f"event at step {step}: {kind.replace('_', ' ')}. {message}")
         for step, kind, message in reversed(look.events)
@@ -225,6 +229,22 @@ def _found_text(index: int, one: Transition) -> str:
     ]
     event = f" ({one.event.replace('_', ' ')})" if one.event else ""
     return f"T{index} {one.kind} at {when}{event}: {', '.join(names)}"
+
+
+def _none_text(judged: Judged) -> str:
+    """Say that there is no transition, and what that rests on.
+
+    Example:
+        >>> _none_text(Judged(("llc", "loss"), {}))
+        'no transition so far; 2 series judged'
+        >>> _none_text(Judged((), {"fewer than 10 ok points": ("llc (9 ok)",)}))
+        'no series can be judged yet; fewer than 10 ok points: llc (9 ok)'
+    """
+    return (
+        f"no transition so far; {judged}"
+        if judged.judged
+        else (f"no series can be judged yet; {judged.why}")
+    )
 
 
 def _line(text: str) -> Text:

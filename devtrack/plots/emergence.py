@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from devtrack.errors import ConfigError
+from devtrack.judged import Judged, read_judged, read_last_judged
 from devtrack.plots.bands import shade, stages
 from devtrack.plots.curves import Band, Curve, Mark, as_bands, read_bands, read_curves, read_marks
 from devtrack.plots.page import Page, label_room_in
@@ -58,9 +59,14 @@ def timeline(
     curves = read_curves(store, info.run_id, metrics=metrics, sites=sites)
     if metrics is None:
         curves = [curve for curve in curves if not _is_constant_recipe(curve)] or curves
+    if transitions is None:
+        bands, judged = read_bands(store, info.run_id), read_last_judged(store, info.run_id)
+    else:
+        bands, judged = as_bands(transitions), read_judged(store, info.run_id)
     return draw_timeline(
         curves,
-        bands=read_bands(store, info.run_id) if transitions is None else as_bands(transitions),
+        bands=bands,
+        judged=judged,
         marks=read_marks(store, info.run_id),
         title=f"Emergence timeline of run {info.name!r}",
         axis=axis,
@@ -74,6 +80,7 @@ def draw_timeline(
     marks: Sequence[Mark] = (),
     title: str = "Emergence timeline",
     axis: str = "log",
+    judged: Judged | None = None,
 ) -> Figure:
     """Draw the timeline of curves that are already in memory (see ``timeline``).
 
@@ -83,6 +90,7 @@ def draw_timeline(
         marks: Events to mark.
         title: Heading, taken literally.
         axis: ``"log"`` or ``"linear"``.
+        judged: What was judged; told where there are no transitions.
 
     Raises:
         ConfigError: No curves, or a bad ``axis``.
@@ -95,6 +103,7 @@ def draw_timeline(
         len(panels),
         title=title,
         bands=bands,
+        judged=judged,
         caption=caption(curves, bands, marks),
     )
     first = min(int(curve.step.min()) for curve in curves)

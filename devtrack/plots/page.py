@@ -7,6 +7,7 @@ from math import ceil
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
+from devtrack.judged import Judged
 from devtrack.plots.curves import Band
 from devtrack.plots.palette import INK, SMALL_PT, TEXT_PT, WIDTH_IN, text_width_in
 from devtrack.plots.words import shorten, summary
@@ -31,10 +32,17 @@ class Page:
         title: Bold first line, taken literally.
         bands: The transitions that the second line dates.
         caption: Text below, wrapped to the page's width.
+        judged: What was judged; the second line tells of it where there are no transitions.
     """
 
     def __init__(
-        self, panel_count: int, *, title: str, caption: str, bands: Sequence[Band] = ()
+        self,
+        panel_count: int,
+        *,
+        title: str,
+        caption: str,
+        bands: Sequence[Band] = (),
+        judged: Judged | None = None,
     ) -> None:
         from matplotlib.figure import Figure
 
@@ -53,7 +61,8 @@ class Page:
         )
         title = shorten(title, most=int(_TITLE_SHARE * most_chars))
         self._write(title, top_in=0.12, fontsize=TEXT_PT + 2, fontweight="bold")
-        self._write(summary(bands, most_chars=most_chars), top_in=0.36, fontsize=SMALL_PT)
+        found = summary(bands, most_chars=most_chars, judged=judged)
+        self._write(found, top_in=0.36, fontsize=SMALL_PT)
         self._write("\n".join(lines), top_in=tall_in + 0.52, fontsize=SMALL_PT, linespacing=1.2)
 
     def strip(self, column: int, *, label_in: float) -> Axes:

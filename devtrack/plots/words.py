@@ -9,20 +9,30 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
+from devtrack.judged import Judged
 from devtrack.plots.curves import Band, Curve, Mark
 
 _SHORT_SITE = 16  # letters of a module path that stays as it is
 
 
-def summary(bands: Sequence[Band], *, most_chars: int) -> str:
+def summary(bands: Sequence[Band], *, most_chars: int, judged: Judged | None = None) -> str:
     """Date the transitions in one line, as many as fit.
+
+    Args:
+        bands: The transitions.
+        most_chars: Letters that fit.
+        judged: What was judged; it is told where there are no transitions.
 
     Example:
         >>> summary([], most_chars=80)
         'no transition marked'
+        >>> summary([], most_chars=80, judged=Judged(("loss",), {"constant": ("llc",)}))
+        'no transition marked; 1 of 2 series judged; constant: llc'
     """
     if not bands:
-        return "no transition marked"
+        told = f"; {judged}" if judged is not None and judged.left_out else ""
+        line = " ".join(f"no transition marked{told}".split())
+        return line if len(line) <= most_chars else f"{line[: most_chars - 1]}…"
     dated = [f"T{index} at step {dated_text(band)}" for index, band in enumerate(bands)]
     dated = [
         f"{text} ({band.event.replace('_', ' ')})" if band.event else text
@@ -54,8 +64,9 @@ def caption(curves: Sequence[Curve], bands: Sequence[Band], marks: Sequence[Mark
     statuses = {str(one) for curve in curves for one in curve.status}
     with_se = any(np.isfinite(curve.se).any() for curve in curves)
     observed = np.unique(np.concatenate([curve.step for curve in curves]))
+    steps = "step" if len(observed) == 1 else "steps"
     what = "estimates ± 1 standard error" if with_se else "measured values"
-    parts = [f"Points: {what}, at {len(observed)} steps."]
+    parts = [f"Points: {what}, at {len(observed)} {steps}."]
     if "suspect" in statuses:
         parts.append("Hollow: suspect, not used (triangle: off the scale).")
     if "failed" in statuses:

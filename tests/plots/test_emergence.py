@@ -10,6 +10,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from devtrack.errors import ConfigError
+from devtrack.judged import Judged
 from devtrack.plots import draw_timeline
 from devtrack.plots.curves import Band, Curve, Mark
 
@@ -206,9 +207,26 @@ def test_an_event_beside_a_transition_is_named_beside_its_line():
     assert name.get_position()[0] > first.get_position()[0] + 0.02
 
 
+def test_where_nothing_is_marked_it_says_what_could_not_be_judged():
+    few = {"fewer than 10 ok points": ("llc\nmine (52 suspect)", *("a" * 30 for _ in range(4)))}
+    told = draw_timeline([curve("llc")], judged=Judged((), few)).texts[1].get_text()
+    assert told.startswith(
+        "no transition marked; no series could be judged; fewer than 10 ok points: llc mine (52 sus"
+    )
+    assert len(told) < 110
+    assert told.endswith("…"), "no room for all names"
+    assert "judged" not in texts(draw_timeline([curve("llc")], judged=Judged(("llc",), {})))
+    assert "judged" not in texts(
+        draw_timeline([curve("llc")], bands=[band(20)], judged=Judged((), few))
+    )
+
+
 def test_the_caption_names_the_false_alarm_level_and_only_marks_that_are_there():
     plain = texts(draw_timeline([curve("llc")]))
     assert "no transition marked" in plain
+    assert "at 10 steps." in plain
+    one = Curve("llc", "model", STEP[:1], np.ones(1), np.ones(1), np.array(["ok"]))
+    assert "at 1 step." in texts(draw_timeline([one]))
     assert "Hollow" not in plain
     assert "failed" not in plain
     with_band = texts(draw_timeline([curve("llc")], bands=[band(20)]))
