@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+_LEAST_DECIMALS = -4  # of errors below a million: beyond, zeros would have to be counted
+_MOST_DIGITS = 15  # that a double has after its first
+
 
 def measured_text(value: float, se: float) -> str:
     """Write a value with its standard error, both cut at the error's second digit.
@@ -15,12 +18,18 @@ def measured_text(value: float, se: float) -> str:
         '2.5'
         >>> measured_text(123456.0, 2345.0)
         '123500 ± 2300'
+        >>> measured_text(1.0934e9, 1.3e8), measured_text(1.0934e-9, 1.3e-10)
+        ('1.09e+09 ± 1.3e+08', '1.09e-09 ± 1.3e-10')
+        >>> measured_text(3.0, 1.3e8), measured_text(-987654321.0, 1.3e6)
+        ('0e+00 ± 1.3e+08', '-9.877e+08 ± 1.3e+06')
     """
     if not math.isfinite(se) or se <= 0 or not math.isfinite(value):
         return number_text(value)
     decimals = 1 - math.floor(math.log10(se))
-    if not -8 < decimals < 8:
-        return f"{value:.3g} ± {se:.2g}"
+    if not _LEAST_DECIMALS <= decimals < 8:
+        shown = round(value, decimals)
+        digits = math.floor(math.log10(abs(shown))) + decimals if shown else 0
+        return f"{shown:.{min(max(digits, 0), _MOST_DIGITS)}e} ± {se:.1e}"
     places = max(decimals, 0)
     return f"{round(value, decimals):.{places}f} ± {round(se, decimals):.{places}f}"
 

@@ -54,6 +54,11 @@ def test_a_transition_of_several_series_has_a_line_for_each_and_one_for_all():
     assert lines[2][5] == "302"
 
 
+def test_sizes_beyond_a_million_are_read_and_not_counted():
+    (line,) = transition_lines([transition(move("sum", effect=1.0934e9, effect_se=1.31e8))])
+    assert line[3] == "down 1.09e+09 ± 1.3e+08"
+
+
 def test_transitions_prints_what_moved_and_keeps_it(devtrack, store):
     code, out, err = devtrack("transitions", "--store", store, "--run", "grokking")
     assert code == 0
