@@ -179,7 +179,7 @@ def require_picture(path: Path) -> None:
     Raises:
         ConfigError: An unknown suffix or a missing folder.
     """
-    if path.suffix not in (".png", ".pdf", ".svg"):
+    if path.suffix.lower() not in (".png", ".pdf", ".svg"):
         raise ConfigError(
             f"out={str(path)!r}: must end in .png, .pdf or .svg. Try --out timeline.png."
         )
@@ -193,6 +193,6 @@ def require_picture(path: Path) -> None:
 def write_picture(figure: Figure, path: Path, *, dpi: int = 200) -> Path:
     """Write a figure in one go, so that a failure while drawing leaves no half of a file."""
     drawn = BytesIO()
-    figure.savefig(drawn, format=path.suffix[1:], dpi=dpi)
+    figure.savefig(drawn, format=path.suffix[1:].lower(), dpi=dpi)
     path.write_bytes(drawn.getvalue())
     return path

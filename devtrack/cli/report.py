@@ -59,7 +59,7 @@ def _require_html(path: Path) -> None:
     Raises:
         ConfigError: An unknown suffix, a missing folder, or one that cannot be written.
     """
-    if path.suffix not in (".html", ".htm"):
+    if path.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"output={str(path)!r}: must end in .html. Try --output report.html.")
     folder = path.absolute().parent
     if not folder.is_dir():

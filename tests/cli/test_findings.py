@@ -167,7 +167,9 @@ def test_timeline_writes_the_picture_and_prints_its_path(devtrack, analysed, tmp
     assert (tmp_path / "timeline.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize(("kind", "start"), [("pdf", b"%PDF"), ("svg", b"<?xml")])
+@pytest.mark.parametrize(
+    ("kind", "start"), [("pdf", b"%PDF"), ("svg", b"<?xml"), ("PNG", b"\x89PNG")]
+)
 def test_timeline_in_other_formats(devtrack, analysed, tmp_path, kind, start):
     target = tmp_path / f"picture.{kind}"
     arguments = ("timeline", "--store", analysed, "--out", target, "--axis", "linear")

@@ -15,6 +15,11 @@ def test_it_writes_one_file_named_after_the_run_and_prints_its_path(devtrack, st
     assert devtrack("report", "--run", "grokking", "--store", store)[2] == "", "nothing is stale"
 
 
+def test_a_suffix_may_be_in_capitals(devtrack, analysed):
+    code, out, _ = devtrack("report", "grokking", "--output", "A.HTML", "--store", analysed)
+    assert (code, out) == (0, "A.HTML\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "parts"),
     [
