@@ -16,7 +16,7 @@ import numpy as np
 
 from devtrack.plots.curves import Curve
 from devtrack.plots.lines import draw_curves
-from devtrack.plots.palette import FAINT, INK, SMALL_PT, TEXT_PT, text_width_in
+from devtrack.plots.palette import FAINT, INK, SMALL_PT, TEXT_PT, drawn_width_in
 from devtrack.plots.words import short_sites, shorten
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ MAX_LINES = 6
 MAX_LINES_PER_FAMILY = 48
 LEAST_SITES = 3  # lines of one metric, in the mean, that deserve a panel
 _LABEL_CHARS = 24
+_LEAST_CHARS = 8  # of a title, however little room there is
+_FORMULA = re.compile(r"(?<!\\)\$.*?(?<!\\)\$")
+_FORMULA_FIRST = re.compile(r"(.*(?<!\\)\$ *)?(.*)", re.DOTALL)
 
 _FIRST = ("loss", "accuracy", "llc", "rllc")
 _TITLES = {  # what must be said, and what is said where there is room
@@ -156,7 +159,8 @@ def _title(family: str, members: Sequence[Curve]) -> tuple[str, str]:
 
 
 def _plain(text: str) -> str:
-    return text.replace("$", r"\$")
+    """Return the user's words as a title has them: on one line, and no formula."""
+    return " ".join(text.split()).replace("$", r"\$")
 
 
 def _labels(family: str, chunk: Sequence[Curve], members: Sequence[Curve]) -> tuple[str, ...]:
@@ -178,7 +182,7 @@ def _labels(family: str, chunk: Sequence[Curve], members: Sequence[Curve]) -> tu
         cut = tuple(shorten(label, most=most) for label in labels)
         if len(set(cut)) == len(set(labels)):  # two lines of one name are no names
             return cut
-    return tuple(labels)
+    return tuple(" ".join(label.split()) for label in labels)
 
 
 def _without_family(metric: str, family: str) -> str:
@@ -200,14 +204,47 @@ def draw_panel(ax: Axes, panel: Panel, *, title_room_in: float = inf) -> None:
     if ax.get_yscale() == "linear":
         ax.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
     ax.set_label(panel.family)
-    title = panel.title + panel.note
-    if text_width_in(title, size_pt=TEXT_PT) > title_room_in:
-        title = panel.title
-    most = int(title_room_in / text_width_in("m", size_pt=TEXT_PT)) if title_room_in < inf else None
-    if most is not None and "$" not in title:  # a formula cannot be cut
-        title = shorten(title, most=most)
-    ax.set_title(title, loc="left", fontsize=TEXT_PT, color=INK, pad=4)
+    unit = _unit_of_ticks(ax)
+    title = panel.title + panel.note + unit
+    if _title_width_in(title) > title_room_in:
+        title = _fitting(panel.title, unit=unit, room_in=title_room_in)
+    # y is given, or matplotlib moves the title away from what it takes to be in its way
+    ax.set_title(title, loc="left", fontsize=TEXT_PT, color=INK, pad=4, y=1.0)
     ax.tick_params(labelsize=SMALL_PT, color=FAINT, labelcolor=INK)
     ax.tick_params(which="minor", color=FAINT)
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[["left", "bottom"]].set_color(FAINT)
+
+
+def _unit_of_ticks(ax: Axes) -> str:
+    """Take the power of ten that the ticks leave out from above the axis, for the title.
+
+    There it would stand in the title's place, and the title in the panel's above.
+
+    Example: `` (×1e−15)``, `` (+1e3)``.
+    """
+    formatter = ax.yaxis.get_major_formatter()
+    low, high = sorted(ax.get_ylim())
+    formatter.set_locs([tick for tick in ax.get_yticks() if low <= tick <= high])
+    ax.yaxis.get_offset_text().set_visible(False)
+    offset = formatter.get_offset()
+    if not offset:
+        return ""
+    return f" ({offset})" if offset.startswith(("+", "−", "-")) else f" (×{offset})"
+
+
+def _fitting(title: str, *, unit: str, room_in: float) -> str:
+    """Cut the middle out of what follows a title's formula, if any, until there is room."""
+    formula, words = _FORMULA_FIRST.fullmatch(title).groups()  # pyright: ignore[reportOptionalMemberAccess]
+    words = words.replace(r"\$", "$")
+    for most in range(max(len(words), _LEAST_CHARS), _LEAST_CHARS - 1, -1):
+        title = f"{formula or ''}{_plain(shorten(words, most=most))}{unit}"
+        if _title_width_in(title) <= room_in:
+            break
+    return title
+
+
+def _title_width_in(title: str) -> float:
+    """Measure a title; a formula is about as wide as a letter."""
+    text = _FORMULA.sub("m", title).replace(r"\$", "$")
+    return drawn_width_in(text, size_pt=TEXT_PT)

@@ -100,7 +100,7 @@ def _centre(ax: Axes, bands: Sequence[Band], group: Sequence[int]) -> float:
 def _name_events(ax: Axes, marks: Sequence[Mark], taken: list[tuple[float, float]]) -> None:
     """Write the kinds of events above their lines or beside them, where there is room."""
     for mark in marks:
-        name = mark.kind.replace("_", " ")
+        name = " ".join(mark.kind.replace("_", " ").split())
         place, half = _position(ax, mark.step), 0.5 * text_width_in(name) / _width_in(ax)
         for middle in (place, place + half, place - half):
             if all(middle + half < start or middle - half > end for start, end in taken):

@@ -91,12 +91,13 @@ def caption(curves: Sequence[Curve], bands: Sequence[Band], marks: Sequence[Mark
 
 
 def shorten(text: str, *, most: int) -> str:
-    """Cut the middle out of a long name: module paths differ at their ends.
+    """Cut the middle out of a long name, on one line: module paths differ at their ends.
 
     Example:
         >>> shorten("transformer.blocks.11.attention.head.7", most=20)
         'transf…ention.head.7'
     """
+    text = " ".join(text.split())
     if len(text) <= most:
         return text
     head = (most - 1) // 3

@@ -292,6 +292,52 @@ def test_a_title_keeps_within_its_column():
     assert "simpler" in axes(draw_timeline([curve("llc")]), "llc").get_title(loc="left")
 
 
+WIDE = "m" * 120
+
+
+@pytest.mark.parametrize("power", [-15, 0, 9])
+@pytest.mark.parametrize("name", ["m_{k}", WIDE + "{k}", "new\nline {k}", "$" * 90 + "{k}", "llc"])
+def test_no_title_leaves_its_place_whatever_its_letters_and_its_unit(name, power):
+    value = np.linspace(1.0, 2.0, STEP.size) * 10.0**power
+    sites = [f"s{k}" if name == "llc" else "model" for k in range(12)]
+    curves = [curve(name.format(k=k), value, site=site) for k, site in enumerate(sites)]
+    figure = draw_timeline([*curves, *(curve(f"x{k}") for k in range(10))])
+    figure.canvas = FigureCanvasAgg(figure)
+    figure.canvas.draw()
+    renderer = figure.canvas.get_renderer()
+    boxes = {ax: ax.get_window_extent(renderer) for ax in figure.axes}
+    for ax in figure.axes:
+        if title := ax.get_title(loc="left"):
+            box = ax._left_title.get_window_extent(renderer)
+            assert box.x1 <= boxes[ax].x1 + 0.5 * figure.dpi, "a column's names stand beside it"
+            assert not any(box.overlaps(other) for other in boxes.values())
+            assert ("×1e" in title) == (power != 0 and not title.startswith("x"))
+            assert not ax.yaxis.get_offset_text().get_visible()
+
+
+def test_what_ticks_are_beside_a_level_stands_in_the_title():
+    level = 1e6 + np.linspace(0.0, 1e-3, STEP.size)
+    assert axes(draw_timeline([curve("a", level, se=1e-5)]), "a").get_title("left") == "a (+1e6)"
+
+
+def test_a_long_site_after_a_formula_is_cut_and_the_formula_is_not():
+    many = [curve(f"x{k}") for k in range(10)]
+    figure = draw_timeline([curve("llc", site=f"a.{WIDE}.end"), *many])
+    title = axes(figure, "llc").get_title(loc="left")
+    assert title.startswith(r"local learning coefficient $\hat{\lambda}$ at a")
+    assert "…" in title
+    assert title.endswith("m.end")
+
+
+def test_names_on_several_lines_are_written_on_one():
+    names = ["w.a\nb", "w.c\n\nd"]
+    figure = draw_timeline(
+        [curve(name) for name in names], marks=[Mark(4, "my\nevent")], title="two\nlines"
+    )
+    assert "\n" not in "".join(t.get_text() for ax in figure.axes for t in ax.texts)
+    assert figure.texts[0].get_text() == "two lines"
+
+
 def test_labels_of_lines_that_end_together_do_not_overlap():
     figure = draw_timeline([curve("w", site=f"layer.{k}") for k in range(6)])
     ax = axes(figure, "w")
