@@ -56,7 +56,8 @@ class LLC:
             ``<module>.head.<h>``.
         head_axes: Where the heads lie, for projections that ``components.HEAD_AXES`` lacks.
         method: ``sgld``, ``lm_sgld`` (takes several times larger lr), or ``rmsprop_sgld``.
-        n_beta: Inverse temperature nβ; None for n / log n with n the samples of a batch.
+        n_beta: Inverse temperature nβ; None for n / log n with n the samples of the largest batch,
+            of the first data set's if there are several: another nβ is another quantity.
         localization: Strength γ of the pull towards w*. ``pull_share`` in attrs is a lower bound of
             what it hides of λ, where the loss is a quadratic.
         lr: Step size ε; None: found at the first snapshot, then kept.
@@ -204,6 +205,7 @@ class LLC:
                     max_memory_bytes=int(1e9 * self.max_memory_gb),
                     enough=None if self.target_se is None else self._is_precise,
                 )
+                settings = replace(settings, n_beta=chains.n_beta)  # one for all data sets
                 yield self._row(metric, component.site, chains, settings)
                 yield ChainTrace(
                     metric,

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from devtrack.batches import num_rows
 from devtrack.isolation import isolated
 from devtrack.sampling.baseline import Baseline, require_same_with_gradient, take_baseline
 from devtrack.sampling.engines import Engine, build_groups, choose_engine, require_engine
@@ -43,7 +44,8 @@ class Chains(NamedTuple):
         gradient_noise: E‖∇L_m(w*) − ∇L(w*)‖², what the choice of batch adds to a squared gradient.
         rise_by_pull: E[L(w)] − L(w*) if the pull alone held the chains.
         n_beta: Inverse temperature nβ that was used.
-        samples_per_batch, num_batches, num_parameters: Sizes of the problem.
+        samples_per_batch: Those of the largest batch, for the last one is often smaller.
+        num_batches, num_parameters: Sizes of the problem.
         engine: What ran.
         note: Why it was not the engine asked for, and what became of the loss's random numbers;
             empty where there is nothing to say.
@@ -115,7 +117,8 @@ def sample(
     seeds = _draw_seeds(generator, settings.num_chains + 2)
     with isolated(seed=seeds[0]), torch.inference_mode(False), torch.enable_grad():
         objective = Objective(model, loss, batches, parts=parts, precision=settings.precision)
-        n_beta = settings.n_beta_for(objective.samples_per_batch)
+        samples_per_batch = max(num_rows(batch) for batch in batches)  # whichever comes first
+        n_beta = settings.n_beta_for(samples_per_batch)
         baseline = take_baseline(objective)
         at_center = baseline.losses  # (batch,)
         gradient, gradient_noise = _gradient_at_center(objective, settings, baseline)
@@ -151,7 +154,7 @@ def sample(
                 gradient_noise=gradient_noise,
                 rise_by_pull=rise,
                 n_beta=n_beta,
-                samples_per_batch=objective.samples_per_batch,
+                samples_per_batch=samples_per_batch,
                 num_batches=objective.num_batches,
                 full_batches=pace.full_batches,
                 num_parameters=objective.num_parameters,

@@ -25,7 +25,7 @@ class SamplerSettings:
     Args:
         method: Update rule: plain Langevin steps, the same with the noise of two successive steps
             averaged (exact on quadratics), or preconditioned by RMSProp.
-        n_beta: Inverse temperature nβ; None for n / log n with n the samples of a batch.
+        n_beta: Inverse temperature nβ; None for n / log n with n the samples of the largest batch.
         localization: Strength γ of the pull towards w*.
         lr: Step size ε.
         num_chains: Independent chains.
@@ -88,7 +88,7 @@ class SamplerSettings:
         """Return nβ for batches of this size, as ``devinterp.utils.default_nbeta`` does.
 
         Args:
-            samples_per_batch: Samples n in one batch.
+            samples_per_batch: Samples n in one batch, the largest where they differ.
 
         Raises:
             DataError: If nβ is left open and a batch has fewer than 2 samples.
@@ -102,7 +102,8 @@ class SamplerSettings:
         if samples_per_batch < 2:
             raise DataError(
                 f"batches of {samples_per_batch} sample(s): n_beta=None means n / log n, which "
-                "needs at least 2 samples a batch. Use larger batches, or pass n_beta=30."
+                "needs at least 2 samples a batch. Join them by LLC(batch_size=64), or pass "
+                "n_beta=30."
             )
         return samples_per_batch / math.log(samples_per_batch)
 

@@ -270,6 +270,15 @@ def test_data_sets_have_rows_of_their_own():
     assert [r.attrs["num_batches"] for r in records if isinstance(r, Row)] == [2, 2]
 
 
+def test_all_data_sets_of_one_llc_share_one_n_beta_whatever_their_batches():
+    whole = _subject().batches  # 4 of 64 samples
+    part = [tuple(x[:10] for x in batch) for batch in whole[:1]]
+    for data in ({"a": whole, "b": part}, {"a": [*part, *whole]}, {"a": [*whole, *part]}):
+        rows = [r for r in LLC(data=data, **QUICK).compute(_subject()) if isinstance(r, Row)]
+        assert [r.attrs["n_beta"] for r in rows] == [pytest.approx(64 / np.log(64))] * len(data)
+        assert rows[0].attrs["samples_per_batch"] == 64
+
+
 def test_refined_rows_need_sites_that_exist():
     with pytest.raises(MetricError, match="no module has this path"):
         list(LLC(sites="blocks.*", **QUICK).compute(_subject()))

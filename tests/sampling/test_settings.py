@@ -15,7 +15,7 @@ def test_given_n_beta_wins():
 
 
 def test_one_sample_leaves_n_beta_undefined():
-    with pytest.raises(DataError, match=r"batches of 1 sample.*at least 2.*pass n_beta=30"):
+    with pytest.raises(DataError, match=r"1 sample.*at least 2.*LLC.batch_size=64.*n_beta=30"):
         SamplerSettings().n_beta_for(1)
 
 
