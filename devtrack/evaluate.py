@@ -52,13 +52,26 @@ def private_copy(module: nn.Module) -> nn.Module:
     except Exception as error:  # any attribute of the user's may refuse, in any way
         raise MetricError(
             f"{type(module).__name__} cannot be copied ({error}): devtrack measures a private copy."
-            f" Leave the attribute out in __getstate__, or create it in on_train_start."
+            f" {_way_out(module)}"
         ) from error
     for name in ("log", "log_dict"):
         if hasattr(twin, name):
             object.__setattr__(twin, name, _no_log)
     standin.put_in(twin)
     return twin
+
+
+def _way_out(module: nn.Module) -> str:
+    """Say what to do about a module that cannot be copied."""
+    hooks = (hook for each in module.modules() for hook in each._forward_pre_hooks.values())
+    for origin in (type(hook).__module__ for hook in hooks):
+        if origin in _OLD_NORMS:  # they hold a weight that is a result, which torch does not copy
+            successor = origin.replace("nn.utils", "nn.utils.parametrizations")
+            return f"Use {successor} instead of {origin}."
+    return "Leave the attribute out in __getstate__, or create it in on_train_start."
+
+
+_OLD_NORMS = ("torch.nn.utils.weight_norm", "torch.nn.utils.spectral_norm")
 
 
 def evaluate(

@@ -163,3 +163,13 @@ def test_a_loss_that_differentiates_is_measured():
     )
     (row,) = evaluation.records
     assert (row.status, row.value) == (Status.OK, 4.0)  # each slope is a sum of two ones
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # torch's own: this weight_norm is deprecated
+def test_a_weight_norm_that_cannot_be_copied_has_a_successor_that_can():
+    old = nn.Sequential(nn.utils.weight_norm(nn.Linear(2, 2)))
+    with pytest.raises(
+        MetricError, match=r"copied.*Use torch.nn.utils.parametrizations.weight_norm"
+    ):
+        private_copy(old)
+    private_copy(nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(2, 2))))
