@@ -1,9 +1,10 @@
 """How far sampled chains can be trusted: arrays in, numbers and doubts out."""
 
-from devtrack.diagnostics.causes import TOO_LARGE_STEP, TOO_SMALL_STEP, Cause, Doubt
+from devtrack.diagnostics.causes import TOO_FEW_DRAWS, TOO_LARGE_STEP, TOO_SMALL_STEP, Cause, Doubt
 from devtrack.diagnostics.diagnose import Diagnosis, Path, diagnose, require_chains
 
 __all__ = [
+    "TOO_FEW_DRAWS",
     "TOO_LARGE_STEP",
     "TOO_SMALL_STEP",
     "Cause",

@@ -36,6 +36,11 @@ TOO_LARGE_STEP = frozenset(
 TOO_SMALL_STEP = frozenset({Cause.SLOW, Cause.UNSETTLED})
 """What a smaller step makes worse, over as many draws."""
 
+TOO_FEW_DRAWS = frozenset(
+    {Cause.DISAGREE, Cause.SLOW, Cause.NARROW, Cause.DRIFTING, Cause.UNSETTLED}
+)
+"""What more draws may mend."""
+
 
 class Doubt(NamedTuple):
     """What speaks against an estimate.

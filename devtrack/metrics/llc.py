@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
 
-from devtrack.diagnostics import Diagnosis, require_chains
+from devtrack.diagnostics import TOO_FEW_DRAWS, Diagnosis, require_chains
 from devtrack.errors import ConfigError
 from devtrack.metrics.components import Component, HeadAxes, find_components, require_heads
 from devtrack.metrics.metric import LossFunction, Subject
@@ -203,7 +204,9 @@ class LLC:
                     engine=self.engine,
                     parts=component.parts or None,
                     max_memory_bytes=int(1e9 * self.max_memory_gb),
-                    enough=None if self.target_se is None else self._is_precise,
+                    enough=None
+                    if self.target_se is None
+                    else partial(self._is_precise, settings=settings),
                 )
                 settings = replace(settings, n_beta=chains.n_beta)  # one for all data sets
                 yield self._row(metric, component.site, chains, settings)
@@ -232,11 +235,18 @@ class LLC:
         advice = "" if found.found else ", a guess: `devtrack calibrate` looks further"
         return Event("calibrated", f"{self.name}: lr {found.lr:.2g} for this run{advice}", attrs)
 
-    def _is_precise(self, chains: Chains) -> bool:
-        found = estimate(chains, self.settings, checks="off")  # the step size is for the checks
-        lost = found.status is Status.FAILED  # more draws bring no chain back
+    def _is_precise(self, chains: Chains, settings: SamplerSettings) -> bool:
+        """Say whether chains may stop: on an error that is small, and that nothing calls too small.
+
+        Chains that have hardly moved agree on a wrong λ̂: then the doubts tell, not the error.
+        """
+        found = estimate(chains, settings, checks=self.diagnostics)
+        if found.status is Status.FAILED:
+            return True  # more draws bring no chain back
+        if any(doubt.cause in TOO_FEW_DRAWS for doubt in found.doubts):
+            return False
         assert self.target_se is not None
-        return lost or (found.se <= self.target_se and found.ess >= ESS_TO_STOP)
+        return found.se <= self.target_se and found.ess >= ESS_TO_STOP
 
     def _row(self, metric: str, site: str, chains: Chains, settings: SamplerSettings) -> Row:
         found = estimate(chains, settings, checks=self.diagnostics)

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from devtrack import snapshots
-from devtrack.diagnostics import Cause, Diagnosis, Doubt
+from devtrack.diagnostics import TOO_FEW_DRAWS, Cause, Diagnosis, Doubt
 from devtrack.diagnostics.bands import SETTLED_MIN
 from devtrack.rows import Status
 from devtrack.sampling.chains import Chains, sample
@@ -27,9 +27,6 @@ Purpose = Literal["pilot", "sweep", "half", "long", "control"]
 PILOT_CHAINS = 2
 PILOT_SHARE = 1 / 3
 """Chains of a pilot, and its share of draws and burn-in: a sixth of an estimate's cost."""
-
-TOO_SHORT_FOR = frozenset({Cause.DISAGREE, Cause.SLOW, Cause.NARROW, Cause.DRIFTING})
-"""What a pilot is too short to tell. That directions have not settled, it foretells."""
 
 IMPRECISE_SHARE = 0.1
 """Standard error of an estimate at the last point, as a share of λ̂, beyond which a step size and
@@ -215,8 +212,8 @@ def settled_share(settings: SamplerSettings) -> float:
 def _foreseen(
     doubts: tuple[Doubt, ...], chains: Chains, used: SamplerSettings, settings: SamplerSettings
 ) -> tuple[Doubt, ...]:
-    """Return what a pilot can say, and whether all chains would come to rest over all draws."""
-    kept = [d for d in doubts if d.cause not in TOO_SHORT_FOR | {Cause.UNSETTLED}]
+    """Return what so few draws can say, and whether chains would come to rest over all draws."""
+    kept = [d for d in doubts if d.cause not in TOO_FEW_DRAWS]
     share = path_of(chains, used).settled
     if settings.method == "rmsprop_sgld" or not share < 1:
         return tuple(kept)  # each direction has a step size of its own, or nothing is left to rest

@@ -5,11 +5,13 @@ import pytest
 import torch
 from torch import nn
 
+from devtrack.diagnostics import Cause, Doubt
 from devtrack.errors import ConfigError, DataError, MetricError
 from devtrack.evaluate import evaluate
 from devtrack.metrics.llc import LLC
 from devtrack.metrics.metric import Metric, Subject
 from devtrack.rows import ChainTrace, Event, Row, Status
+from devtrack.sampling.estimates import estimate
 
 QUICK = {"lr": 1e-3, "num_draws": 60, "num_burnin_steps": 20}
 
@@ -171,6 +173,20 @@ def test_chains_stop_at_the_standard_error_asked_for_and_it_holds():
     assert rows[0].attrs["num_draws"] == 4000
     trace = _records(metric)[1]
     assert trace.loss.shape == (8, 50 + taken[0])
+
+
+@pytest.mark.parametrize(
+    ("cause", "taken"), [(Cause.UNSETTLED, 85), (Cause.DISAGREE, 85), (Cause.HOT, 50)]
+)
+def test_chains_go_on_while_more_draws_may_mend_a_doubt(monkeypatch, cause, taken):
+    def doubted(chains, settings, *, checks):
+        found = estimate(chains, settings, checks=checks)
+        doubts = (Doubt(cause, "too early"),) if chains.loss.shape[1] < 100 else ()
+        return found._replace(se=0.1, ess=1e3, doubts=doubts)
+
+    monkeypatch.setattr("devtrack.metrics.llc.estimate", doubted)
+    row, _ = _records(LLC(**{**QUICK, "num_draws": 400}, target_se=1.0))
+    assert row.attrs["num_draws_taken"] == taken  # 20 of burn-in, asked after 50, 65 and 85 draws
 
 
 def test_an_error_out_of_reach_takes_all_draws_and_says_what_it_got():
