@@ -21,6 +21,7 @@ from devtrack.sampling.chains import Chains, sample
 from devtrack.sampling.engines import Engine
 from devtrack.sampling.estimates import estimate, mean_of_finite, path_of, pull_share, signal_of
 from devtrack.sampling.minibatches import resize_batches
+from devtrack.sampling.objective import call_loss
 from devtrack.sampling.settings import MeasureAt, Method, Precision, SamplerSettings
 from devtrack.sampling.step_size import find_step_size
 
@@ -197,7 +198,7 @@ class LLC:
             for component in components:
                 chains = sample(
                     subject.model,
-                    self.loss or subject.loss,
+                    self._loss_of(subject),
                     batches,
                     settings=settings,
                     generator=subject.generator,
@@ -222,10 +223,20 @@ class LLC:
         batches = subject.batches_of(data)
         return batches if self.batch_size is None else resize_batches(batches, self.batch_size)
 
+    def _loss_of(self, subject: Subject) -> LossFunction:
+        hint = ""
+        if isinstance(self.data, dict) and not _is_data_sets(self.data):
+            hint = (
+                f"data is a dict of tensors {list(self.data)}: one data set, whose batches are such"
+                " dicts. If each is a data set of its own, put them in lists of batches: "
+                "data={'train': [train], 'test': [test]}."
+            )
+        return partial(call_loss, self.loss or subject.loss, hint=hint)
+
     def _find_step_size(self, subject: Subject, batches: Sequence[Any]) -> Event:
         found = find_step_size(
             subject.model,
-            loss=self.loss or subject.loss,
+            loss=self._loss_of(subject),
             batches=batches,
             settings=self.settings,
             generator=subject.generator,

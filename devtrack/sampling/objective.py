@@ -62,6 +62,28 @@ def allow_gradients(loss: LossFunction) -> LossFunction:
     return call
 
 
+def call_loss(loss: LossFunction, model: nn.Module, batch: Any, *, hint: str = "") -> torch.Tensor:
+    """Return the loss; where it is none, say what it must be.
+
+    Args:
+        loss: Of the user's, who may take it for another function, or swap its arguments.
+        model, batch: What it is called with.
+        hint: What to do next, where the caller doubts that these are the batches meant.
+
+    Raises:
+        MetricError: If it cannot take them so, or returns no tensor.
+    """
+    must = f"loss must return a tensor, as a function of (model, batch). {hint}".rstrip()
+    mistaken = (TypeError, AttributeError, LookupError) if hint else (TypeError, AttributeError)
+    try:
+        value = loss(model, batch)
+    except mistaken as error:  # as wrong arguments raise them; others come through
+        raise MetricError(f"the loss raised {type(error).__name__}: {error}. {must}") from error
+    if not isinstance(value, torch.Tensor):
+        raise MetricError(f"the loss returned {value!r:.40}: {must}")
+    return value
+
+
 class _LossModule(nn.Module):
     """Gives ``functional_call`` a module whose forward is the loss."""
 
@@ -71,7 +93,7 @@ class _LossModule(nn.Module):
         self._loss = loss
 
     def forward(self, batch: Any) -> torch.Tensor:
-        value = self._loss(self.model, batch)
+        value = call_loss(self._loss, self.model, batch)
         value = value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
         return value.mean() if value.ndim else value
 

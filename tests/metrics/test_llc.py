@@ -315,6 +315,21 @@ def test_without_a_step_size_it_finds_one_says_so_and_keeps_it():
     assert again[0].attrs["lr"] == row.attrs["lr"]
 
 
+@pytest.mark.parametrize("lr", [None, 1e-3])
+@pytest.mark.parametrize(
+    "loss", [lambda m, b: _loss(m, b).item(), lambda b, m: _loss(m, b)], ids=["number", "swapped"]
+)
+def test_a_loss_that_is_none_hears_what_it_must_be(loss, lr):
+    with pytest.raises(MetricError, match="loss must return a tensor, as a function of .model, "):
+        list(LLC(loss=loss, lr=lr).compute(_subject()))
+
+
+def test_a_dict_of_tensors_that_fails_is_read_in_both_ways():
+    x, y = _subject().batches[0]
+    with pytest.raises(MetricError, match=r"\['train', 'test'\]: one data set.*lists of batches"):
+        list(LLC(data={"train": x, "test": y}, lr=1e-3).compute(_subject()))
+
+
 def test_a_loss_without_weights_is_named_as_such_without_a_step_size_too():
     with pytest.raises(MetricError, match="does not depend on the model's weights"):
         list(LLC(loss=lambda m, b: b[0].sum()).compute(_subject()))

@@ -31,6 +31,20 @@ def _naive(model, weights, batch):
     return value.detach(), torch.cat([p.grad.reshape(-1) for p in model.parameters()])
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (lambda model, batch: 1.5, "returned 1.5"),
+        (lambda batch, model: _loss(model, batch), "raised TypeError"),
+    ],
+    ids=["a number", "swapped"],
+)
+def test_what_is_no_loss_hears_what_a_loss_is(wrong, said):
+    objective = Objective(_mlp(), wrong, _batches())
+    with pytest.raises(MetricError, match=f"the loss {said}.* a tensor, as a function of .model, "):
+        objective.loss(objective.center, 0)
+
+
 def _points(objective, num_chains=4):
     generator = torch.Generator().manual_seed(2)
     shape = (num_chains, objective.num_parameters)
