@@ -47,7 +47,10 @@ class Evidence(NamedTuple):
 def doubts(seen: Evidence) -> list[Doubt]:
     """Return what speaks against an estimate; none if it is good."""
     if is_constant(seen.signal):
-        never = "the loss never changed: it does not depend on the sampled weights, or lr is 0"
+        never = (
+            "nβ (L(w) − L(w*)) never changed: n_beta is 0, the loss does not depend on the sampled "
+            "weights, or lr is too small to move them"
+        )
         return [Doubt(Cause.CONSTANT, never)]
     return [doubt for check in _CHECKS for doubt in check(seen)]
 
