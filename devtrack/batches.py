@@ -73,6 +73,11 @@ def fixed_batches(
     )
 
 
+def is_data(data: Any) -> bool:
+    """Say whether it is of a kind that ``fixed_batches`` takes."""
+    return isinstance(data, list | DataLoader | Dataset | torch.Tensor | tuple | dict)
+
+
 def num_rows(batch: Any) -> int:
     """Return the number of samples in a batch: the length of its first tensor.
 

@@ -11,7 +11,7 @@ class Cause(StrEnum):
 
     NON_FINITE = "non_finite"  # chains without a number
     DIVERGED = "diverged"  # chains far beyond what any minimum allows
-    CONSTANT = "constant"  # the loss never changed
+    CONSTANT = "constant"  # the signal never changed
     DISAGREE = "disagree"  # R-hat
     SLOW = "slow"  # too few effective draws
     WIDE = "wide"  # Gamma ratio above its band

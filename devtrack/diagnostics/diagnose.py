@@ -158,6 +158,19 @@ def require_chains(num_chains: int) -> None:
         )
 
 
+def require_draws(num_draws: int) -> None:
+    """Refuse fewer draws than halves of chains can be compared by.
+
+    Raises:
+        ConfigError: If ``num_draws`` is below 4.
+    """
+    if num_draws < 4:
+        raise ConfigError(
+            f"num_draws={num_draws}: R-hat needs at least 4 draws of each chain. Use num_draws=200,"
+            ' or diagnostics="off".'
+        )
+
+
 def _means_or_nan(signal: Floats, full_signal: Floats) -> Floats:
     finite = np.isfinite(signal).all(axis=1) & np.isfinite(full_signal).all(axis=1)  # (chain,)
     with np.errstate(invalid="ignore", over="ignore"):

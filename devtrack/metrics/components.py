@@ -6,7 +6,7 @@ A refined LLC moves a component's weights and holds all others (Wang et al. 2024
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -95,19 +95,31 @@ def find_components(
     return found
 
 
-def require_heads(heads: int | None, sites: str | Sequence[str]) -> None:
-    """Refuse heads that nothing has.
+def require_heads(heads: Any, sites: str | Sequence[str], head_axes: Any = None) -> None:
+    """Refuse heads that nothing has, and places where no heads can lie.
 
     Raises:
-        ConfigError: ``heads`` is below 1, or there are no sites.
+        ConfigError: ``heads`` is no integer of at least 1, or there are no sites; or ``head_axes``
+            has other than pairs of integers.
     """
+    axes = head_axes.values() if isinstance(head_axes, Mapping) else [head_axes]
+    if head_axes is not None and not all(map(_is_axis, axes)):
+        raise ConfigError(
+            f"head_axes={head_axes!r}: must map ends of parameters' paths to the dimension that "
+            "holds the heads and the blocks before them. Use head_axes={'qkv.weight': (0, 3)}."
+        )
     if heads is None:
         return
-    if heads < 1 or not sites:
+    if not isinstance(heads, int) or isinstance(heads, bool) or heads < 1 or not sites:
         raise ConfigError(
-            f"heads={heads} with sites={globs_of(sites)}: heads is the number of heads, at least "
+            f"heads={heads!r} with sites={globs_of(sites)}: heads is the number of heads, at least "
             f"1, of the modules that sites names. Use sites='blocks.*.attn', heads=4."
         )
+
+
+def _is_axis(axis: Any) -> bool:
+    pair = isinstance(axis, Sequence) and len(axis) == 2
+    return pair and all(isinstance(number, int) for number in axis)
 
 
 def _heads_of(

@@ -10,19 +10,26 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
-import torch
-
-from devtrack.diagnostics import TOO_FEW_DRAWS, Diagnosis, require_chains
+from devtrack.diagnostics import TOO_FEW_DRAWS, Diagnosis, require_chains, require_draws
 from devtrack.errors import ConfigError
 from devtrack.metrics.components import Component, HeadAxes, find_components, require_heads
+from devtrack.metrics.llc_arguments import is_data_sets, require_data, require_loss
 from devtrack.metrics.metric import LossFunction, Subject
+from devtrack.metrics.sites import require_sites
 from devtrack.rows import ChainTrace, Event, Row, Status, without_nan
 from devtrack.sampling.chains import Chains, sample
-from devtrack.sampling.engines import Engine
+from devtrack.sampling.engines import Engine, require_engine
 from devtrack.sampling.estimates import estimate, mean_of_finite, path_of, pull_share, signal_of
 from devtrack.sampling.minibatches import resize_batches
 from devtrack.sampling.objective import call_loss
-from devtrack.sampling.settings import MeasureAt, Method, Precision, SamplerSettings
+from devtrack.sampling.settings import (
+    MeasureAt,
+    Method,
+    Precision,
+    SamplerSettings,
+    require_count,
+    require_number,
+)
 from devtrack.sampling.step_size import find_step_size
 
 ESS_TO_STOP = 50.0
@@ -125,31 +132,29 @@ class LLC:
     diagnostics: Literal["on", "off"] = "on"
 
     def __post_init__(self) -> None:
+        _ = self.settings  # checks the sampler's numbers
+        require_engine(self.engine, self.method)
         if self.diagnostics not in ("on", "off"):
             raise ConfigError(
                 f"diagnostics={self.diagnostics!r}: must be 'on' or 'off'. Use diagnostics='on'."
             )
-        if self.batch_size is not None and self.batch_size < 1:
-            raise ConfigError(
-                f"batch_size={self.batch_size}: must be at least 1, or None for the batches as they"
-                " are. Use batch_size=64."
-            )
         if self.diagnostics == "on":
             require_chains(self.num_chains)
-        if self.target_se is not None and not self.target_se > 0:
-            raise ConfigError(
-                f"target_se={self.target_se!r}: must be above 0, or None to take all draws. "
-                "Use target_se=0.5."
-            )
-        if not self.max_memory_gb > 0:
-            raise ConfigError(
-                f"max_memory_gb={self.max_memory_gb!r}: must be above 0, in 10⁹ bytes. "
-                "Use max_memory_gb=2.0."
-            )
-        require_heads(self.heads, self.sites)
-        _ = self.settings  # checks the numbers
+            require_draws(self.num_draws)
+        if self.batch_size is not None:
+            require_count("batch_size", self.batch_size, 1, example=64)
+        target, memory = self.target_se, self.max_memory_gb
+        if target is not None:
+            require_number("target_se", target, lambda x: x > 0, "above 0", "target_se=0.5")
+        require_number("max_memory_gb", memory, lambda x: x > 0, "above 0", "max_memory_gb=2.0")
+        if not isinstance(self.name, str | None):
+            raise ConfigError(f"name={self.name!r}: must be a text. Use name='llc_embed'.")
+        require_data(self.data)
+        require_loss(self.loss)
+        require_sites(self.sites)
+        require_heads(self.heads, self.sites, self.head_axes)
         if not self.name:
-            refined = bool(self.sites) or _is_data_sets(self.data)
+            refined = bool(self.sites) or is_data_sets(self.data)
             object.__setattr__(self, "name", "rllc" if refined else "llc")
 
     @property
@@ -186,7 +191,7 @@ class LLC:
             components = find_components(
                 subject.model, self.sites, heads=self.heads, head_axes=self.head_axes
             )
-        data_sets = self.data if _is_data_sets(self.data) else {"": self.data}
+        data_sets = self.data if is_data_sets(self.data) else {"": self.data}
         chosen = {name: self._batches(subject, data) for name, data in data_sets.items()}
         settings = self.settings
         if self.lr is None:
@@ -205,9 +210,7 @@ class LLC:
                     engine=self.engine,
                     parts=component.parts or None,
                     max_memory_bytes=int(1e9 * self.max_memory_gb),
-                    enough=None
-                    if self.target_se is None
-                    else partial(self._is_precise, settings=settings),
+                    enough=partial(self._is_precise, settings=settings) if self.target_se else None,
                 )
                 settings = replace(settings, n_beta=chains.n_beta)  # one for all data sets
                 yield self._row(metric, component.site, chains, settings)
@@ -225,7 +228,7 @@ class LLC:
 
     def _loss_of(self, subject: Subject) -> LossFunction:
         hint = ""
-        if isinstance(self.data, dict) and not _is_data_sets(self.data):
+        if isinstance(self.data, dict) and not is_data_sets(self.data):
             hint = (
                 f"data is a dict of tensors {list(self.data)}: one data set, whose batches are such"
                 " dicts. If each is a data set of its own, put them in lists of batches: "
@@ -310,7 +313,3 @@ class LLC:
         if found.status is Status.FAILED:
             attrs["error"] = "; ".join(found.reasons)
         return {key: without_nan(value) for key, value in attrs.items()}
-
-
-def _is_data_sets(data: Any) -> bool:
-    return isinstance(data, dict) and not any(isinstance(v, torch.Tensor) for v in data.values())

@@ -6,11 +6,12 @@ import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatchcase
+from typing import Any
 
 import torch
 from torch import nn
 
-from devtrack.errors import MetricError
+from devtrack.errors import ConfigError, MetricError
 
 
 def globs_of(sites: str | Sequence[str]) -> tuple[str, ...]:
@@ -21,6 +22,19 @@ def globs_of(sites: str | Sequence[str]) -> tuple[str, ...]:
         (('encoder.*',), ('encoder.0', 'head'))
     """
     return (sites,) if isinstance(sites, str) else tuple(sites)
+
+
+def require_sites(sites: Any) -> None:
+    """Refuse what are no globs.
+
+    Raises:
+        ConfigError: If it is neither a text nor a sequence of texts.
+    """
+    if not isinstance(sites, Sequence) or not all(isinstance(glob, str) for glob in sites):
+        raise ConfigError(
+            f"sites={sites!r}: must be a glob of module paths, or a list of them. "
+            "Use sites='blocks.*.attn'."
+        )
 
 
 def matching_modules(model: nn.Module, sites: str | Sequence[str]) -> list[tuple[str, nn.Module]]:

@@ -51,7 +51,7 @@ class Susceptibility(LanguagePosterior):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_heads(self.heads, self.sites)
+        require_heads(self.heads, self.sites, self.head_axes)
         if not self.sites or not self.datasets:
             raise ConfigError(
                 f"sites={self.sites!r}, datasets={list(self.datasets)}: at least one of each is "

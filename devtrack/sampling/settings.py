@@ -72,17 +72,19 @@ class SamplerSettings:
                 "Use measure_at='draws'."
             )
         if self.n_beta is not None:
-            _require("n_beta", self.n_beta, lambda x: x >= 0, "at least 0", "n_beta=30")
-        _require("lr", self.lr, lambda x: x > 0, "above 0", "lr=1e-3")
+            require_number("n_beta", self.n_beta, lambda x: x >= 0, "at least 0", "n_beta=30")
+        require_number("lr", self.lr, lambda x: x > 0, "above 0", "lr=1e-3")
         pull = self.localization
-        _require("localization", pull, lambda x: x >= 0, "at least 0", "localization=5.0")
+        require_number("localization", pull, lambda x: x >= 0, "at least 0", "localization=5.0")
         decay, eps = self.rmsprop_decay, self.rmsprop_eps
-        _require("rmsprop_decay", decay, lambda x: 0 <= x < 1, "in [0, 1)", "rmsprop_decay=0.99")
-        _require("rmsprop_eps", eps, lambda x: x > 0, "above 0", "rmsprop_eps=0.1")
-        _require_count("num_chains", self.num_chains, 1)
-        _require_count("num_draws", self.num_draws, 1)
-        _require_count("num_burnin_steps", self.num_burnin_steps, 0)
-        _require_count("num_steps_bw_draws", self.num_steps_bw_draws, 1)
+        require_number(
+            "rmsprop_decay", decay, lambda x: 0 <= x < 1, "in [0, 1)", "rmsprop_decay=0.99"
+        )
+        require_number("rmsprop_eps", eps, lambda x: x > 0, "above 0", "rmsprop_eps=0.1")
+        require_count("num_chains", self.num_chains, 1)
+        require_count("num_draws", self.num_draws, 1)
+        require_count("num_burnin_steps", self.num_burnin_steps, 0)
+        require_count("num_steps_bw_draws", self.num_steps_bw_draws, 1)
 
     def n_beta_for(self, samples_per_batch: int) -> float:
         """Return nβ for batches of this size, as ``devinterp.utils.default_nbeta`` does.
@@ -120,15 +122,18 @@ class SamplerSettings:
         )
 
 
-def _require(
+def require_number(
     name: str, value: Any, holds: Callable[[float], bool], allowed: str, example: str
 ) -> None:
-    if not (isinstance(value, Real) and math.isfinite(value) and holds(float(value))):
+    """Raise ConfigError unless it is a finite number that ``holds``."""
+    is_number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not (is_number and holds(float(value))):
         raise ConfigError(f"{name}={value!r}: must be a finite number {allowed}. Use {example}.")
 
 
-def _require_count(name: str, value: int, least: int) -> None:
+def require_count(name: str, value: Any, least: int, *, example: int = 4) -> None:
+    """Raise ConfigError unless it is an integer of at least ``least``."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ConfigError(
-            f"{name}={value!r}: must be an integer of at least {least}. Use {name}={max(least, 4)}."
+            f"{name}={value!r}: must be an integer of at least {least}. Use {name}={example}."
         )
