@@ -15,6 +15,11 @@ from devtrack.cli.output import hint, say
 from devtrack.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import nn
+
+    from devtrack.metrics.metric import LossFunction
     from devtrack.store import Store
 
 
@@ -57,10 +62,10 @@ def calibrate(
     from devtrack.plots.calibration import draw_calibration
     from devtrack.sampling import calibration
 
-    model, loss, batches = build()
+    model, loss, batches = _built(build, problem)
     tried: dict[str, Any] = {"n_betas": n_beta, "localizations": localization}
     found = calibration.calibrate(
-        model.eval(),
+        model,
         [snapshots.read(path) for path in paths],
         loss=loss,
         batches=batches,
@@ -109,6 +114,32 @@ def _function(spec: str) -> Any:
             "(model, loss, batches)."
         )
     return getattr(module, name)
+
+
+def _built(build: Callable[[], Any], spec: str) -> tuple[nn.Module, LossFunction, list[Any]]:
+    """Call FUNCTION, put its model into eval mode, and try its loss once.
+
+    Raises:
+        ConfigError: If it returns something else than a model, a loss and a list of batches.
+        MetricError: If the loss is none.
+    """
+    from torch import nn
+
+    from devtrack.sampling.objective import call_loss
+
+    match build():
+        case (nn.Module() as model, loss, [first, *_] as batches) if callable(loss):
+            call_loss(loss, model.eval(), first)
+            return model, loss, batches
+        case tuple(found):
+            given = f"({', '.join(type(one).__name__ for one in found)})"
+        case found:
+            given = type(found).__name__
+    raise ConfigError(
+        f"problem={spec!r}: returned {given}: must return (model, loss, batches), in this order: a "
+        "module, loss(model, batch), and a list of at least one batch, fixed once for all. "
+        "Turn a DataLoader into list(loader)."
+    )
 
 
 def _early_middle_late(store: Store, run_id: str) -> tuple[list[Path], Path | None]:

@@ -19,7 +19,7 @@ from devtrack.diagnostics import TOO_LARGE_STEP, TOO_SMALL_STEP, Cause, Diagnosi
 from devtrack.errors import ConfigError, MetricError
 from devtrack.rows import Status
 from devtrack.sampling.objective import LossFunction
-from devtrack.sampling.settings import SamplerSettings
+from devtrack.sampling.settings import SamplerSettings, require_number
 from devtrack.sampling.trials import Bench, Trial
 
 LADDER = 2.0
@@ -131,7 +131,7 @@ def calibrate(
             or from that of a model whose weights are all zero, whichever is lower.
 
     Raises:
-        ConfigError: If there is nothing to try.
+        ConfigError: If there is nothing to try, or an nβ that is not above 0.
         MetricError: If no setting passes; it says what spoke against the best ones.
     """
     if not (points and n_betas and localizations):
@@ -139,6 +139,8 @@ def calibrate(
             f"calibrate on {len(points)} points, {len(n_betas)} n_betas, {len(localizations)} "
             "localizations: at least 1 of each is needed. Pass the weights of a late snapshot."
         )
+    for n_beta in n_betas:  # at 0 the loss plays no part
+        require_number("n_beta", n_beta, lambda x: x > 0, "above 0", "n_beta=30")
     before = snapshots.take(model)
     best: _Confirmed | None = None
     try:

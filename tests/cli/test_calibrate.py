@@ -20,7 +20,30 @@ class Bowl(nn.Module):
         self.w = nn.Parameter(torch.ones(10, dtype=torch.float64))
 
 def build():
-    return Bowl(), lambda model, _: 0.5 * model.w.square().sum(), [torch.zeros(2)]
+    return Bowl(), loss, batches
+
+def loss(model, _):
+    return 0.5 * model.w.square().sum()
+
+batches = [torch.zeros(2)]
+
+def alone():
+    return Bowl()
+
+def disordered():
+    return batches, Bowl(), loss
+
+def empty():
+    return Bowl(), loss, []
+
+def loader():
+    return Bowl(), loss, torch.utils.data.DataLoader(batches)
+
+def number():
+    return Bowl(), lambda model, _: loss(model, _).item(), batches
+
+def swapped():
+    return Bowl(), lambda _, model: loss(model, _), batches
 """
 
 
@@ -79,6 +102,13 @@ def test_json_holds_every_setting(folder):
         ("nothing.py:build", ["--run", "bowl"], "must be FILE.py:FUNCTION with a file that exists"),
         ("problem.py:make", ["--run", "bowl"], "has no function 'make'"),
         ("problem.py:build", ["--run", "bare"], "run bare-1 has no snapshot"),
+        ("problem.py:alone", ["--run", "bowl"], "returned Bowl: must return (model, loss, batches"),
+        ("problem.py:disordered", ["--run", "bowl"], "returned (list, Bowl, function): must"),
+        ("problem.py:empty", ["--run", "bowl"], "a list of at least one batch"),
+        ("problem.py:loader", ["--run", "bowl"], "returned (Bowl, function, DataLoader): must"),
+        ("problem.py:number", ["--run", "bowl"], "the loss returned 5.0: loss must return a ten"),
+        ("problem.py:swapped", ["--run", "bowl"], "loss must return a tensor, as a function of"),
+        ("problem.py:build", ["--run", "bowl", "--n-beta", "0"], "n_beta=0.0: must be a finite"),
     ],
     ids=str,
 )
