@@ -92,7 +92,7 @@ class LLC:
         engine: ``auto``: all chains at once, one after another for models that vmap refuses and for
             large ones on a CPU; ``reference``: devinterp's optimizer.
         target_se: Stop the chains as soon as the standard error is down to this, at the earliest
-            after 50 draws each and 50 effective ones in all; ``num_draws_taken`` in attrs says
+            after 100 draws each and 50 effective ones in all; ``num_draws_taken`` in attrs says
             when. None: take all draws.
         max_memory_gb: Memory, 10⁹ bytes, that chains may take together; more chains than fit run in
             groups, and the answer stays the same. With ``target_se`` groups walk abreast, and the

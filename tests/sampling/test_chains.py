@@ -346,15 +346,15 @@ def test_chains_that_stop_have_walked_the_beginning_of_the_whole_way(engine, str
 
     def enough(chains):
         asked.append(chains.loss.shape[1] - 5)
-        return asked[-1] >= 60
+        return asked[-1] >= 110
 
     size = {"num_draws": 200, "num_steps_bw_draws": stride}
     whole = _sample(engine, **size)
     stopped = _sample(engine, enough=enough, **size)
-    assert asked == [50, 65]  # from 50 on, a quarter more each time, rounded up to a look
-    assert stopped.loss.shape == stopped.baseline.shape == stopped.batch.shape == (3, 70)
-    np.testing.assert_array_equal(stopped.loss, whole.loss[:, :70])
-    np.testing.assert_array_equal(stopped.baseline, whole.baseline[:, :70])
+    assert asked == [100, 130]  # from 100 on, a quarter more each time, rounded up to a look
+    assert stopped.loss.shape == stopped.baseline.shape == stopped.batch.shape == (3, 135)
+    np.testing.assert_array_equal(stopped.loss, whole.loss[:, :135])
+    np.testing.assert_array_equal(stopped.baseline, whole.baseline[:, :135])
     assert stopped.full_loss.shape == stopped.squared_distance.shape == (3, 13)
     assert np.isfinite(stopped.full_loss).all()
 

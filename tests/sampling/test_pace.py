@@ -43,6 +43,13 @@ def test_looks_that_only_check_are_few_and_cheap(num_batches, looks, full_batche
     assert looks * full_batches / 3 <= 0.07 * 300  # a forward is a third of a step; rounded
 
 
+def test_where_chains_may_stop_looks_see_batches_enough_to_tell_slow_parts_from_noise():
+    pace = _plan(16, num_draws=4000, num_burnin_steps=100, may_stop=True)
+    assert pace.looks[:3] == [110, 120, 130]
+    assert pace.full_batches == 4
+    assert sorted(pace.looks[number - 1] for number in pace.checks)[:3] == [200, 230, 270]
+
+
 def test_short_chains_are_looked_at_often_enough_to_be_checked():
     pace = _plan(16, num_draws=30, num_burnin_steps=10)
     assert (len(pace.looks), pace.full_batches) == (10, 2)
