@@ -15,7 +15,7 @@ from devtrack.cli.output import hint, say
 from devtrack.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from torch import nn
 
@@ -116,7 +116,7 @@ def _function(spec: str) -> Any:
     return getattr(module, name)
 
 
-def _built(build: Callable[[], Any], spec: str) -> tuple[nn.Module, LossFunction, list[Any]]:
+def _built(build: Callable[[], Any], spec: str) -> tuple[nn.Module, LossFunction, Sequence[Any]]:
     """Call FUNCTION, put its model into eval mode, and try its loss once.
 
     Raises:
@@ -128,7 +128,7 @@ def _built(build: Callable[[], Any], spec: str) -> tuple[nn.Module, LossFunction
     from devtrack.sampling.objective import call_loss
 
     match build():
-        case (nn.Module() as model, loss, [first, *_] as batches) if callable(loss):
+        case (nn.Module() as model, loss, [first, *_] as batches):
             call_loss(loss, model.eval(), first)
             return model, loss, batches
         case tuple(found):
