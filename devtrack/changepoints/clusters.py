@@ -10,8 +10,9 @@ import numpy as np
 
 from devtrack.changepoints.chance import LAG, LAG_PER_WIDTH, Chance
 from devtrack.changepoints.model import SeriesModel
-from devtrack.changepoints.story import is_visible, refine, taken, turning_point
+from devtrack.changepoints.story import refine, taken
 from devtrack.changepoints.templates import BEND, STEP, Shape
+from devtrack.changepoints.visible import is_visible, turning_point
 
 JOIN_PER_WIDTH = 0.45  # of the mean width: how far apart two series' midpoints may lie
 OVERLAP, OVERLAP_PER_WIDTH = 0.03, 0.6  # changes closer than this are one, and its shape error
@@ -241,8 +242,8 @@ def _gain_on_grid(model: SeriesModel, shapes: Sequence[Shape], shape: Shape) -> 
     """
     others = [other for other in shapes if other is not shape]
     bank = model.bank
-    sides = np.searchsorted(bank.place, shape.mid) - [1, 0]
-    around = bank.place[np.clip(sides, 0, bank.place.size - 1)]
+    after = int(np.searchsorted(bank.place, shape.mid))
+    around = bank.place[np.clip([after - 1, after], 0, bank.place.size - 1)]
     reach = max(0.015 + 0.25 * shape.width, float(np.abs(around - shape.mid).max()))
     near = (bank.kind == shape.kind) & (np.abs(bank.mid - shape.mid) <= reach)
     near &= (bank.width < 3 * shape.width + 0.01) & (bank.width > shape.width / 3 - 0.01)

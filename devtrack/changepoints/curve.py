@@ -160,7 +160,7 @@ def _unit(value: Array) -> float | None:
     finite = value[np.isfinite(value)]
     if finite.size == 0:
         return None
-    half = 0.5 * np.max(finite) - 0.5 * np.min(finite)  # by halves, lest it overflow
+    half = float(0.5 * np.max(finite) - 0.5 * np.min(finite))  # by halves, lest it overflow
     return 2 * half if 2e12 * half > np.max(np.abs(finite)) and 2 * half < np.inf else None
 
 

@@ -13,8 +13,8 @@ from devtrack.changepoints.chance import LAG, LAG_PER_WIDTH, Chance
 from devtrack.changepoints.clusters import Cluster, Part, shapes_of, strength
 from devtrack.changepoints.model import SeriesModel
 from devtrack.changepoints.series import Move, Transition
-from devtrack.changepoints.story import TURN_REACH, is_distinct, moves_along, turning_point
 from devtrack.changepoints.templates import BEND, STEP, Shape
+from devtrack.changepoints.visible import TURN_REACH, is_distinct, moves_along, turning_point
 
 Array = npt.NDArray[np.floating]
 

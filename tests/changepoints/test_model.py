@@ -5,9 +5,10 @@ from devtrack.changepoints.axis import choose_axis
 from devtrack.changepoints.curve import make_curve
 from devtrack.changepoints.model import SeriesModel
 from devtrack.changepoints.series import Series
-from devtrack.changepoints.story import recount, relearn_noise, turning_point, without_ramps
+from devtrack.changepoints.story import recount, relearn_noise, without_ramps
 from devtrack.changepoints.templates import BEND, STEP, Shape, columns, make_bank
 from devtrack.changepoints.trend import decay_columns, relaxations
+from devtrack.changepoints.visible import turning_point
 
 
 def build(values, *, se=0.1, steps=None):
