@@ -90,7 +90,7 @@ def diagnose(
             that the choice of batch adds.
         num_parameters: Weights that were sampled.
         path: What else is known of the chains; without it three checks are left out.
-        checks: ``off`` looks for failed chains only, and allows a single chain.
+        checks: ``off`` allows a single chain and few draws, and leaves out what these cannot tell.
 
     Shapes:
         signal: (chain, draw). full_signal: (chain, look).
@@ -121,10 +121,6 @@ def diagnose(
         status=Status.OK,
         doubts=(),
     )
-    if checks == "off":
-        return estimate._replace(
-            doubts=tuple(failures), status=Status.SUSPECT if failures else Status.OK
-        )
     slope = path.slope[holds] if path else np.full((1, 1), np.nan)
     evidence = Evidence(
         signal=signal,
@@ -141,7 +137,7 @@ def diagnose(
         anharmonic=path.anharmonic[holds] if path else np.full((1, 1), np.nan),
         num_parameters=num_parameters,
     )
-    found = (*failures, *doubts(evidence))
+    found = (*failures, *doubts(evidence, checks=checks))
     return estimate._replace(doubts=found, status=Status.SUSPECT if found else Status.OK)
 
 

@@ -6,7 +6,7 @@ Every doubt names the finding, its usual cause, and the setting to change.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -44,15 +44,21 @@ class Evidence(NamedTuple):
     num_parameters: int
 
 
-def doubts(seen: Evidence) -> list[Doubt]:
-    """Return what speaks against an estimate; none if it is good."""
+def doubts(seen: Evidence, *, checks: Literal["on", "off"] = "on") -> list[Doubt]:
+    """Return what speaks against an estimate; none if it is good.
+
+    Args:
+        seen: All that is known of it.
+        checks: ``off``: those only that a single short chain can bear.
+    """
     if is_constant(seen.signal):
         never = (
             "nβ (L(w) − L(w*)) never changed: n_beta is 0, the loss does not depend on the sampled "
             "weights, or lr is too small to move them"
         )
         return [Doubt(Cause.CONSTANT, never)]
-    return [doubt for check in _CHECKS for doubt in check(seen)]
+    asked = _CHECKS if checks == "on" else _CHECKS_OF_ANY_CHAIN
+    return [doubt for check in asked for doubt in check(seen)]
 
 
 def _mixing(seen: Evidence) -> Iterator[Doubt]:
@@ -197,3 +203,4 @@ _CHECKS = (
     _leaving,
     _bound,
 )
+_CHECKS_OF_ANY_CHAIN = (_minimum, _step, _bound)

@@ -97,7 +97,8 @@ class LLC:
         max_memory_gb: Memory, 10⁹ bytes, that chains may take together; more chains than fit run in
             groups, and the answer stays the same. With ``target_se`` groups walk abreast, and the
             positions of all of them stay in memory.
-        diagnostics: ``off`` skips every check but that for failed chains, and allows one chain.
+        diagnostics: ``off`` allows one chain and few draws, and skips the checks that these cannot
+            bear: what is left are failed chains, w* no minimum, too large a step, and the bound.
 
     Raises:
         ConfigError: If a setting is outside its range.

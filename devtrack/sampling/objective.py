@@ -12,7 +12,6 @@ from torch import nn
 from torch.func import functional_call, vmap
 from torch.utils import _pytree as pytree
 
-from devtrack.batches import num_rows
 from devtrack.errors import DataError, MetricError
 from devtrack.isolation import seed_streams
 from devtrack.sampling.settings import Precision
@@ -158,7 +157,6 @@ class Objective:
         self._differentiates = False
         self._fixes_noise = False
         self.precision = precision
-        self.samples_per_batch = num_rows(self._batches[0])
         self._stacked = stack(self._batches)
 
     @property

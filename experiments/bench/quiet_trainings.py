@@ -29,20 +29,33 @@ MOMENTUM, SQUARES = 0.9, 0.999  # memories of the gradient and, with Adam, of it
 SPEED = {"sgd": 1.0, "momentum": 0.3, "adam": 0.03}  # learning rate relative to that of SGD
 
 
-def quiet_trainings(count: int, seed: int) -> Iterator[tuple[str, list[Series]]]:
-    """Yield the optimizer, one of ``OPTIMIZERS`` in turn, and the curves of one training each."""
+def quiet_trainings(
+    count: int, seed: int, *, drawn: bool = False
+) -> Iterator[tuple[str, list[Series]]]:
+    """Yield the optimizer, one of ``OPTIMIZERS`` in turn, and the curves of one training each.
+
+    Args:
+        count: Trainings.
+        seed: Of all that is chosen at random.
+        drawn: Whether weights begin as ``torch.nn.Linear`` draws them, or at zero.
+    """
     for index in range(count):
         optimizer = OPTIMIZERS[index % len(OPTIMIZERS)]
-        yield optimizer, _train(np.random.default_rng([seed, index]), optimizer)
+        start = np.random.default_rng([seed, index, 1]) if drawn else None
+        yield optimizer, _train(np.random.default_rng([seed, index]), optimizer, start)
 
 
-def _train(rng: np.random.Generator, optimizer: str) -> list[Series]:
+def _train(
+    rng: np.random.Generator, optimizer: str, start: np.random.Generator | None
+) -> list[Series]:
     """Train by minibatches and return the curves of the snapshots."""
     x, y, is_classes = _data(rng)
     held = x.shape[0] // 3
     steps, batch = _schedule(rng), int(rng.choice([8, 32, 128]))
     lr = 10 ** rng.uniform(-1.7, 0.0) * (3.0 if is_classes else 1.0) * SPEED[optimizer]
     weights, speed, squares = (np.zeros((x.shape[1], y.shape[1])) for _ in range(3))
+    if start is not None:
+        weights = start.uniform(-1, 1, weights.shape) / np.sqrt(x.shape[1])
     rows: dict[str, list[tuple[float, float]]] = {}
     wanted = set(steps.tolist())
     for step in range(int(steps[-1]) + 1):

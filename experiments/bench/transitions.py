@@ -134,16 +134,20 @@ def quiet_rates(count: int, seed: int, generator: ModuleType) -> pd.Series:
 def training_rates(count: int, seed: int) -> pd.DataFrame:
     """Return the share of real quiet trainings with an alarm, by nominal rate and optimizer.
 
-    Those with momentum are judged twice: as the tracker records them, and without its event.
+    Those with momentum are judged twice: as the tracker records them, and without its event. All
+    are trained twice: from zero weights, and from such as networks are given ("drawn").
     """
     alarms: dict[str, list[dict[float, bool]]] = {}
+    start = RecipeEvent(0.0, "optimizer_start", MOMENTUM)
     for optimizer, series in quiet_trainings(count, seed):
-        known = {optimizer: []}
+        known = {optimizer: [start] if optimizer == "momentum" else []}
         if optimizer == "momentum":
-            start = RecipeEvent(0.0, "optimizer_start", MOMENTUM)
-            known = {"momentum": [start], "momentum, not recorded": []}
+            known["momentum, not recorded"] = []
         for name, events in known.items():
             alarms.setdefault(name, []).append(_alarms((series, events)))
+    for optimizer, series in quiet_trainings(count, seed, drawn=True):
+        events = [start] if optimizer == "momentum" else []
+        alarms.setdefault(f"{optimizer}, drawn", []).append(_alarms((series, events)))
     return pd.DataFrame({name: pd.DataFrame(of).mean() for name, of in alarms.items()})
 
 

@@ -204,6 +204,14 @@ def test_one_chain_is_refused_unless_checks_are_off():
     assert found.value == pytest.approx(signal.mean())
 
 
+def test_a_negative_estimate_is_never_ok():
+    """It enters no detection, checks or not."""
+    signal = -_gamma_draws(chains=1)
+    found = diagnose(signal, signal, num_parameters=100, checks="off")
+    assert found.status is Status.SUSPECT
+    assert [doubt.cause for doubt in found.doubts] == [Cause.BELOW]
+
+
 def test_gamma_ratio_has_the_standard_error_it_claims():
     ratios = [statistics.gamma_ratio(_gamma_draws(4.0, draws=100, seed=s)) for s in range(400)]
     claimed = statistics.gamma_ratio_se(4.0, 400)
