@@ -22,7 +22,7 @@ from devtrack.errors import MetricError
 from devtrack.isolation import isolated
 from devtrack.metrics.metric import Choose, LossFunction, Metric, Subject
 from devtrack.rows import NOT_FINITE, ChainTrace, Event, Record, Row, SnapshotRecord, Status
-from devtrack.sampling.objective import allow_gradients
+from devtrack.sampling.losses import allow_gradients
 
 
 class Evaluation(NamedTuple):

@@ -268,7 +268,8 @@ CREATE VIEW segment.analysis_lines AS
     steered AS (
         SELECT run_id, max(ts_utc) AS last_ts_utc
         FROM events
-        WHERE kind IN ('optimizer_start', 'lr_change', 'warmup_end', 'evalset_change', 'resume')
+        WHERE kind IN ('optimizer_start', 'lr_change', 'warmup_end', 'evalset_change',
+                       'parameters_changed', 'reconfigured', 'resume')
         GROUP BY run_id
     )
     SELECT n.*, m.last_step IS DISTINCT FROM n.through_step

@@ -101,7 +101,7 @@ def rough_trend(decays: Array, u: Array, values: Array, h: Array) -> Array:
     cubic = np.column_stack([u - 0.5, (u - 0.5) ** 2, (u - 0.5) ** 3])
     active = relaxations(decays, values, scaled_by(h), extra=cubic).columns
     x = np.column_stack([np.ones_like(u), cubic, active]) / h[:, None]
-    weights = np.linalg.lstsq(x, values / h, rcond=1e-10)[0]
+    weights = np.linalg.lstsq(x, values / h, rcond=1e-6)[0]
     return (x @ weights) * h
 
 

@@ -125,7 +125,7 @@ def _built(build: Callable[[], Any], spec: str) -> tuple[nn.Module, LossFunction
     """
     from torch import nn
 
-    from devtrack.sampling.objective import call_loss
+    from devtrack.sampling.losses import call_loss
 
     match build():
         case (nn.Module() as model, loss, [first, *_] as batches):

@@ -128,7 +128,8 @@ class _Watch(TorchFunctionMode):
                 return None
             if frame.wanted is not None:
                 out, weights = output
-                frame.told.append(weights if weights.ndim == 4 else weights.unsqueeze(0))
+                told = weights.detach()
+                frame.told.append(told if told.ndim == 4 else told.unsqueeze(0))
                 output = (out, _as_wanted(weights, frame.wanted))
             elif isinstance(output, tuple | list):
                 self._take_returned(frame, output[1:])

@@ -20,8 +20,8 @@ from devtrack.rows import ChainTrace, Event, Row, Status, without_nan
 from devtrack.sampling.chains import Chains, sample
 from devtrack.sampling.engines import Engine, require_engine
 from devtrack.sampling.estimates import estimate, mean_of_finite, path_of, pull_share, signal_of
+from devtrack.sampling.losses import call_loss
 from devtrack.sampling.minibatches import resize_batches
-from devtrack.sampling.objective import call_loss
 from devtrack.sampling.settings import (
     MeasureAt,
     Method,

@@ -22,7 +22,7 @@ from torch import nn
 from devtrack.batches import fixed_batches, to_device
 from devtrack.errors import DataError
 from devtrack.rows import Record
-from devtrack.sampling.objective import LossFunction
+from devtrack.sampling.losses import LossFunction
 
 Choose = Callable[[Any], list[Any]]
 """Makes fixed batches of data, as ``devtrack.batches.fixed_batches`` takes them."""

@@ -18,7 +18,7 @@ from devtrack import snapshots
 from devtrack.diagnostics import TOO_LARGE_STEP, TOO_SMALL_STEP, Cause, Diagnosis
 from devtrack.errors import ConfigError, MetricError
 from devtrack.rows import Status
-from devtrack.sampling.objective import LossFunction
+from devtrack.sampling.losses import LossFunction
 from devtrack.sampling.settings import SamplerSettings, require_number
 from devtrack.sampling.trials import Bench, Trial
 

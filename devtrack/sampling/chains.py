@@ -14,7 +14,8 @@ from devtrack.batches import num_rows
 from devtrack.isolation import isolated
 from devtrack.sampling.baseline import Baseline, require_same_with_gradient, take_baseline
 from devtrack.sampling.engines import Engine, build_groups, choose_engine, require_engine
-from devtrack.sampling.objective import LossFunction, Objective, Parts
+from devtrack.sampling.losses import LossFunction
+from devtrack.sampling.objective import Objective, Parts
 from devtrack.sampling.pace import plan
 from devtrack.sampling.pull import rise_by_pull
 from devtrack.sampling.settings import SamplerSettings

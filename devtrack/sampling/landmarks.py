@@ -11,7 +11,8 @@ from torch import nn
 
 from devtrack.isolation import isolated
 from devtrack.sampling.baseline import take_baseline
-from devtrack.sampling.objective import LossFunction, Objective, allow_gradients
+from devtrack.sampling.losses import LossFunction, allow_gradients
+from devtrack.sampling.objective import Objective
 
 POWER_STEPS = 10
 """Products with the Hessian: the largest curvature is known to some 10 % (language model of 0.3M

@@ -14,10 +14,9 @@ from torch.utils import _pytree as pytree
 
 from devtrack.errors import DataError, MetricError
 from devtrack.isolation import seed_streams
+from devtrack.sampling.losses import LossFunction, call_loss
 from devtrack.sampling.settings import Precision
 from devtrack.sampling.stacking import stack
-
-LossFunction = Callable[[nn.Module, Any], torch.Tensor]
 
 Point = dict[str, torch.Tensor]
 """Parameter name to its value at one point, or at one per chain."""
@@ -42,45 +41,6 @@ class Slot(NamedTuple):
     dtype: torch.dtype
     chosen: torch.Tensor | None
     held: torch.Tensor
-
-
-def allow_gradients(loss: LossFunction) -> LossFunction:
-    """Return ``loss`` for callers that may have switched gradients off: it need not notice.
-
-    A loss may differentiate on its way (physics-informed networks, gradient penalties), and may be
-    another function without gradients. Where the caller has none, what it gets is detached.
-    """
-
-    def call(model: nn.Module, batch: Any) -> torch.Tensor:
-        if torch.is_grad_enabled():
-            return loss(model, batch)
-        with torch.enable_grad():
-            value = loss(model, batch)
-        return value.detach() if isinstance(value, torch.Tensor) else value
-
-    return call
-
-
-def call_loss(loss: LossFunction, model: nn.Module, batch: Any, *, hint: str = "") -> torch.Tensor:
-    """Return the loss; where it is none, say what it must be.
-
-    Args:
-        loss: Of the user's, who may take it for another function, or swap its arguments.
-        model, batch: What it is called with.
-        hint: What to do next, where the caller doubts that these are the batches meant.
-
-    Raises:
-        MetricError: If it cannot take them so, or returns no tensor.
-    """
-    must = f"loss must return a tensor, as a function of (model, batch). {hint}".rstrip()
-    mistaken = (TypeError, AttributeError, LookupError) if hint else (TypeError, AttributeError)
-    try:
-        value = loss(model, batch)
-    except mistaken as error:  # as wrong arguments raise them; others come through
-        raise MetricError(f"the loss raised {type(error).__name__}: {error}. {must}") from error
-    if not isinstance(value, torch.Tensor):
-        raise MetricError(f"the loss returned {value!r:.40}: {must}")
-    return value
 
 
 class _LossModule(nn.Module):

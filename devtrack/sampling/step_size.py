@@ -20,7 +20,7 @@ from devtrack.diagnostics import TOO_LARGE_STEP, Diagnosis
 from devtrack.sampling.calibration import agree
 from devtrack.sampling.chains import sample
 from devtrack.sampling.estimates import estimate
-from devtrack.sampling.objective import LossFunction
+from devtrack.sampling.losses import LossFunction
 from devtrack.sampling.settings import SamplerSettings
 
 REHEARSAL_STEPS = 300

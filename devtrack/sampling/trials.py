@@ -19,7 +19,7 @@ from devtrack.rows import Status
 from devtrack.sampling.chains import Chains, sample
 from devtrack.sampling.estimates import estimate, path_of
 from devtrack.sampling.landmarks import largest_curvature, mean_loss, untrained_loss
-from devtrack.sampling.objective import LossFunction
+from devtrack.sampling.losses import LossFunction
 from devtrack.sampling.settings import SamplerSettings
 
 Purpose = Literal["pilot", "sweep", "half", "long", "control"]

@@ -136,7 +136,7 @@ def test_every_metric_gives_numbers_side_by_side(observed):
     first, second = observe([0, 3], {})
     assert torch.equal(torch.get_rng_state(), before)
     for records in (first, second):
-        assert [r.attrs for r in records if r.status is Status.FAILED] == []
+        assert [(r.metric, r.attrs) for r in records if r.status is Status.FAILED] == []
         keys = [(row.metric, row.site) for row in records]
         assert len(set(keys)) == len(keys)
         for row in records:

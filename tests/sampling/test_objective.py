@@ -3,7 +3,8 @@ import torch
 from torch import nn
 
 from devtrack.errors import DataError, MetricError
-from devtrack.sampling.objective import Objective, allow_gradients
+from devtrack.sampling.losses import allow_gradients
+from devtrack.sampling.objective import Objective
 
 
 def _mlp(dtype=torch.float64):
