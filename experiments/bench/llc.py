@@ -33,8 +33,9 @@ standard error over 24 repeats is itself known to 15 %, over 16 to 18 %, over 6 
     16 repeats   reference     0.81    2462    4.77    45.31    +0.42 0.682    4.52 ×      4.26 ×
                  default       0.30    6580    1.78    45.31    +0.42 0.682    12.1 ×      11.4 ×
                  best          1.57   48873    0.24    44.55    -0.34 0.106    97.1 ×      10.9 ×
-    modular MLP  devinterp    10.47     115     2.12   398.02   +20.82 2.135       1 ×         1 ×
-    28 repeats   best          8.02     100     2.44   381.48    +4.28 1.135    4.62 ×      29.3 ×
+    modular MLP  devinterp     8.28     145     1.96   397.81   +20.61 2.320       1 ×         1 ×
+    48 repeats   bf16          3.48     345     0.82   396.39   +19.19 2.179     2.7 ×      2.75 ×
+                 best          6.00     133     2.13   381.60    +4.40 1.127    5.85 ×      28.8 ×
     LM of 0.3M   devinterp    19.30      31    1.43    35.33    +0.57 0.306       1 ×         1 ×
     6 repeats    reference    18.59      32    1.38    35.22    +0.47 0.225    1.91 ×      1.62 ×
                  default      17.90      34    1.33    35.22    +0.47 0.225    1.98 ×      1.68 ×
@@ -42,15 +43,14 @@ standard error over 24 repeats is itself known to 15 %, over 16 to 18 %, over 6 
     LM of 3M     devinterp    65.20       5    1.43    78.45    -1.29 0.515       1 ×         1 ×
     5 repeats    best         10.92      25    0.29    79.74    -0.00 0.252    24.8 ×       220 ×
 
-The floor has batches of 256, the MLP's best has 1024: 100 steps are 400. The MLP ran on a machine
-with more work than cores. The LM of 3M ran with ``--large --scale 0.5``, at the lr found on that of
-0.3M, its best settings in a process of their own. The median is 68 × at equal standard error.
-The row 'bf16' was measured in runs of its own, of 6 and 4 repeats beside other work: on the MLP 317
-steps/s, devinterp 129 and full precision 176 (.90 × and 1.62 × the floor), with the same answer,
-395.98 and 395.96; on the LM of 0.3M 70, 30 and 37 (.56 × and 1.08 ×), 35.18 both.
+The floor has batches of 256, the MLP's best has 1024: 133 steps are 532. The LM of 3M ran with
+``--large --scale 0.5``, at the lr found on that of 0.3M, its best settings in a process of their
+own. The median is 68 × at equal standard error. The row 'bf16' of the LM was measured in a run of
+its own, of 4 repeats beside other work: 70 steps/s, devinterp 30 and full precision 37 (.56 × and
+1.08 × the floor), 35.18 both; on the MLP full precision found 395.96 where bf16 found 395.98.
 
-Aimed at and missed: 10 × at equal standard error on the MLP (3.1 in another run of 16 repeats, in
-which devinterp spread by 1.76), and by little chain steps 2.5 × devinterp's there (2.46, in bf16).
+Aimed at and missed: 10 × at equal standard error on the MLP (5.9 ± 1.7: 48 repeats know each error
+to 10 %), and by little chain steps 2.5 × devinterp's there (2.38 and 2.46, in bf16).
 1.15 × the floor for language models is kept in bf16, and in full precision from run to run or not
 (1.08 to 1.33). The parts of a step, timed apart on the LM of 0.3M, add up to less: 24.6 ms for the
 gradient where the floor takes 25.6, .8 for the noise, .6 for the rest, and 10 % of all for looks
@@ -72,14 +72,17 @@ first and third line and 8 of the others, the standard error from all looks and 
        2048 12e-4          2 steps     7.93   +2.63  1.111           9.8
 
 So large batches with looks where all have been stepped on halve the distance, and win little else.
+All 4096 samples at once bear no larger steps: at 24e-4 they are off by +19.7 (seconds × se² 9.4),
+at 48e-4 chains leave. The chains' own noise as a control variate per layer and lag, up to 50 of
+them, took no more off looks than the plain sum does, 15 %.
 No gain on it: orders that run backwards every second time (off by +4.20 and, at 8e-4, +20.06);
 fixed step sizes per weight by the size of its gradients (off by +17.5 at twice the heat, seconds ×
 se² as at the same heat without). Not built: noise of fewer random bits, .2 ms instead of .9, 7 % of
 the seconds.
 
 At the same settings as devinterp's the spread is the same within what repeats tell: devinterp 1.82
-in 24 and 2.14 in 28 repeats, the engine here 2.50 ± .32 in 32 (in bf16, as are the next three) and
-2.18 ± .22 in 48 others. Orders of batches play no part in it: 2.63 with orders of each chain's own,
+in 24 and 2.32 in 48 repeats, the engine here 2.50 ± .32 in 32 (in bf16, as are the next three) and
+2.18 ± .22 in 48. Orders of batches play no part in it: 2.63 with orders of each chain's own,
 2.65 with batches drawn anew at each step, 2.47 with the samples dealt into new batches in each
 order; chains are correlated by .05 to .10 in all four, which is chance. What estimates at draws
 claim of their error is measured by ``llc_coverage``. At looks the claim holds (1.1).
