@@ -24,8 +24,8 @@ than the test loss in every one (144 ± 38 steps, a ratio of .87 ± .03), the ex
 six (57 ± 52 steps, 1.08 ± .06: no lead). One difference to Nanda et al. that may matter: summed
 embeddings cannot tell (a, b) from (b, a), so 37 % of the test pairs are right once the training
 pairs are memorised. ``find_transitions`` on the test accuracy alone dates both its rises in all ten
-seeds: memorising (steps 54 to 60) and grokking (605 to 830). With the other curves beside it both
-are found in all ten as well, and in three a turn of the test loss besides.
+seeds: memorising (steps 54 to 59) and grokking (600 to 842). With the other curves beside it both
+are found in all ten as well, and in two a turn besides, of the test or of the excluded loss.
 """
 
 from __future__ import annotations

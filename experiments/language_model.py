@@ -26,7 +26,7 @@ layer 1, .48 to .68 in the end, chance .02) at 1235, and the loss on random toke
 lowest at 601 (4.36 against 3.54 of the bigrams themselves) and rises when induction comes. Bigrams
 and trigrams are no two stages here: their half-way steps are close, and the trigram score never
 comes near to its floor (3.85 against 2.10). Nor are the two kinds of heads: ``find_transitions``
-gives the turn of the unigram score (24), bigrams (55) and then one transition, 1186 [937, 1320],
+gives the turn of the unigram score (24), bigrams (51) and then one transition, 1193 [1034, 1298],
 that holds both heads, the loss and the LLC; its T2 to T5, between them, are moves of heads that we
 cannot name. The LLC goes with the stages: 9 where the unigram score is lowest (step
 20), 32 to 35 from step 121 to 719, 50 after induction; it falls at no stage, unlike that of

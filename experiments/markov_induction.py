@@ -25,8 +25,8 @@ LLC rose from 10 to 11 near the unigrams to 14 or 15, half-way at 84, 158, 143, 
 stayed (seed 0 with ε / 2: 14.5 ± .6 after 14.4 ± .7); 11 to 21 of its 46 estimates were doubted. It
 marks the passage to bigrams and no second one. ``find_transitions`` gives a turn of the unigram KL
 (58, 96, 109 and 84; none in seed 4), then the passage: one transition of loss, induction and bigram
-KL (116, 168, 159, 134 and 174), in seeds 1 to 4 with the LLC; and in seeds 0 and 1 a small move of
-the previous-token head besides.
+KL (113, 169, 158, 144 and 171), in seeds 1 to 4 with the LLC; and in seed 0 a small move of the
+previous-token head besides.
 """
 
 from __future__ import annotations

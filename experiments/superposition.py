@@ -19,9 +19,8 @@ after 7.03 ± .08). But the LLC on the way was never trusted: the stays that tra
 slope, and an LLC far below zero. So no passage between two trusted stays was seen, in which the LLC
 could have risen; and over runs it does not rise with every step down: the 4-gon, whose biases stand
 at the kink of the ReLU, had 7.5 ± .1 and 7.2 ± .1, above the pentagon's 7. ``find_transitions``
-dates the passages to a pentagon in seeds 0 and 2 (steps 663 and 226) and both of seed 4 (21 and
-81), and takes that of seed 3 for a turn of the vertices (69); what else it reports are biases that
-change sign.
+dates the passages to a pentagon in seeds 0 and 2 (steps 662 and 225), both of seed 4 (21 and 79)
+and one of seed 3 (91); what else it reports are biases that change sign.
 """
 
 from __future__ import annotations
