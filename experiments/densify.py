@@ -11,10 +11,11 @@ the test accuracy, of all 430 test pairs, goes from 0 to 1 along one slow sigmoi
 
 Found (seeds 0 to 4, 2 minutes): the 90 % interval of the midpoint shrank in five of five seeds, to
 .74 of its width in the median (.61 to .96; seed 0 from 1039 [926, 1173] to 1091 [990, 1167]), at 96
-to 101 snapshots instead of 31: less than three times the points are worth. A slow change raises an alarm again and again, four or five
-times here, and every one prolongs the dense spell. When each still divided the spell again, there
-were 286 to 345 snapshots, and .20 of the width (.15 to .33) in five of five. The two dates of a
-seed differ by 18 to 52 steps, .4 to 1.1 standard errors of their difference.
+to 101 snapshots instead of 31: less than three times the points are worth. A slow change raises an
+alarm again and again, four or five times here, and every one prolongs the dense spell. When each
+still divided the spell again, there were 286 to 345 snapshots, and .20 of the width (.15 to .33) in
+five of five (another version of the detector). The two dates of a seed differ by 18 to 52 steps, .4
+to 1.1 standard errors of their difference.
 """
 
 from __future__ import annotations
