@@ -20,6 +20,8 @@ _FORMATS = {
 def check_export(target: Path, *, table: str | None, query: str | None) -> tuple[str, str]:
     """Return the query and DuckDB's format options for an export.
 
+    The rows of a view come sorted: its joins leave them in an order that changes from call to call.
+
     Raises:
         ConfigError: Not exactly one of table and query, an unknown table or suffix.
     """
@@ -42,7 +44,7 @@ def check_export(target: Path, *, table: str | None, query: str | None) -> tuple
             f"export: the folder {target.parent} does not exist; an export makes one file, no "
             "folders. Create it first."
         )
-    return query or f"FROM {table}", _FORMATS[target.suffix]
+    return query or f"FROM {table} ORDER BY ALL", _FORMATS[target.suffix]
 
 
 def export_query(
