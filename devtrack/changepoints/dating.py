@@ -30,6 +30,9 @@ MOVES = 4  # windows through which a change is followed to its best place
 OUTER = 2  # snapshots at either end before and after which no change is dated
 TOO_WIDE = 1.2  # of the widest transition: a fit wider than this is a trend
 FAINT = 0.02  # of its range: a series that moves by less is not said to take part
+# Of its range: a level change larger than this is one that relaxations or marks of the recipe make
+# up for, and says how the fit came about instead of how the series went.
+EXCESSIVE = 1.25
 TURN_WIDTH = 0.06  # onset to end of a turning point, which has no ends of its own
 
 
@@ -105,7 +108,9 @@ def _step(part: Part, model: SeriesModel, shapes: list[Shape]) -> Dated | None:
     shape = Shape(STEP, float(middle), width)
     fit = model.fit([*others, shape])
     effect = float(fit.effect[-1])
-    if not moves_along(model, fit, shape, effect) or abs(effect) < FAINT * np.ptp(fit.curve):
+    extent = float(np.ptp(fit.curve))
+    is_in_bounds = FAINT * extent <= abs(effect) <= EXCESSIVE * extent
+    if not is_in_bounds or not moves_along(model, fit, shape, effect):
         return None
     se = abs(effect) / max(np.sqrt(float(gain.max())), 1e-9)
     distinct = is_distinct(fit, effect)

@@ -376,6 +376,17 @@ def test_a_loss_that_falls_throughout_has_no_turn():
     assert {m.direction for t in found for m in t.moves if m.metric == "test_loss"} == {"down"}
 
 
+def test_no_part_is_larger_than_its_series():
+    """Beside what momentum may do a loss that falls by 2.3 was told to fall by 5.1."""
+    run = read_run("warm_up")
+    start = RecipeEvent(0, "optimizer_start", 0.9)
+    found = detect(run, events=[start, RecipeEvent(101, "warmup_end")])
+    extent = {s.metric: np.ptp(s.value) for s in run}
+    shares = [abs(m.effect) / extent[m.metric] for t in found for m in t.moves]
+    assert shares
+    assert max(shares) <= 1.25
+
+
 @pytest.mark.parametrize("rate, size", [(5, 1.0), (10, 1.0), (10, 0.5)])
 def test_a_step_against_a_decay_is_told(rate, size):
     """Beside the trend fitted without it a wide rise gains more: 12 to 16 of 20 were found, and
