@@ -64,7 +64,10 @@ class LLC:
         heads: Attention heads of every matched module: a component for each head, with the site
             ``<module>.head.<h>``.
         head_axes: Where the heads lie, for projections that ``components.HEAD_AXES`` lacks.
-        method: ``sgld``, ``lm_sgld`` (takes several times larger lr), or ``rmsprop_sgld``.
+        method: ``lm_sgld``, whose error is of second order in lr; ``sgld``, the field's usual, of
+            first order (four networks late in training, at the lr found at their start: -1 to 4 %
+            off and 4 to 10 %, ``experiments.bench.llc_late``); or ``rmsprop_sgld``. All ask for the
+            same λ̂.
         n_beta: Inverse temperature nβ; None for n / log n with n the samples of the largest batch,
             of the first data set's if there are several: another nβ is another quantity.
         localization: Strength γ of the pull towards w*. ``pull_share`` in attrs is a lower bound of
@@ -112,7 +115,7 @@ class LLC:
     sites: str | Sequence[str] = ()
     heads: int | None = None
     head_axes: HeadAxes | None = None
-    method: Method = "sgld"
+    method: Method = "lm_sgld"
     n_beta: float | None = None
     localization: float = 100.0
     lr: float | None = None

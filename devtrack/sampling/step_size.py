@@ -73,8 +73,10 @@ def find_step_size(
 
     Halves ε until an estimate agrees with the one before, neither bears a sign of too large a step,
     and the weights of the start bear it too. Whether the place is a minimum plays no part: the step
-    size does not depend on it. It costs ``REHEARSAL_STEPS`` training steps and at most
-    ``MOST_HALVINGS`` + 3 trials of 4 chains of 200 steps, ten default estimates; three are usual.
+    size does not depend on it. For LM-SGLD plain SGLD is asked: what suits its first-order error
+    leaves LM-SGLD room for weights of more curvature, which training mostly leads to. It costs
+    ``REHEARSAL_STEPS`` training steps and at most ``MOST_HALVINGS`` + 3 trials of 4 chains of 200
+    steps, ten default estimates; three are usual.
 
     Args:
         model: In eval mode; its weights are put back in the end.
@@ -87,6 +89,7 @@ def find_step_size(
         DataError, MetricError: As ``sample`` does.
     """
     start = snapshots.take(model)
+    tried_with = "sgld" if settings.method == "lm_sgld" else settings.method
     trials, burnin = 0, TRIAL["num_burnin_steps"]
     if settings.method == "rmsprop_sgld":
         burnin = max(burnin, round(WARM_UP / (1 - settings.rmsprop_decay)))
@@ -94,7 +97,8 @@ def find_step_size(
     def trial(lr: float) -> Diagnosis:
         nonlocal trials
         trials += 1
-        tried = replace(settings, lr=lr, **{**TRIAL, "num_burnin_steps": burnin})
+        size = {**TRIAL, "num_burnin_steps": burnin}
+        tried = replace(settings, method=tried_with, lr=lr, **size)
         return estimate(sample(model, loss, batches, settings=tried, generator=generator), tried)
 
     lr, before, clean = PULLED_MAX / max(settings.localization, 1.0), None, []

@@ -111,6 +111,7 @@ def quadratic(num_parameters: int) -> Gate:
         0.03,
         lambda: (Weights([0.0] * num_parameters), loss, NO_DATA),
         LLC(
+            method="sgld",
             n_beta=1000.0,
             localization=1.0,
             lr=2e-5,
@@ -150,6 +151,7 @@ def normal_crossing(
         None,
         lambda: (Weights([0.0, 0.0]), loss, NO_DATA),
         LLC(
+            method="sgld",
             n_beta=n_beta,
             localization=localization,
             lr=lr,
@@ -219,7 +221,13 @@ def at_zero_and_identity() -> Gate:
         return model, squared_error, [(inputs, torch.zeros(2, 2, dtype=torch.float64))]
 
     settings = LLC(
-        n_beta=1e5, localization=1e3, lr=1e-6, num_chains=64, num_draws=1500, num_burnin_steps=500
+        method="sgld",
+        n_beta=1e5,
+        localization=1e3,
+        lr=1e-6,
+        num_chains=64,
+        num_draws=1500,
+        num_burnin_steps=500,
     )
     return Gate("deep linear [2, 2, 2] rank 0 at (0, I)", 2.0, 0.05, build, settings)
 

@@ -50,7 +50,7 @@ def tasks(*, large: bool = False) -> list[Task]:
     Args:
         large: Whether the language model of 3 million weights is among them.
     """
-    text = LLC(n_beta=30.0, localization=1000.0)
+    text = LLC(method="sgld", n_beta=30.0, localization=1000.0)
     plain_text = replace(text, lr=7.5e-5, num_draws=100, num_burnin_steps=50)
     averaged_text = replace(
         text,
@@ -71,7 +71,7 @@ def tasks(*, large: bool = False) -> list[Task]:
 
 def _tms() -> Task:
     """Many chains cost as little as few: a step is calls, not arithmetic."""
-    shared = LLC(n_beta=300.0, localization=1.0)
+    shared = LLC(method="sgld", n_beta=300.0, localization=1.0)
     averaged = replace(shared, method="lm_sgld", lr=4e-3, num_chains=256, num_draws=300)
     return Task(
         "TMS",
@@ -83,7 +83,7 @@ def _tms() -> Task:
 
 
 def _deep_linear() -> Task:
-    shared = LLC(n_beta=1000.0, localization=10.0)
+    shared = LLC(method="sgld", n_beta=1000.0, localization=10.0)
     averaged = replace(shared, method="lm_sgld", lr=2e-4, num_chains=256, num_draws=200)
     return Task(
         "deep linear",
@@ -96,7 +96,7 @@ def _deep_linear() -> Task:
 
 def _modular_mlp() -> Task:
     """Gradients are noisy over batches, which lifts the draws (``signal_of``), not the looks."""
-    shared = LLC(n_beta=300.0, localization=300.0)
+    shared = LLC(method="sgld", n_beta=300.0, localization=300.0)
     averaged = replace(shared, method="lm_sgld", measure_at="looks")
     return Task(
         "modular MLP",

@@ -49,6 +49,11 @@ def test_equal_generators_find_the_same():
     assert _find(*_problem()) == _find(*_problem())
 
 
+def test_lm_sgld_gets_the_step_size_of_plain_sgld():
+    """Its own trials bear a larger one, which weights of more curvature may not."""
+    assert _find(*_problem(), method="lm_sgld") == _find(*_problem(), method="sgld")
+
+
 def test_the_pull_bounds_it():
     found = _find(*_problem(), localization=1e4)
     assert found.lr <= step_size.PULLED_MAX / 1e4
