@@ -10,10 +10,19 @@ from devtrack.report.words import lag_text, order_text
 _HEAD = ("metric", "site", "change ± se", "onset", "midpoint [interval]", "end", "lag in steps")
 _TURN_HEAD = (*_HEAD[:2], "change of slope ± se", "onset", "turning point [interval]", *_HEAD[5:])
 _COMPONENTS = ("rllc", "ablation")
+_ALONE = "what counts successes, as an accuracy does, may step where the network changes smoothly"
 
 
-def card(one: Found) -> Markup:
-    """Return the card of a transition."""
+def card(one: Found, *, num_series: int) -> Markup:
+    """Return the card of a transition.
+
+    A step of one metric among others may be the metric's own: what counts successes jumps where the
+    network changes smoothly (Schaeffer et al. 2023, arXiv:2304.15004). The card says so.
+
+    Args:
+        one: The transition.
+        num_series: Series that were judged.
+    """
     when = interval_text(one.midpoint, one.low, one.high)
     kinds = {"step": "a level changes", "turn": "a slope changes sign"}
     facts = [
@@ -28,6 +37,9 @@ def card(one: Found) -> Markup:
         facts.append(("event", f"coincides with {one.event}: a mark of the recipe"))
     if len(one.moves) > 1:
         facts.append(("order", order_text(one.moves)))
+    elif one.kind == "step" and num_series > 1:
+        others = "the other series does not" if num_series == 2 else "no other series does"
+        facts.append(("alone", f"{others}: {_ALONE}"))
     if parts := _components(one):
         facts.append(("components", parts))
     series = "1 series" if len(one.moves) == 1 else f"{len(one.moves)} series"

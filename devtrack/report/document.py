@@ -135,7 +135,8 @@ def _cards(found: Sequence[Found], judged: Judged | None) -> list[Markup]:
         "steps at which 5, 50 and 95 % of the change had happened; the midpoint of a turn is where "
         "its slope is zero.",
     )
-    return [rate, *(card(one) for one in found)]
+    num_series = len(judged.judged) if judged else 0
+    return [rate, *(card(one, num_series=num_series) for one in found)]
 
 
 def _tree(facts: Any) -> list[Markup]:
