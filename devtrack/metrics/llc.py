@@ -87,10 +87,9 @@ class LLC:
             refines; a dict of tensors is one data set.
         batch_size: Cut or join the batches to this many samples; None takes them as they are. A
             step costs as much as its batch is large, and ``quiet_signal`` keeps small ones quiet.
-            Yet their gradients' noise raises λ̂ where it is strong away from w*, unseen by
-            ``step_bias`` (bench, modular MLP of λ̂ 637 at lr 1.2e-3: at looks 648 with batches of
-            256 and 693 of 64, at draws 681 and 740). Where gradients are noisy, large batches bear
-            larger lr.
+            Yet their gradients' noise raises λ̂ as lr does, which ``step_bias`` foretells (bench,
+            modular MLP of λ̂ 637 at lr 1.2e-3: at looks 648 with batches of 256 and 693 of 64, at
+            draws 681 and 740). Where gradients are noisy, large batches bear larger lr.
         loss: Own loss, a function of (model, batch); the training objective if None.
         engine: ``auto``: all chains at once, one after another for models that vmap refuses and for
             large ones on a CPU; ``reference``: devinterp's optimizer.

@@ -37,12 +37,14 @@ class Chains(NamedTuple):
         batch: (chain, num_burnin_steps + draw); its index.
         full_loss: (chain, look); the mean over the first ``full_batches`` batches at evenly spaced
             steps after burn-in; with one batch in all, ``loss`` at every draw.
-        squared_distance, first_order, squared_gradient: (chain, look); see ``Look``.
+        squared_distance, first_order, squared_gradient, cross_gradient: (chain, look); see
+            ``Look``.
 
     Attributes:
         full_baseline: L(w*) on the same batches as ``full_loss``.
         data_baseline: L(w*) on all batches.
-        gradient_noise: E‖∇L_m(w*) − ∇L(w*)‖², what the choice of batch adds to a squared gradient.
+        gradient_noise: E‖∇L_m(w*) − ∇L(w*)‖², what the choice of batch adds to a squared gradient
+            at w*; along the chains it is often far more (``estimates.path_of``).
         rise_by_pull: E[L(w)] − L(w*) if the pull alone held the chains.
         n_beta: Inverse temperature nβ that was used.
         samples_per_batch: Those of the largest batch, for the last one is often smaller.
@@ -62,6 +64,7 @@ class Chains(NamedTuple):
     squared_distance: Floats
     first_order: Floats
     squared_gradient: Floats
+    cross_gradient: Floats
     gradient_noise: float
     rise_by_pull: float
     n_beta: float
@@ -152,6 +155,7 @@ def sample(
                 squared_distance=seen.squared_distance,
                 first_order=seen.first_order,
                 squared_gradient=seen.squared_gradient,
+                cross_gradient=seen.cross_gradient,
                 gradient_noise=gradient_noise,
                 rise_by_pull=rise,
                 n_beta=n_beta,

@@ -63,19 +63,18 @@ def path_of(chains: Chains, settings: SamplerSettings) -> Path:
     """Return what the chains' looks say beyond the loss.
 
     A step of size ε heats a quadratic by (ε/8) nβ² E‖∇L_m‖² in units of λ̂: ½ Σ nβh · ε/4 over its
-    curvatures h, and what the choice of batch adds. LM-SGLD keeps the latter only. Where steps are
-    scaled per parameter the squares are (``Update.squared``).
+    curvatures h, and what the choice of batch adds, (ε/8) nβ² σ² with σ² = E‖∇L_m − ∇L‖². LM-SGLD
+    keeps the latter only. Where chains remember more than an order of the batches, it is no heat
+    but what draws are met too high by (see ``signal_of``), one to one and a half times as much.
+    Where steps are scaled per parameter the squares are (``Update.product``).
 
     Integration by parts gives E[(w − w*)·(nβ ∇L + γ(w − w*))] = 1 per parameter at equilibrium,
     whatever the loss. A direction in which chains still diffuse counts for less, so that the mean
     is the share of directions that have come to rest.
     """
-    heat = settings.lr / 8 * chains.n_beta**2
-    step_bias = {
-        "sgld": heat * mean_of_finite(chains.squared_gradient),
-        "lm_sgld": heat * chains.gradient_noise,
-        "rmsprop_sgld": heat * mean_of_finite(chains.squared_gradient),
-    }[settings.method]
+    is_averaged = settings.method == "lm_sgld"
+    heating = _gradient_noise(chains) if is_averaged else mean_of_finite(chains.squared_gradient)
+    step_bias = settings.lr / 8 * chains.n_beta**2 * heating
     pull = settings.localization * mean_of_finite(chains.squared_distance)
     drawn = slice(settings.num_burnin_steps, None)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -92,6 +91,22 @@ def path_of(chains: Chains, settings: SamplerSettings) -> Path:
         settled=(mean_of_finite(virial) + pull) / chains.num_parameters,
         anharmonic=anharmonic,
     )
+
+
+def _gradient_noise(chains: Chains) -> float:
+    """Return what the choice of batch adds to a squared gradient, where the chains are.
+
+    Far from w* it may be hundreds of times what it is there. Two batches in a row are two looks at
+    one gradient, a step apart, which takes for noise what the step has changed (3 to 25 %); in an
+    order of K batches their noises are correlated by −1 / (K − 1).
+    """
+    count = chains.num_batches
+    if count == 1:
+        return 0.0
+    along = mean_of_finite(chains.squared_gradient - chains.cross_gradient) * (count - 1) / count
+    if math.isnan(along):  # a look after every step
+        return chains.gradient_noise
+    return max(along, 0.0)
 
 
 def pull_share(chains: Chains, value: float) -> float:

@@ -73,7 +73,7 @@ class ReferenceWalker:
         self._objective = objective
         self._generator = generator
         self._weights = torch.nn.Parameter(objective.center.clone())
-        self._squared_gradient = float("nan")
+        self._squared_gradient = self._cross_gradient = float("nan")
         self._scaled = None
         if settings.method == "rmsprop_sgld":
             self._scaled = BiasCorrectedRmsprop(
@@ -86,13 +86,17 @@ class ReferenceWalker:
     def advance(self, batches: Indices) -> Met:
         """Take one step per column (see ``Walkers``)."""
         losses, virials = np.empty(batches.shape), np.empty(batches.shape)
-        gradient = torch.empty_like(self._weights.data)
+        gradient, before = torch.empty_like(self._weights.data), None
+        self._cross_gradient = float("nan")
         for step, batch in enumerate(batches[0]):
             loss = self._objective.gradient(self._weights.data, int(batch), out=gradient)
             losses[0, step] = float(loss)
             virials[0, step] = float((self._weights.data - self._objective.center) @ gradient)
             scale = 1.0 if self._scaled is None else self._scaled.scale
             self._squared_gradient = float((scale * gradient.square()).sum())
+            if before is not None and batch != batches[0, step - 1]:
+                self._cross_gradient = float((scale * gradient * before).sum())
+            before = gradient.clone() if step + 2 == batches.shape[1] else None
             self._weights.grad = gradient
             with _default_dtype(self._weights.dtype):
                 self._optimizer.step(noise_generator=self._generator)
@@ -107,7 +111,8 @@ class ReferenceWalker:
         """Return where the chain stands (see ``Walkers``)."""
         away = self._weights.data - self._objective.center
         seen = (float(away.square().sum()), float(away @ gradient_at_center))
-        return Look(*(np.array([value]) for value in (*seen, self._squared_gradient)))
+        gradients = (self._squared_gradient, self._cross_gradient)
+        return Look(*(np.array([value]) for value in (*seen, *gradients)))
 
 
 @contextmanager

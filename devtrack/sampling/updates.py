@@ -31,11 +31,11 @@ class Update(Protocol):
         """
         ...
 
-    def squared(self, gradient: torch.Tensor) -> torch.Tensor:
-        """Return ‖∇L‖² in the metric of the steps, Σ G (∂L)² with the scale G per parameter.
+    def product(self, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        """Return the product of two gradients in the metric of the steps, of scale G per parameter.
 
         Shapes:
-            gradient: (chain, parameter). Returns: (chain,).
+            one, other: (chain, parameter). Returns: (chain,), Σ G ∂L ∂L'.
         """
         ...
 
@@ -63,9 +63,9 @@ class Sgld:
         weights.add_(drift, alpha=-0.5 * self._settings.lr)
         weights.add_(noise, alpha=math.sqrt(self._settings.lr))
 
-    def squared(self, gradient: torch.Tensor) -> torch.Tensor:
-        """Return ‖∇L‖², (chain,)."""
-        return gradient.square().sum(1)
+    def product(self, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        """Return ∇L·∇L', (chain,)."""
+        return (one * other).sum(1)
 
 
 class LmSgld:
@@ -101,9 +101,9 @@ class LmSgld:
         weights.add_(self._last_noise, alpha=half).add_(noise, alpha=half)
         self._last_noise.copy_(noise)
 
-    def squared(self, gradient: torch.Tensor) -> torch.Tensor:
-        """Return ‖∇L‖², (chain,)."""
-        return gradient.square().sum(1)
+    def product(self, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        """Return ∇L·∇L', (chain,)."""
+        return (one * other).sum(1)
 
 
 class RmspropSgld:
@@ -144,11 +144,11 @@ class RmspropSgld:
         weights.addcmul_(scale, drift, value=-0.5 * lr)
         weights.addcmul_(scale.sqrt_(), noise, value=math.sqrt(lr))
 
-    def squared(self, gradient: torch.Tensor) -> torch.Tensor:
-        """Return Σ G (∂L)², (chain,), with the scale of the last step; NaN before the first."""
+    def product(self, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        """Return Σ G ∂L ∂L', (chain,), with the scale of the last step; NaN before the first."""
         if self._second_moment is None:
-            return torch.full_like(gradient[:, 0], torch.nan)
-        return gradient.square().mul_(self._scale()).sum(1)
+            return torch.full_like(one[:, 0], torch.nan)
+        return (one * other).mul_(self._scale()).sum(1)
 
     def _scale(self) -> torch.Tensor:
         assert self._second_moment is not None, "apply makes it"

@@ -43,12 +43,15 @@ class Look(NamedTuple):
         squared_distance: ‖w − w*‖².
         first_order: ∇L(w*)·(w − w*), by how much the loss would have changed if it were linear.
         squared_gradient: ‖∇L_m‖² of the last step's batch, where the chain stood before it, in the
-            metric of the steps (``Update.squared``).
+            metric of the steps (``Update.product``).
+        cross_gradient: ∇L_m·∇L_m' of the last two steps, likewise: what of ‖∇L_m‖² is no noise of
+            its batch. NaN where both had one batch, or there was but one step since the last look.
     """
 
     squared_distance: Losses
     first_order: Losses
     squared_gradient: Losses
+    cross_gradient: Losses
 
 
 class Walkers(Protocol):
@@ -103,18 +106,21 @@ class VectorizedWalkers:
         self._noise = torch.empty_like(self._weights)
         self._away = torch.empty_like(self._weights)  # w − w*, where it is asked for
         self._squared_gradient = torch.full_like(self._weights[:, 0], torch.nan)
+        self._cross_gradient = self._squared_gradient
 
     def advance(self, batches: Indices) -> Met:
         """Take one step per column (see ``Walkers``)."""
         order = torch.as_tensor(batches, device=self._center.device)
-        losses, virials = [], []
+        losses, virials, before = [], [], None
         with quiet_vmap():
             for step in range(order.shape[1]):
                 losses.append(self._evaluate(order[:, step]))
                 torch.sub(self._weights, self._center, out=self._away)
                 virials.append(self._away.mul_(self._gradient).sum(1))
+                if step + 2 == order.shape[1]:
+                    before = self._gradient.clone()
                 if step + 1 == order.shape[1]:
-                    self._squared_gradient = self._update.squared(self._gradient)
+                    self._keep(before, is_new=order[:, step] != order[:, step - 1])
                 for row, generator in zip(self._noise, self._generators, strict=True):
                     row.normal_(generator=generator)
                 self._update.apply(self._weights, self._center, self._gradient, self._noise)
@@ -130,8 +136,17 @@ class VectorizedWalkers:
         """Return where the chains stand (see ``Walkers``)."""
         away = torch.sub(self._weights, self._center, out=self._away)
         first_order = away @ gradient_at_center
-        seen = (away.square_().sum(1), first_order, self._squared_gradient)
+        gradients = (self._squared_gradient, self._cross_gradient)
+        seen = (away.square_().sum(1), first_order, *gradients)
         return Look(*(values.double().cpu().numpy() for values in seen))
+
+    def _keep(self, before: torch.Tensor | None, *, is_new: torch.Tensor) -> None:
+        """Keep the last gradient's products with itself and with the one before."""
+        self._squared_gradient = self._update.product(self._gradient, self._gradient)
+        self._cross_gradient = torch.full_like(self._squared_gradient, torch.nan)
+        if before is not None:
+            cross = self._update.product(self._gradient, before)
+            self._cross_gradient = torch.where(is_new, cross, self._cross_gradient)
 
     def _evaluate(self, batch: torch.Tensor) -> torch.Tensor:
         return self._objective.gradients(self._weights, batch, out=self._gradient)

@@ -55,7 +55,7 @@ def walk(
         enough: Says whether what was met so far is enough; asked at the pace's checks.
     """
     num_chains, num_looks = len(order), len(pace.looks)
-    full_loss, *seen = np.full((4, num_chains, num_looks), np.nan)
+    full_loss, *seen = np.full((1 + len(Look._fields), num_chains, num_looks), np.nan)
     walked = Walked(Met(*np.full((2, *order.shape), np.nan)), full_loss, Look(*seen))
     members = np.array_split(np.arange(num_chains), len(groups))
     walks = [

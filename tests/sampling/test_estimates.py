@@ -145,6 +145,40 @@ def test_a_step_that_adds_a_seventh_is_doubted(method, lr):
     assert adds == pytest.approx(found.value - 22.73, rel=0.25)
 
 
+def _in_noisy_bowl(lr, *, measure_at="draws", num_batches=8, method="lm_sgld"):
+    """Batches agree on the minimum and differ in curvature: no gradient noise at w*, much around.
+
+    Truth: 50 directions of curvature 1, λ = 25 · 100 / 110.
+    """
+    spread = np.random.default_rng(0).choice([0.1, 1.9], (num_batches // 2, 50))
+    curvatures = torch.tensor(np.concatenate([spread, 2.0 - spread]))
+    settings = SamplerSettings(
+        method=method,
+        n_beta=100.0,
+        localization=10.0,
+        lr=lr,
+        num_chains=32,
+        num_draws=800,
+        num_burnin_steps=round(1 / lr),
+        measure_at=measure_at,
+    )
+    chains = sample(
+        Bowl(50),
+        lambda model, batch: 0.5 * (batch[0] * model.w.square()).sum(),
+        [row[None] for row in curvatures],
+        settings=settings,
+        generator=torch.Generator().manual_seed(0),
+    )
+    return path_of(chains, settings).step_bias, estimate(chains, settings)
+
+
+@pytest.mark.parametrize("lr", [0.002, 0.004])
+def test_what_noisy_batches_add_to_draws_is_foretold(lr):
+    """By the noise at w*, of which there is none, nothing was to be added."""
+    adds, found = _in_noisy_bowl(lr)
+    assert adds == pytest.approx(found.value - 25 / 1.1, rel=0.3)
+
+
 @pytest.mark.parametrize("localization", [1.0, 30.0, 100.0, 1000.0])
 def test_equal_curvatures_lose_to_the_pull_the_share_that_is_told(localization):
     # s = 100 / (100 + γ) is left of λ; 64 draws of 200 directions know the rise to 1.3 %
