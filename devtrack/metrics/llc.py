@@ -92,7 +92,7 @@ class LLC:
             draws 681 and 740). Where gradients are noisy, large batches bear larger lr.
         loss: Own loss, a function of (model, batch); the training objective if None.
         engine: ``auto``: all chains at once, one after another for models that vmap refuses and for
-            large ones on a CPU; ``reference``: devinterp's optimizer.
+            large ones on a CPU; ``reference``: devinterp's optimizer, which knows no ``lm_sgld``.
         target_se: Stop the chains as soon as the standard error is down to this, at the earliest
             after 100 draws each and 50 effective ones in all; ``num_draws_taken`` in attrs says
             when. None: take all draws.

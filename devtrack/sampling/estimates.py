@@ -103,10 +103,11 @@ def _gradient_noise(chains: Chains) -> float:
     count = chains.num_batches
     if count == 1:
         return 0.0
-    along = mean_of_finite(chains.squared_gradient - chains.cross_gradient) * (count - 1) / count
+    with np.errstate(over="ignore", invalid="ignore"):  # chains on their way to infinity
+        along = mean_of_finite(chains.squared_gradient - chains.cross_gradient)
     if math.isnan(along):  # a look after every step
         return chains.gradient_noise
-    return max(along, 0.0)
+    return max(along * (count - 1) / count, 0.0)
 
 
 def pull_share(chains: Chains, value: float) -> float:
