@@ -121,8 +121,9 @@ def find_step_size(
     finally:
         snapshots.load_into(model, start)
     reason = (
-        f"lr {lr:.2g} agrees with its double, {now.value:.3g} ± {now.se:.2g} against "
-        f"{before.value:.3g} ± {before.se:.2g}, after {REHEARSAL_STEPS} rehearsed training steps"
+        f"by {tried_with} lr {lr:.2g} agrees with its double, {now.value:.3g} ± {now.se:.2g} "
+        f"against {before.value:.3g} ± {before.se:.2g}, after {REHEARSAL_STEPS} rehearsed training "
+        "steps"
     )
     return StepSize(lr, reason, True, trials)
 

@@ -20,6 +20,7 @@ What LM-SGLD keeps at batches of 64 is no matter of curvature: gradients differ 
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -30,8 +31,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from devtrack import LLC
-from devtrack.metrics.metric import Subject
 from devtrack.rows import Row
+from experiments.bench.gates import Gate, estimate
 
 TRAINING_STEPS = 4000
 REFINED = 8
@@ -39,7 +40,7 @@ CHAINS, DRAWS, BURNIN = 8, 600, 300
 METHODS = ("sgld", "lm_sgld")
 LINE = "{:24}{:>9}{:>18}{:>16}{:>16}"
 
-Batches = Sequence[tuple[Tensor, Tensor]]
+Batches = list[tuple[Tensor, Tensor]]
 Loss = Callable[[nn.Module, tuple[Tensor, Tensor]], Tensor]
 
 
@@ -93,22 +94,11 @@ def train(training: Training) -> None:
         optimizer.step()
 
 
-def measure(
-    training: Training, metric: LLC, seeds: Sequence[int], kept: dict[str, dict[str, float]]
-) -> list[float]:
-    """Return λ̂ at the present weights, once per seed; a step size once found is in ``kept``."""
-    rows: list[Row] = []
-    for seed in seeds:
-        subject = Subject(
-            training.model.eval(),
-            0,
-            training.batches,
-            training.loss,
-            torch.Generator().manual_seed(seed),
-            kept=kept,
-        )
-        rows += [record for record in metric.compute(subject) if isinstance(record, Row)]
-    return [row.value for row in rows]
+def measure(training: Training, metric: LLC, seeds: Sequence[int]) -> list[Row]:
+    """Return the rows at the present weights, one per seed."""
+    problem = (training.model, training.loss, training.batches)
+    gate = Gate(training.name, math.nan, None, lambda: problem, metric)
+    return [estimate(gate, seed=seed) for seed in seeds]
 
 
 def main() -> None:
@@ -118,9 +108,7 @@ def main() -> None:
     seeds = range(parser.parse_args().repeats)
     print(LINE.format("training", "lr", "at lr / 8", *METHODS))
     for training in trainings():
-        kept: dict[str, dict[str, float]] = {}
-        measure(training, LLC(), seeds[:1], kept)
-        lr = kept["llc"]["lr"]
+        lr = measure(training, LLC(), seeds[:1])[0].attrs["lr"]
         train(training)
         plain = LLC(lr=lr, num_chains=CHAINS, num_draws=DRAWS, num_burnin_steps=BURNIN)
         slow = replace(
@@ -129,11 +117,9 @@ def main() -> None:
             num_draws=REFINED * DRAWS,
             num_burnin_steps=REFINED * BURNIN,
         )
-        truth = measure(training, slow, seeds, kept)
-        shown = [
-            _excess(measure(training, replace(plain, method=method), seeds, kept), truth)
-            for method in METHODS
-        ]
+        truth = [row.value for row in measure(training, slow, seeds)]
+        late = [measure(training, replace(plain, method=method), seeds) for method in METHODS]
+        shown = [_excess([row.value for row in rows], truth) for rows in late]
         at = f"{np.mean(truth):.4g} ± {_error(truth):.2g}"
         print(LINE.format(training.name, f"{lr:.2g}", at, *shown), flush=True)
 

@@ -6,16 +6,14 @@ from devtrack import LLC
 from experiments.bench import llc_late
 
 
-def test_a_step_size_found_before_training_is_kept_after_it(monkeypatch):
+def test_a_step_size_found_before_training_serves_after_it(monkeypatch):
     monkeypatch.setattr(llc_late, "TRAINING_STEPS", 20)
     training = llc_late.trainings()[2]
-    kept = {}
-    (early,) = llc_late.measure(training, LLC(num_draws=20), [0], kept)
-    found = dict(kept["llc"])
+    (early,) = llc_late.measure(training, LLC(num_draws=20), [0])
     llc_late.train(training)
-    late = llc_late.measure(training, LLC(num_draws=20), [0, 1], kept)
-    assert kept["llc"] == found
-    assert len({early, *late}) == 3
+    late = llc_late.measure(training, LLC(num_draws=20, lr=early.attrs["lr"]), [0, 1])
+    assert [row.attrs["lr"] for row in late] == 2 * [early.attrs["lr"]]
+    assert len({row.value for row in (early, *late)}) == 3
 
 
 def test_an_excess_has_the_error_of_both_means():
