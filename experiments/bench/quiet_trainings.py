@@ -13,7 +13,7 @@ alarms; they do turn.
 
 These begin at zero weights, and an accuracy is half way up after the first step. Begun at such
 weights as ``torch.nn.Linear`` draws, 7, 5 and 10 % (SGD, momentum, Adam) raise one at a nominal 1
-%, 10, 10 and 17 % at 5 %: the first rise of an accuracy from chance is as steep, over log steps, as
+%, 10, 8 and 17 % at 5 %: the first rise of an accuracy from chance is as steep, over log steps, as
 a level change may be, and no mixture of relaxations. It is told as what it looks like.
 """
 
