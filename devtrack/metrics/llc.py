@@ -277,7 +277,7 @@ class LLC:
         )
 
     def _attrs(self, chains: Chains, found: Diagnosis, settings: SamplerSettings) -> dict[str, Any]:
-        path = path_of(chains, settings)
+        path, signal = path_of(chains, settings), signal_of(chains, settings)
         attrs = {
             "rhat": found.rhat,
             "ess": found.ess,
@@ -299,7 +299,8 @@ class LLC:
             "measure_at": self.measure_at,
             "init_loss": chains.full_baseline,
             "data_loss": chains.data_baseline,
-            "control": signal_of(chains, settings).control,
+            "control": signal.control,
+            "step_bias_removed": signal.step_bias_removed,
             "mean_squared_distance": mean_of_finite(chains.squared_distance),
             "slope": mean_of_finite(path.slope),
             "step_bias": path.step_bias,

@@ -71,9 +71,11 @@ def test_the_trace_holds_burn_in_and_gives_the_value_without_it():
     assert trace.loss.shape == trace.baseline.shape == (4, 80)
     assert trace.num_burnin_steps == 20
     paired = (trace.loss - trace.baseline)[:, 20:]
-    assert row.value == pytest.approx(row.attrs["n_beta"] * paired.mean())
+    removed = row.attrs["step_bias_removed"]
+    assert 0 < removed == row.attrs["step_bias"] < 0.1 * row.value
+    assert row.value + removed == pytest.approx(row.attrs["n_beta"] * paired.mean())
     means = row.attrs["n_beta"] * paired.mean(axis=1)
-    np.testing.assert_allclose(row.attrs["chain_values"], means)
+    np.testing.assert_allclose(np.add(row.attrs["chain_values"], removed), means)
 
 
 def test_attrs_say_how_it_was_measured_and_are_json():
