@@ -139,10 +139,14 @@ INIT_BATCHES = 32
 
 
 class Answer(NamedTuple):
-    """One estimate; ``ok`` is None where the engine has no status."""
+    """One estimate; ``ok`` is None where the engine has no status.
+
+    ``removed``: what the step size had added and our estimate leaves out, devinterp's does not.
+    """
 
     value: float
     ok: bool | None = None
+    removed: float = 0.0
 
 
 def main() -> None:
@@ -217,7 +221,7 @@ def _print_sweep(task: Task, device: str, repeats: int) -> None:
     for factor in SWEEP:
         settings = replace(task.reference, lr=factor * task.reference.settings.lr)
         answers = [run_llc(built, settings, seed=seed) for seed in range(1, repeats + 1)]
-        values = np.array([answer.value for answer in answers])
+        values = np.array([answer.value + answer.removed for answer in answers])
         rms = float(np.sqrt(np.mean((values - truth) ** 2)))
         numbers = (values.mean(), values.mean() - truth, values.std(ddof=1), rms)
         shown = [f"{settings.settings.lr:.2g}", *(f"{number:.3f}" for number in numbers)]
@@ -286,7 +290,7 @@ def run_llc(built: Built, settings: LLC, *, seed: int) -> Answer:
     generator = torch.Generator(batches[0][0].device).manual_seed(seed)
     records = settings.compute(Subject(model, 0, batches, loss, generator))
     row = next(record for record in records if isinstance(record, Row))
-    return Answer(row.value, row.status is Status.OK)
+    return Answer(row.value, row.status is Status.OK, row.attrs["step_bias_removed"])
 
 
 def run_devinterp(built: Built, settings: LLC, *, seed: int) -> Answer:

@@ -95,9 +95,9 @@ def _deep_linear() -> Task:
 
 
 def _modular_mlp() -> Task:
-    """Gradients are noisy over batches, which lifts the draws (``signal_of``), not the looks."""
+    """Gradients are noisy over batches, which lifts the draws (``Heat``), not the looks."""
     shared = LLC(method="sgld", n_beta=300.0, localization=300.0)
-    averaged = replace(shared, method="lm_sgld", measure_at="looks")
+    averaged = replace(shared, method="lm_sgld")
     return Task(
         "modular MLP",
         modular_mlp,
@@ -111,7 +111,7 @@ def _modular_mlp() -> Task:
             precision="bf16",
             engine="sequential",
         ),
-        replace(averaged, lr=1e-4, num_draws=1000, num_burnin_steps=400),
+        replace(averaged, measure_at="looks", lr=1e-4, num_draws=1000, num_burnin_steps=400),
     )
 
 
