@@ -42,9 +42,7 @@ def estimate(
     )
 
 
-def signal_of(
-    chains: Chains, settings: SamplerSettings, *, less_step_bias: bool = True
-) -> Signal:
+def signal_of(chains: Chains, settings: SamplerSettings, *, less_step_bias: bool = True) -> Signal:
     """Return what λ̂ is the mean of: the ``quiet_signal``, or the looks at all batches.
 
     Both without what the step size has added to them (``Heat``), as far as it can be foretold: up

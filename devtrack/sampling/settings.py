@@ -34,8 +34,9 @@ class SamplerSettings:
         num_steps_bw_draws: Steps from one draw to the next.
         rmsprop_decay: Decay of the second moments, per step.
         rmsprop_eps: Added to the root of the second moments.
-        precision: Of the loss and its gradient: that of the model, or products of matrices in bf16.
-            The chains themselves stay in the model's precision, in single at least.
+        precision: Of the loss and its gradient: that of the model, or products of matrices in bf16
+            (and, on a CPU, noise of 16 random bits a number). The chains themselves stay in the
+            model's precision, in single at least.
         measure_at: Where λ̂ is measured: at every draw, on the batch that the chain is about to step
             on; or at looks, on all batches (see ``pace``), which costs a third of the steps.
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from devtrack.sampling.noise import build_noise
 from devtrack.sampling.objective import Objective
 from devtrack.sampling.updates import Update
 
@@ -104,6 +105,7 @@ class VectorizedWalkers:
         self._weights = objective.center.repeat(len(self._generators), 1)  # (chain, parameter)
         self._gradient = torch.empty_like(self._weights)
         self._noise = torch.empty_like(self._weights)
+        self._draw_noise = build_noise(objective.precision, objective.center)
         self._away = torch.empty_like(self._weights)  # w − w*, where it is asked for
         self._squared_gradient = torch.full_like(self._weights[:, 0], torch.nan)
         self._cross_gradient = self._squared_gradient
@@ -122,7 +124,7 @@ class VectorizedWalkers:
                 if step + 1 == order.shape[1]:
                     self._keep(before, is_new=order[:, step] != order[:, step - 1])
                 for row, generator in zip(self._noise, self._generators, strict=True):
-                    row.normal_(generator=generator)
+                    self._draw_noise(row, generator)
                 self._update.apply(self._weights, self._center, self._gradient, self._noise)
         return Met(*(torch.stack(m, dim=1).double().cpu().numpy() for m in (losses, virials)))
 

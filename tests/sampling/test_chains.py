@@ -6,8 +6,10 @@ import torch
 from torch import nn
 
 from devtrack.errors import ConfigError
+from devtrack.sampling import walkers
 from devtrack.sampling.chains import sample
 from devtrack.sampling.engines import ARRAYS_PER_CHAIN, build_groups
+from devtrack.sampling.noise import draw_normal
 from devtrack.sampling.objective import Objective
 from devtrack.sampling.settings import SamplerSettings
 from devtrack.sampling.walkers import Look
@@ -91,7 +93,8 @@ def test_single_precision_takes_the_same_path_within_rounding():
     np.testing.assert_allclose(reference.loss, default.loss, rtol=1e-4)
 
 
-def test_bf16_takes_nearly_the_same_path_and_is_trusted_to_vmap():
+def test_bf16_takes_nearly_the_same_path_and_is_trusted_to_vmap(monkeypatch):
+    monkeypatch.setattr(walkers, "build_noise", lambda *_: draw_normal)  # the same in all
     model, batches = _problem(dtype=torch.float32)
     full = _sample("sequential", model=model, batches=batches)
     for engine in ("auto", "sequential", "reference"):
@@ -100,6 +103,15 @@ def test_bf16_takes_nearly_the_same_path_and_is_trusted_to_vmap():
         assert not np.array_equal(chains.loss, full.loss)
         np.testing.assert_allclose(chains.loss, full.loss, rtol=0.02)  # 8 binary digits
         np.testing.assert_allclose(chains.loss[:, 0], chains.baseline[:, 0], rtol=0.005)
+
+
+def test_in_bf16_noise_has_few_bits_and_is_the_same_in_both_engines():
+    model, batches = _problem(dtype=torch.float32)
+    default = _sample("auto", model=model, batches=batches, precision="bf16")
+    other = _sample("sequential", model=model, batches=batches, precision="bf16")
+    full = _sample("sequential", model=model, batches=batches)
+    np.testing.assert_allclose(other.loss, default.loss, rtol=0.02)
+    assert not np.allclose(other.loss, full.loss, rtol=0.02)
 
 
 def test_the_first_loss_of_every_chain_is_its_baseline():

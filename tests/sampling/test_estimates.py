@@ -115,8 +115,18 @@ class Bowl(nn.Module):
         self.w = nn.Parameter(torch.zeros(dims, dtype=torch.float64))
 
 
-def _in_bowl(curvature, *, localization, method="lm_sgld", lr=None, num_chains=32, burnin=100):
+def _in_bowl(
+    curvature,
+    *,
+    localization,
+    method="lm_sgld",
+    lr=None,
+    num_chains=32,
+    burnin=100,
+    precision="full",
+):
     settings = SamplerSettings(
+        precision=precision,
         method=method,  # LM-SGLD is exact on quadratics
         n_beta=100.0,
         localization=localization,
@@ -148,6 +158,17 @@ def test_what_the_step_size_adds_is_taken_out(lr):
     assert abs(as_met.value - truth - added) < 3 * found.se
     assert abs(found.value - truth) < 3 * found.se
     assert found.status is Status.OK
+
+
+def test_noise_of_few_bits_finds_the_same():
+    """In the weights' own precision otherwise: a bowl has no products of matrices to round."""
+    curvature = torch.ones(200, dtype=torch.float64)
+    _, found = _in_bowl(curvature, localization=10.0, precision="bf16")
+    _, other = _in_bowl(curvature, localization=10.0)
+    assert found.value != other.value
+    assert found.se < 0.01 * found.value
+    assert abs(found.value - 100 / 1.1) < 3 * found.se
+    assert found.gamma_ratio == pytest.approx(other.gamma_ratio, abs=0.15)
 
 
 def test_more_than_is_believed_is_not_taken_out():
