@@ -65,9 +65,8 @@ class LLC:
             ``<module>.head.<h>``.
         head_axes: Where the heads lie, for projections that ``components.HEAD_AXES`` lacks.
         method: ``lm_sgld``, whose error is of second order in lr; ``sgld``, the field's usual, of
-            first order (four networks late in training, at the lr found at their start: -1 to 4 %
-            off and 4 to 10 %, ``experiments.bench.llc_late``); or ``rmsprop_sgld``. All ask for the
-            same λ̂.
+            first order; or ``rmsprop_sgld``. All ask for the same λ̂, and what the step size adds is
+            taken out as far as it can be foretold (``step_bias_removed`` in attrs; ``signal_of``).
         n_beta: Inverse temperature nβ; None for n / log n with n the samples of the largest batch,
             of the first data set's if there are several: another nβ is another quantity.
         localization: Strength γ of the pull towards w*. ``pull_share`` in attrs is a lower bound of
@@ -82,14 +81,14 @@ class LLC:
             has them (CPUs with AVX512-BF16, GPUs). Losses at w and w* are rounded, chains are not.
         measure_at: ``looks``: λ̂ from the loss over all batches whenever a chain has stepped on all
             of them, which costs a third of the steps, rather than from every draw on its own batch.
-            Free of what batches add (see ``signal_of``): it pays where their gradients are noisy.
+            Free, in first order, of what batches add, which at draws must be foretold (``Heat``).
         data: Own data to sample on; the run's fixed batches if None. A dict of data sets by name
             refines; a dict of tensors is one data set.
         batch_size: Cut or join the batches to this many samples; None takes them as they are. A
             step costs as much as its batch is large, and ``quiet_signal`` keeps small ones quiet.
-            Yet their gradients' noise raises λ̂ as lr does, which ``step_bias`` foretells (bench,
-            modular MLP of λ̂ 637 at lr 1.2e-3: at looks 648 with batches of 256 and 693 of 64, at
-            draws 681 and 740). Where gradients are noisy, large batches bear larger lr.
+            Yet their gradients' noise heats chains as lr does, and no more of that is taken out
+            than a tenth of λ̂ (modular MLP of the bench at lr 1e-3: it adds 7 % with batches of 1024
+            and 19 % of 256). Where gradients are noisy, large batches bear larger lr.
         loss: Own loss, a function of (model, batch); the training objective if None.
         engine: ``auto``: all chains at once, one after another for models that vmap refuses and for
             large ones on a CPU; ``reference``: devinterp's optimizer, which knows no ``lm_sgld``.

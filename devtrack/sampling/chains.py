@@ -126,7 +126,7 @@ def sample(
         baseline = take_baseline(objective)
         at_center = baseline.losses  # (batch,)
         gradient, gradient_noise = _gradient_at_center(objective, settings, baseline)
-        rise = rise_by_pull(objective, settings, seed=seeds[0])
+        rise = rise_by_pull(objective, settings, at_center=at_center, seed=seeds[0])
         chosen, note = choose_engine(engine, objective, baseline)
         groups = build_groups(
             chosen,

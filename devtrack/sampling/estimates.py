@@ -16,11 +16,7 @@ from devtrack.sampling.settings import SamplerSettings
 
 
 def estimate(
-    chains: Chains,
-    settings: SamplerSettings,
-    *,
-    checks: Literal["on", "off"] = "on",
-    less_step_bias: bool = True,
+    chains: Chains, settings: SamplerSettings, *, checks: Literal["on", "off"] = "on"
 ) -> Diagnosis:
     """Return λ̂ = nβ (E[L(w)] − L(w*)) with its status, from ``signal_of`` the chains.
 
@@ -28,13 +24,12 @@ def estimate(
         chains: From ``sample`` with the same settings.
         settings: The sampler's settings.
         checks: See ``diagnose``.
-        less_step_bias: See ``signal_of``.
 
     Raises:
         ConfigError: If there is one chain only and ``checks`` is on.
     """
     return diagnose(
-        signal_of(chains, settings, less_step_bias=less_step_bias).values,
+        signal_of(chains, settings).values,
         _full_signal(chains),
         num_parameters=chains.num_parameters,
         path=path_of(chains, settings),
@@ -42,25 +37,22 @@ def estimate(
     )
 
 
-def signal_of(chains: Chains, settings: SamplerSettings, *, less_step_bias: bool = True) -> Signal:
+def signal_of(chains: Chains, settings: SamplerSettings) -> Signal:
     """Return what λ̂ is the mean of: the ``quiet_signal``, or the looks at all batches.
 
     Both without what the step size has added to them (``Heat``), as far as it can be foretold: up
-    to ``STEP_BIAS_SHARE`` of λ̂, beyond which the estimate is doubted. Four small networks, the
-    MLP, the toy model of superposition and a deep linear network at step sizes where it adds 1 to
-    8 % to SGLD and to LM-SGLD came out -3 to 3 % off.
+    to ``STEP_BIAS_SHARE`` of λ̂, beyond which the estimate is doubted. Small networks, and the
+    tasks of ``experiments.bench.llc``, at step sizes that add 1 to 8 % to λ̂ by SGLD and by LM-SGLD:
+    what is left lies between -3 and 3 % (two to eight estimates each, known to 1 to 2 %).
 
     Args:
         chains: From ``sample`` with the same settings.
         settings: The sampler's settings.
-        less_step_bias: Take it out.
     """
     at_looks = settings.measure_at == "looks"
     signal = quiet_signal(chains, num_burnin_steps=settings.num_burnin_steps)
     if at_looks:
         signal = Signal(_full_signal(chains), "all")
-    if not less_step_bias:
-        return signal
     means = signal.values.mean(axis=1)
     _, holds = failed_chains(means, chains.num_parameters)
     if not holds.any():
@@ -86,9 +78,10 @@ class Heat(NamedTuple):
     noisy, and looks at all batches come out too low by (ε/8) nβ² Cov(nβL, σ²), which is
     (ε/8) nβ² σ² where batches agree on w*. Yet a draw is met on the batch that the chain is about
     to step on and has gone long without, in first order of ε: (ε/4) nβ² σ² above the looks. Both
-    ways the same is left at draws. Found: 1.0 to 1.3 of it on bowls and small networks, .6 to .8 on
-    the modular MLP, whose noise grows faster than its loss. At looks it is of second order for
-    chains of the one kind and changes sign for the other: there it is told, and not taken out.
+    ways the same is left at draws. Found of it: all on bowls, .5 to 1.1 on small networks, .6 to .8
+    on the modular MLP and the LM, whose noise grows faster than their loss; twice as much where
+    the noise is the same everywhere. At looks it is of second order for chains of the one kind and
+    changes sign for the other: there it is told, and not taken out.
     """
 
     steps: float
@@ -96,16 +89,21 @@ class Heat(NamedTuple):
 
 
 def heat_of(chains: Chains, settings: SamplerSettings) -> Heat:
-    """Return what steps add to λ̂, from the squares of gradients along the chains.
+    """Return what steps add to λ̂, from the squares of gradients along the chains that hold.
 
     Where steps are scaled per parameter the squares are (``Update.product``).
     """
-    noise = chains.n_beta**2 * _gradient_noise(chains)
-    steps = max(chains.n_beta**2 * mean_of_finite(chains.squared_gradient) - noise, 0.0)
+    drawn = slice(settings.num_burnin_steps, None)
+    with np.errstate(over="ignore", invalid="ignore"):  # chains on their way to infinity
+        means = chains.n_beta * (chains.loss - chains.baseline)[:, drawn].mean(axis=1)
+    _, holds = failed_chains(means, chains.num_parameters)
+    squared, cross = chains.squared_gradient[holds], chains.cross_gradient[holds]
+    noise = chains.n_beta**2 * _gradient_noise(chains, squared, cross)
+    steps = max(chains.n_beta**2 * mean_of_finite(squared) - noise, 0.0)
     if settings.method == "lm_sgld":
         steps = 0.0
     if settings.method == "sgld":
-        virial = mean_of_finite(chains.virial[:, settings.num_burnin_steps :])
+        virial = mean_of_finite(chains.virial[holds, drawn])
         steps += chains.n_beta * settings.localization * virial
     return Heat(settings.lr / 8 * steps, settings.lr / 8 * noise)
 
@@ -141,7 +139,7 @@ def path_of(chains: Chains, settings: SamplerSettings) -> Path:
     )
 
 
-def _gradient_noise(chains: Chains) -> float:
+def _gradient_noise(chains: Chains, squared: Floats, cross: Floats) -> float:
     """Return what the choice of batch adds to a squared gradient, where the chains are.
 
     Far from w* it may be hundreds of times what it is there. Two batches in a row are two looks at
@@ -152,7 +150,7 @@ def _gradient_noise(chains: Chains) -> float:
     if count == 1:
         return 0.0
     with np.errstate(over="ignore", invalid="ignore"):  # chains on their way to infinity
-        along = mean_of_finite(chains.squared_gradient - chains.cross_gradient)
+        along = mean_of_finite(squared - cross)
     if math.isnan(along):  # a look after every step
         return chains.gradient_noise
     return max(along * (count - 1) / count, 0.0)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from devtrack.sampling.objective import Objective
 from devtrack.sampling.settings import SamplerSettings
+
+Floats = npt.NDArray[np.floating]
 
 PULL_BUDGET = 0.01
 """What it may cost over the steps of all chains; a forward is a third of a step."""
@@ -15,7 +19,9 @@ PULL_BUDGET = 0.01
 DRAWS_MIN, DRAWS_MAX = 8, 64
 
 
-def rise_by_pull(objective: Objective, settings: SamplerSettings, *, seed: int) -> float:
+def rise_by_pull(
+    objective: Objective, settings: SamplerSettings, *, at_center: Floats, seed: int
+) -> float:
     """Return E[L(w)] − L(w*) under the pull alone, where w ~ N(w*, 1/γ): independent exact draws.
 
     Each is taken on the next batch, and paired with L(w*) there. NaN without a pull.
@@ -23,6 +29,7 @@ def rise_by_pull(objective: Objective, settings: SamplerSettings, *, seed: int) 
     Args:
         objective: The loss.
         settings: The sampler's settings.
+        at_center: L(w*) of every batch, (batch,).
         seed: Of the draws.
     """
     if not settings.localization > 0:
@@ -36,5 +43,5 @@ def rise_by_pull(objective: Objective, settings: SamplerSettings, *, seed: int) 
     for draw in range(count):
         batch = draw % objective.num_batches
         point.normal_(std=scale, generator=generator).add_(center)
-        risen += float(objective.loss(point, batch)) - float(objective.loss(center, batch))
+        risen += float(objective.loss(point, batch)) - float(at_center[batch])
     return risen / count

@@ -99,8 +99,7 @@ def find_step_size(
         trials += 1
         size = {**TRIAL, "num_burnin_steps": burnin}
         tried = replace(settings, method=tried_with, lr=lr, **size)
-        chains = sample(model, loss, batches, settings=tried, generator=generator)
-        return estimate(chains, tried, less_step_bias=False)
+        return estimate(sample(model, loss, batches, settings=tried, generator=generator), tried)
 
     lr, before, clean = PULLED_MAX / max(settings.localization, 1.0), None, []
     try:

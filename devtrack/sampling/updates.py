@@ -20,14 +20,20 @@ class Update(Protocol):
     def apply(
         self,
         weights: torch.Tensor,
-        center: torch.Tensor,
+        away: torch.Tensor,
         gradient: torch.Tensor,
         noise: torch.Tensor,
     ) -> None:
         """Move ``weights``; ``gradient`` and ``noise`` may be overwritten.
 
+        Args:
+            weights: Where the chains stand.
+            away: w − w*.
+            gradient: ∇L_m(w).
+            noise: Standard normal.
+
         Shapes:
-            weights, gradient, noise: (chain, parameter). center: broadcasts against them.
+            All (chain, parameter).
         """
         ...
 
@@ -54,13 +60,12 @@ class Sgld:
     def apply(
         self,
         weights: torch.Tensor,
-        center: torch.Tensor,
+        away: torch.Tensor,
         gradient: torch.Tensor,
         noise: torch.Tensor,
     ) -> None:
         """Move ``weights`` by one step."""
-        drift = _drift_(gradient, weights, center, self._n_beta, self._settings.localization)
-        weights.add_(drift, alpha=-0.5 * self._settings.lr)
+        _drift_along(weights, away, gradient, self._settings, self._n_beta)
         weights.add_(noise, alpha=math.sqrt(self._settings.lr))
 
     def product(self, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
@@ -88,15 +93,14 @@ class LmSgld:
     def apply(
         self,
         weights: torch.Tensor,
-        center: torch.Tensor,
+        away: torch.Tensor,
         gradient: torch.Tensor,
         noise: torch.Tensor,
     ) -> None:
         """Move ``weights`` by one step."""
         if self._last_noise is None:
             self._last_noise = torch.zeros_like(noise)  # the chain starts at w*, without a past
-        drift = _drift_(gradient, weights, center, self._n_beta, self._settings.localization)
-        weights.add_(drift, alpha=-0.5 * self._settings.lr)
+        _drift_along(weights, away, gradient, self._settings, self._n_beta)
         half = 0.5 * math.sqrt(self._settings.lr)
         weights.add_(self._last_noise, alpha=half).add_(noise, alpha=half)
         self._last_noise.copy_(noise)
@@ -129,7 +133,7 @@ class RmspropSgld:
     def apply(
         self,
         weights: torch.Tensor,
-        center: torch.Tensor,
+        away: torch.Tensor,
         gradient: torch.Tensor,
         noise: torch.Tensor,
     ) -> None:
@@ -140,7 +144,7 @@ class RmspropSgld:
         self._num_steps += 1
         self._second_moment.mul_(decay).addcmul_(gradient, gradient, value=1 - decay)
         scale = self._scale()
-        drift = _drift_(gradient, weights, center, self._n_beta, self._settings.localization)
+        drift = gradient.mul_(self._n_beta).add_(away, alpha=self._settings.localization)
         weights.addcmul_(scale, drift, value=-0.5 * lr)
         weights.addcmul_(scale.sqrt_(), noise, value=math.sqrt(lr))
 
@@ -162,15 +166,14 @@ def build_update(settings: SamplerSettings, *, n_beta: float) -> Update:
     return rules[settings.method](settings, n_beta=n_beta)
 
 
-def _drift_(
-    gradient: torch.Tensor,
+def _drift_along(
     weights: torch.Tensor,
-    center: torch.Tensor,
+    away: torch.Tensor,
+    gradient: torch.Tensor,
+    settings: SamplerSettings,
     n_beta: float,
-    localization: float,
-) -> torch.Tensor:
-    """Overwrite ``gradient`` with nβ ∇L + γ(w − w*)."""
-    gradient.mul_(n_beta)
-    if localization:
-        gradient.add_(weights, alpha=localization).sub_(center, alpha=localization)
-    return gradient
+) -> None:
+    """Move ``weights`` by −(ε/2)(nβ ∇L + γ(w − w*))."""
+    weights.add_(gradient, alpha=-0.5 * settings.lr * n_beta)
+    if settings.localization:
+        weights.add_(away, alpha=-0.5 * settings.lr * settings.localization)

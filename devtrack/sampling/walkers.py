@@ -106,7 +106,7 @@ class VectorizedWalkers:
         self._gradient = torch.empty_like(self._weights)
         self._noise = torch.empty_like(self._weights)
         self._draw_noise = build_noise(objective.precision, objective.center)
-        self._away = torch.empty_like(self._weights)  # w − w*, where it is asked for
+        self._away = torch.empty_like(self._weights)  # w − w* before the last step, or at a look
         self._squared_gradient = torch.full_like(self._weights[:, 0], torch.nan)
         self._cross_gradient = self._squared_gradient
 
@@ -118,14 +118,14 @@ class VectorizedWalkers:
             for step in range(order.shape[1]):
                 losses.append(self._evaluate(order[:, step]))
                 torch.sub(self._weights, self._center, out=self._away)
-                virials.append(self._away.mul_(self._gradient).sum(1))
+                virials.append(torch.mul(self._away, self._gradient, out=self._noise).sum(1))
                 if step + 2 == order.shape[1]:
                     before = self._gradient.clone()
                 if step + 1 == order.shape[1]:
                     self._keep(before, is_new=order[:, step] != order[:, step - 1])
                 for row, generator in zip(self._noise, self._generators, strict=True):
                     self._draw_noise(row, generator)
-                self._update.apply(self._weights, self._center, self._gradient, self._noise)
+                self._update.apply(self._weights, self._away, self._gradient, self._noise)
         return Met(*(torch.stack(m, dim=1).double().cpu().numpy() for m in (losses, virials)))
 
     def full_losses(self, num_batches: int) -> Losses:

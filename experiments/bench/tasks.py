@@ -89,7 +89,7 @@ def _deep_linear() -> Task:
         "deep linear",
         deep_linear,
         replace(shared, lr=1e-4, num_draws=400),
-        averaged,
+        replace(averaged, num_burnin_steps=200),
         replace(averaged, lr=3e-5, num_chains=64, num_draws=3000, num_burnin_steps=4000),
     )
 

@@ -57,13 +57,13 @@ def test_looks_know_nothing_of_what_batches_add_to_draws(noisy):
     chains, variance = noisy
     at_looks = estimate(chains, SETTINGS)
     draws = replace(SETTINGS, measure_at="draws")
-    at_draws = estimate(chains, draws, less_step_bias=False)
+    as_met = estimate(chains, draws).value + signal_of(chains, draws).step_bias_removed
     assert at_looks.status is Status.OK
     assert at_looks.se < 0.3
     assert abs(at_looks.value - DIMS / 2) < 3 * at_looks.se
     # halfway through an order the chain is off by (ε/4) nβ c_k, hence L_k by nβ² (ε/4) ‖c_k‖²; the
     # bowl itself brings it back by ε nβ h / 2 = 2.5 % a step: nearly as much
-    excess = at_draws.value - at_looks.value
+    excess = as_met - at_looks.value
     most = 100.0**2 * 5e-4 / 4 * variance
     assert most > 1.2
     assert 0.75 * most < excess < 1.1 * most
@@ -151,11 +151,12 @@ def test_what_the_step_size_adds_is_taken_out(lr):
     curvature = torch.tensor([1.0, 0.0], dtype=torch.float64).repeat(100)
     chains, found = _in_bowl(curvature, localization=10.0, method="sgld", lr=lr, burnin=1000)
     settings = SamplerSettings(method="sgld", n_beta=100.0, localization=10.0, lr=lr)
-    as_met = estimate(chains, replace(settings, num_burnin_steps=1000), less_step_bias=False)
+    settings = replace(settings, num_burnin_steps=1000)
+    as_met = found.value + signal_of(chains, settings).step_bias_removed
     truth = 50 / 1.1
     added = truth / (1 - lr * 110 / 4) - truth
     assert added > 4 * found.se
-    assert abs(as_met.value - truth - added) < 3 * found.se
+    assert abs(as_met - truth - added) < 3 * found.se
     assert abs(found.value - truth) < 3 * found.se
     assert found.status is Status.OK
 
@@ -176,9 +177,9 @@ def test_more_than_is_believed_is_not_taken_out():
     chains, found = _in_bowl(curvature, localization=10.0, method="sgld", lr=0.02)
     settings = SamplerSettings(method="sgld", n_beta=100.0, localization=10.0, lr=0.02)
     settings = replace(settings, num_burnin_steps=100)
-    as_met = estimate(chains, settings, less_step_bias=False)
-    assert path_of(chains, settings).step_bias > 0.4 * as_met.value
-    assert found.value == pytest.approx(as_met.value / 1.1)
+    as_met = found.value + signal_of(chains, settings).step_bias_removed
+    assert path_of(chains, settings).step_bias > 0.4 * as_met
+    assert found.value == pytest.approx(as_met / 1.1)
     assert Cause.HOT in {doubt.cause for doubt in found.doubts}
 
 
@@ -192,7 +193,7 @@ def test_a_step_that_adds_a_seventh_is_doubted(method, lr):
     assert [doubt.cause for doubt in found.doubts] == [Cause.HOT]
     settings = SamplerSettings(method=method, n_beta=100.0, localization=10.0, lr=lr)
     settings = replace(settings, num_burnin_steps=700)
-    as_met = estimate(chains, settings, less_step_bias=False).value
+    as_met = found.value + signal_of(chains, settings).step_bias_removed
     assert 25.5 < as_met < 28
     assert path_of(chains, settings).step_bias == pytest.approx(as_met - 22.73, rel=0.25)
 
@@ -228,10 +229,11 @@ def _in_noisy_bowl(lr, *, measure_at="draws", num_batches=8, method="lm_sgld"):
 def test_what_noisy_batches_add_to_draws_is_foretold_and_taken_out(lr):
     """By the noise at w*, of which there is none, nothing was to be added."""
     chains, settings = _in_noisy_bowl(lr)
-    truth, as_met = 25 / 1.1, estimate(chains, settings, less_step_bias=False)
-    assert path_of(chains, settings).step_bias == pytest.approx(as_met.value - truth, rel=0.3)
-    assert abs(estimate(chains, settings).value - truth) < 3 * as_met.se
-    assert as_met.value - truth > 4 * as_met.se
+    truth, found = 25 / 1.1, estimate(chains, settings)
+    added = found.value + signal_of(chains, settings).step_bias_removed - truth
+    assert path_of(chains, settings).step_bias == pytest.approx(added, rel=0.3)
+    assert added > 4 * found.se
+    assert abs(found.value - truth) < 3 * found.se
 
 
 @pytest.mark.parametrize("localization", [1.0, 30.0, 100.0, 1000.0])
@@ -258,3 +260,19 @@ def test_without_a_pull_or_a_loss_that_rises_nothing_is_told(noisy):
     assert np.isnan(pull_share(_in_bowl(torch.ones(2), localization=0.0)[0], 1.0))
     assert np.isnan(pull_share(chains._replace(rise_by_pull=-1.0), 1.0))
     assert np.isnan(pull_share(chains._replace(n_beta=0.0), 0.0))
+
+
+def test_a_chain_that_is_left_out_tells_nothing_of_the_others():
+    curvature = torch.ones(50, dtype=torch.float64)
+    chains, _ = _in_bowl(curvature, localization=10.0, method="sgld", lr=0.002)
+    settings = SamplerSettings(method="sgld", n_beta=100.0, localization=10.0, lr=0.002)
+    settings = replace(settings, num_burnin_steps=100)
+    gone = np.arange(32)[:, None] == 3
+    broken = chains._replace(
+        loss=np.where(gone, 1e6, chains.loss),
+        virial=np.where(gone, 1e9, chains.virial),
+        squared_gradient=np.where(gone, 1e9, chains.squared_gradient),
+    )
+    without = path_of(chains, settings).step_bias
+    assert without > 0
+    assert path_of(broken, settings).step_bias == pytest.approx(without, rel=0.02)

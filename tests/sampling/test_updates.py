@@ -16,7 +16,7 @@ def test_sgld_takes_the_step_of_its_formula():
     weights, center, gradient, noise = _arrays()
     expected = weights - 0.005 * (7 * gradient + 3 * (weights - center)) + 0.1 * noise
     update = build_update(SamplerSettings(**SETTINGS), n_beta=7.0)
-    update.apply(weights, center, gradient.clone(), noise)
+    update.apply(weights, weights - center, gradient.clone(), noise)
     torch.testing.assert_close(weights, expected)
 
 
@@ -35,7 +35,7 @@ def test_rmsprop_takes_the_steps_of_its_formula():
             scale = 1 / ((moment[i] / (1 - 0.99**step)) ** 0.5 + 0.1)
             drift = 7 * gradient[i] + 3 * (twin[i] - center[i])
             twin[i] += -0.005 * scale * drift + (0.01 * scale) ** 0.5 * noise[i]
-        update.apply(weights, center, gradient.clone(), noise)
+        update.apply(weights, weights - center, gradient.clone(), noise)
     torch.testing.assert_close(weights, twin)
 
 
@@ -43,8 +43,8 @@ def test_localization_zero_ignores_the_center():
     weights, center, gradient, noise = _arrays()
     update = build_update(SamplerSettings(n_beta=7.0, localization=0.0, lr=0.01), n_beta=7.0)
     other = weights.clone()
-    update.apply(weights, center, gradient.clone(), noise)
-    update.apply(other, center + 100, gradient.clone(), noise)
+    update.apply(weights, weights - center, gradient.clone(), noise)
+    update.apply(other, other - center + 100, gradient.clone(), noise)
     torch.testing.assert_close(weights, other)
 
 
@@ -53,10 +53,10 @@ def test_lm_sgld_averages_the_noise_of_two_steps():
     _, _, second, later = _arrays(seed=1)
     update = build_update(SamplerSettings(method="lm_sgld", **SETTINGS), n_beta=7.0)
     expected = weights - 0.005 * (7 * first + 3 * (weights - center)) + 0.05 * noise
-    update.apply(weights, center, first.clone(), noise.clone())
+    update.apply(weights, weights - center, first.clone(), noise.clone())
     torch.testing.assert_close(weights, expected)
     expected = weights - 0.005 * (7 * second + 3 * (weights - center)) + 0.05 * (noise + later)
-    update.apply(weights, center, second.clone(), later.clone())
+    update.apply(weights, weights - center, second.clone(), later.clone())
     torch.testing.assert_close(weights, expected)
 
 
@@ -72,7 +72,7 @@ def test_lm_sgld_is_exact_on_a_quadratic_where_sgld_is_not():
         seen = []
         for step in range(60):
             noise = torch.randn(x.shape, generator=generator, dtype=x.dtype)
-            update.apply(x, torch.zeros(1, dtype=x.dtype), x.clone(), noise)
+            update.apply(x, x.clone(), x.clone(), noise)
             seen += [float(x.var())] if step >= 40 else []
         variances[method] = sum(seen) / len(seen)
     assert abs(variances["lm_sgld"] - 1.0) < 0.02
