@@ -169,3 +169,10 @@ def _array_stats() -> Any:
     )  # imports xarray where installed: not at import time
 
     return array_stats
+
+
+def mean_of_finite(values: Floats) -> float:
+    """Return the mean of what is finite; NaN if nothing is."""
+    finite = values[np.isfinite(values)]
+    with np.errstate(over="ignore"):
+        return float(finite.mean()) if finite.size else float("nan")

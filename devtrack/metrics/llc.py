@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Literal
 
 from devtrack.diagnostics import TOO_FEW_DRAWS, Diagnosis, require_chains, require_draws
+from devtrack.diagnostics.statistics import mean_of_finite
 from devtrack.errors import ConfigError
 from devtrack.metrics.components import Component, HeadAxes, find_components, require_heads
 from devtrack.metrics.llc_arguments import is_data_sets, require_data, require_loss
@@ -19,9 +20,10 @@ from devtrack.metrics.sites import require_sites
 from devtrack.rows import ChainTrace, Event, Row, Status, without_nan
 from devtrack.sampling.chains import Chains, sample
 from devtrack.sampling.engines import Engine, require_engine
-from devtrack.sampling.estimates import estimate, mean_of_finite, path_of, pull_share, signal_of
+from devtrack.sampling.estimates import estimate, path_of, signal_of
 from devtrack.sampling.losses import call_loss
 from devtrack.sampling.minibatches import resize_batches
+from devtrack.sampling.pull import pull_share
 from devtrack.sampling.settings import (
     MeasureAt,
     Method,

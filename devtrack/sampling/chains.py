@@ -37,8 +37,8 @@ class Chains(NamedTuple):
         batch: (chain, num_burnin_steps + draw); its index.
         full_loss: (chain, look); the mean over the first ``full_batches`` batches at evenly spaced
             steps after burn-in; with one batch in all, ``loss`` at every draw.
-        squared_distance, first_order, squared_gradient, cross_gradient: (chain, look); see
-            ``Look``.
+        squared_distance, first_order, squared_gradient, cross_gradient, cross_gradient_2:
+            (chain, look); see ``Look``.
 
     Attributes:
         full_baseline: L(w*) on the same batches as ``full_loss``.
@@ -65,6 +65,7 @@ class Chains(NamedTuple):
     first_order: Floats
     squared_gradient: Floats
     cross_gradient: Floats
+    cross_gradient_2: Floats
     gradient_noise: float
     rise_by_pull: float
     n_beta: float
@@ -156,6 +157,7 @@ def sample(
                 first_order=seen.first_order,
                 squared_gradient=seen.squared_gradient,
                 cross_gradient=seen.cross_gradient,
+                cross_gradient_2=seen.cross_gradient_2,
                 gradient_noise=gradient_noise,
                 rise_by_pull=rise,
                 n_beta=n_beta,

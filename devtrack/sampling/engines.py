@@ -20,9 +20,9 @@ from devtrack.sampling.walkers import SequentialWalker, VectorizedWalkers, Walke
 Engine = Literal["auto", "vectorized", "sequential", "reference"]
 Floats = npt.NDArray[np.floating]
 
-ARRAYS_PER_CHAIN = 8
-"""Copies of the weights that a chain needs at once: position, gradient, noise, the update's memory
-and its temporaries, views and their gradients in the backward pass."""
+ARRAYS_PER_CHAIN = 9
+"""Copies of the weights that a chain needs at once: position, gradient and the two before, noise,
+the update's memory and its temporaries, views and their gradients in the backward pass."""
 
 LARGE_CHAIN_BYTES = 10e6
 """Weights and activations of a step from which a CPU takes chains one after another: there is

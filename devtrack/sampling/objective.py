@@ -116,7 +116,7 @@ class Objective:
         self._rest = rest | {other: rest[name] for other, name in aliases.items()}
         self._differentiates = False
         self._fixes_noise = False
-        self.precision = precision
+        self.precision: Precision = precision
         self._stacked = stack(self._batches)
 
     @property

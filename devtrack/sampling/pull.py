@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,9 @@ import torch
 
 from devtrack.sampling.objective import Objective
 from devtrack.sampling.settings import SamplerSettings
+
+if TYPE_CHECKING:
+    from devtrack.sampling.chains import Chains
 
 Floats = npt.NDArray[np.floating]
 
@@ -45,3 +49,25 @@ def rise_by_pull(
         point.normal_(std=scale, generator=generator).add_(center)
         risen += float(objective.loss(point, batch)) - float(at_center[batch])
     return risen / count
+
+
+def pull_share(chains: Chains, value: float) -> float:
+    """Return how far the chains' loss rises over how far it rises under the pull alone.
+
+    On a quadratic without negative curvature, λ has lost at least this share of itself to the pull.
+    At curvature h a direction keeps s = nβh / (nβh + γ), and loses 1 − s. This is
+    Σ s / Σ (s / (1 − s)), the mean of 1 − s with weights that are the smaller, the more is lost.
+    Where one large curvature makes most of the rise, it is far less than what is lost.
+
+    Gates (``experiments.bench.llc_trust``): up to .05 at good settings; .2 where λ̂ is 10 to 40 %
+    too low; from .3 on where it is half of what it should be. Networks that learned a task have .4
+    to 1 at all settings at which chains stay near them, and no λ̂ that γ has no part in, so that it
+    is told and not doubted.
+
+    Args:
+        chains: From ``sample``.
+        value: λ̂ from them.
+    """
+    if not (chains.n_beta > 0 and chains.rise_by_pull > 0):
+        return math.nan
+    return value / chains.n_beta / chains.rise_by_pull

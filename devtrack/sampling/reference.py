@@ -18,7 +18,7 @@ from devinterp.optim.prior import GaussianPrior
 
 from devtrack.sampling.objective import Objective
 from devtrack.sampling.settings import SamplerSettings
-from devtrack.sampling.walkers import Indices, Look, Losses, Met
+from devtrack.sampling.walkers import LAGS, Indices, Look, Losses, Met
 
 
 class BiasCorrectedRmsprop(Preconditioner):
@@ -73,7 +73,8 @@ class ReferenceWalker:
         self._objective = objective
         self._generator = generator
         self._weights = torch.nn.Parameter(objective.center.clone())
-        self._squared_gradient = self._cross_gradient = float("nan")
+        self._squared_gradient = float("nan")
+        self._cross_gradients = [float("nan")] * len(LAGS)
         self._scaled = None
         if settings.method == "rmsprop_sgld":
             self._scaled = BiasCorrectedRmsprop(
@@ -86,17 +87,20 @@ class ReferenceWalker:
     def advance(self, batches: Indices) -> Met:
         """Take one step per column (see ``Walkers``)."""
         losses, virials = np.empty(batches.shape), np.empty(batches.shape)
-        gradient, before = torch.empty_like(self._weights.data), None
-        self._cross_gradient = float("nan")
-        for step, batch in enumerate(batches[0]):
+        gradient, order = torch.empty_like(self._weights.data), batches[0]
+        past: list[torch.Tensor] = []  # gradients before, the last one first
+        self._cross_gradients = [float("nan")] * len(LAGS)
+        for step, batch in enumerate(order):
             loss = self._objective.gradient(self._weights.data, int(batch), out=gradient)
             losses[0, step] = float(loss)
             virials[0, step] = float((self._weights.data - self._objective.center) @ gradient)
             scale = 1.0 if self._scaled is None else self._scaled.scale
             self._squared_gradient = float((scale * gradient.square()).sum())
-            if before is not None and batch != batches[0, step - 1]:
-                self._cross_gradient = float((scale * gradient * before).sum())
-            before = gradient.clone() if step + 2 == batches.shape[1] else None
+            if step + 1 == len(order):
+                for place, (lag, before) in enumerate(zip(LAGS, past, strict=False)):
+                    if batch != order[step - lag]:
+                        self._cross_gradients[place] = float((scale * gradient * before).sum())
+            past = [gradient.clone(), *past][: len(LAGS)]
             self._weights.grad = gradient
             with _default_dtype(self._weights.dtype):
                 self._optimizer.step(noise_generator=self._generator)
@@ -111,7 +115,7 @@ class ReferenceWalker:
         """Return where the chain stands (see ``Walkers``)."""
         away = self._weights.data - self._objective.center
         seen = (float(away.square().sum()), float(away @ gradient_at_center))
-        gradients = (self._squared_gradient, self._cross_gradient)
+        gradients = (self._squared_gradient, *self._cross_gradients)
         return Look(*(np.array([value]) for value in (*seen, *gradients)))
 
 

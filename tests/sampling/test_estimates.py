@@ -10,7 +10,8 @@ from torch import nn
 from devtrack.diagnostics.causes import Cause
 from devtrack.rows import Status
 from devtrack.sampling.chains import sample
-from devtrack.sampling.estimates import estimate, path_of, pull_share, signal_of
+from devtrack.sampling.estimates import estimate, path_of, signal_of
+from devtrack.sampling.pull import pull_share
 from devtrack.sampling.settings import SamplerSettings
 
 SETTINGS = SamplerSettings(
@@ -276,3 +277,14 @@ def test_a_chain_that_is_left_out_tells_nothing_of_the_others():
     without = path_of(chains, settings).step_bias
     assert without > 0
     assert path_of(broken, settings).step_bias == pytest.approx(without, rel=0.02)
+
+
+def test_what_a_large_step_changes_is_not_taken_for_noise_of_the_batches():
+    """Equal batches: a step forgets εnβh/2 = .3 of the gradient, and they add nothing."""
+    large = replace(SETTINGS, lr=6e-3, measure_at="draws", num_burnin_steps=20)
+    chains, _ = _chains(large, spread=0.0)
+    found = estimate(chains, large)
+    by_sgld = path_of(chains, replace(large, method="sgld")).step_bias
+    assert by_sgld > 0.1 * found.value
+    assert path_of(chains, large).step_bias < 0.01 * found.value
+    assert abs(found.value - DIMS / 2) < 3 * found.se

@@ -42,6 +42,7 @@ def _chains(*, seed=0, kind="independent", num_batches=40, num_draws=100, scale=
         first_order=0 * looks,
         squared_gradient=looks,
         cross_gradient=looks,
+        cross_gradient_2=looks,
         gradient_noise=0.0,
         rise_by_pull=1.0,
         n_beta=30.0,
