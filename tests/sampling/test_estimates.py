@@ -199,22 +199,21 @@ def test_a_step_that_adds_a_seventh_is_doubted(method, lr):
     assert path_of(chains, settings).step_bias == pytest.approx(as_met - 22.73, rel=0.25)
 
 
-def _in_noisy_bowl(lr, *, measure_at="draws", num_batches=8, method="lm_sgld"):
+def _in_noisy_bowl(lr, *, num_batches=8, localization=10.0, burnin=None):
     """Batches agree on the minimum and differ in curvature: no gradient noise at w*, much around.
 
-    Truth: 50 directions of curvature 1, λ = 25 · 100 / 110.
+    Truth: 50 directions of curvature 1, λ = 25 · 100 / (100 + γ).
     """
     spread = np.random.default_rng(0).choice([0.1, 1.9], (num_batches // 2, 50))
     curvatures = torch.tensor(np.concatenate([spread, 2.0 - spread]))
     settings = SamplerSettings(
-        method=method,
+        method="lm_sgld",
         n_beta=100.0,
-        localization=10.0,
+        localization=localization,
         lr=lr,
         num_chains=32,
         num_draws=800,
-        num_burnin_steps=round(1 / lr),
-        measure_at=measure_at,
+        num_burnin_steps=burnin or round(1 / lr),
     )
     chains = sample(
         Bowl(50),
@@ -234,6 +233,17 @@ def test_what_noisy_batches_add_to_draws_is_foretold_and_taken_out(lr):
     added = found.value + signal_of(chains, settings).step_bias_removed - truth
     assert path_of(chains, settings).step_bias == pytest.approx(added, rel=0.3)
     assert added > 4 * found.se
+    assert abs(found.value - truth) < 3 * found.se
+
+
+def test_batches_add_little_where_the_pull_makes_chains_forget_their_order():
+    """A step forgets εγ/2 = .9, an order has 32: no draw misses its batch, and the pull cools."""
+    chains, settings = _in_noisy_bowl(1.8e-3, num_batches=32, localization=1000.0, burnin=20)
+    truth, found = 25 / 11, estimate(chains, settings)
+    noise = 0.9**2 * 50 / 1100  # E Σ (h_m − h)² w²
+    as_a_whole = settings.lr / 8 * 100**2 * noise
+    assert as_a_whole > 5 * found.se
+    assert 0 < path_of(chains, settings).step_bias < 0.2 * as_a_whole
     assert abs(found.value - truth) < 3 * found.se
 
 
