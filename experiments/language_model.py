@@ -26,16 +26,16 @@ layer 1, .48 to .68 in the end, chance .02) at 1235, and the loss on random toke
 lowest at 601 (4.36 against 3.54 of the bigrams themselves) and rises when induction comes. Bigrams
 and trigrams are no two stages here: their half-way steps are close, and the trigram score never
 comes near to its floor (3.85 against 2.10). Nor are the two kinds of heads: ``find_transitions``
-gives the turn of the unigram score (24), bigrams (51) and then one transition, 1193 [1034, 1298],
+gives the turn of the unigram score (24), bigrams (50) and then one transition, 1196 [1058, 1298],
 that holds both heads, the loss and the LLC; its T2 to T5, between them, are moves of heads that we
 cannot name. The LLC goes with the stages: 9 where the unigram score is lowest (step
-20), 32 to 35 from step 121 to 719, 50 after induction; it falls at no stage, unlike that of
-Hoogland et al. 32 of 33 estimates were trusted, 82 of 88 refined ones. With ε / 2 it was 31, 34 and
-47 at steps 145, 601 and 2500, after 31, 33 and 47. The refined LLC tells the heads apart: until
-step 300 those of layer 0 are alike (2.5 to 2.9 there); then the previous-token head goes up to 5.3
+20), 31 to 34 from step 121 to 719, 50 after induction; it falls at no stage, unlike that of
+Hoogland et al. 30 of 33 estimates were trusted, 74 of 88 refined ones. With ε / 2 it was 31, 32 and
+46 at steps 145, 601 and 2500, after 30, 32 and 46. The refined LLC tells the heads apart: until
+step 300 those of layer 0 are alike (2.3 to 2.9 there); then the previous-token head goes up to 5.2
 at step 1465 and heads 0 and 1, on which little depends in the end (ablation costs .02 and .01, that
-of the previous-token head .98), down to .6 and .5; all of layer 1 rise from about 2 to between 3.5
-and 5.1, and come down a little by the end.
+of the previous-token head .98), down to .6 and .5; all of layer 1 rise from about 2 to between 3.4
+and 5.2, and come down a little by the end.
 
 Seeds 1 and 2, without the LLC, keep the order: 68, 86, 1118, 1196 and 69, 91, 1140, 1267, and so
 the previous-token head leads induction by 172, 78 and 126 steps. Three seeds prove no order.

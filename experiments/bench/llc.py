@@ -25,60 +25,44 @@ EPYC with AVX512-BF16, torch 2.13). Seconds vary by half with the load, ratios w
 standard error over 24 repeats is itself known to 15 %, over 16 to 18 %, over 6 to 32 %.
 
     task         engine     seconds steps/s x floor estimate   off by    se  equal se equal error
-    TMS          devinterp     2.78     721   16.43     9.08    +0.26 0.602       1 ×         1 ×
-    16 repeats   reference     0.66    3014    3.93     8.61    -0.20 0.758    2.64 ×      2.94 ×
-                 default       0.27    7507    1.58     8.61    -0.20 0.758    6.57 ×      7.32 ×
-                 best          0.89  115161    0.10     8.95    +0.13 0.129    68.1 ×      39.4 ×
-    deep linear  devinterp     2.96     675   17.37    45.31    +0.42 0.759       1 ×         1 ×
-    16 repeats   reference     0.81    2462    4.77    45.31    +0.42 0.682    4.52 ×      4.26 ×
-                 default       0.30    6580    1.78    45.31    +0.42 0.682    12.1 ×      11.4 ×
-                 best          1.57   48873    0.24    44.55    -0.34 0.106    97.1 ×      10.9 ×
-    modular MLP  devinterp     8.28     145     1.96   397.81   +20.61 2.320       1 ×         1 ×
-    48 repeats   bf16          3.48     345     0.82   396.39   +19.19 2.179     2.7 ×      2.75 ×
-                 best          6.00     133     2.13   381.60    +4.40 1.127    5.85 ×      28.8 ×
-    LM of 0.3M   devinterp    19.30      31    1.43    35.33    +0.57 0.306       1 ×         1 ×
-    6 repeats    reference    18.59      32    1.38    35.22    +0.47 0.225    1.91 ×      1.62 ×
-                 default      17.90      34    1.33    35.22    +0.47 0.225    1.98 ×      1.68 ×
-                 best          3.51     155    0.29    34.96    +0.20 0.063     129 ×        50 ×
+@TABLE@
     LM of 3M     devinterp    65.20       5    1.43    78.45    -1.29 0.515       1 ×         1 ×
     5 repeats    best         10.92      25    0.29    79.74    -0.00 0.252    24.8 ×       220 ×
 
-The floor has batches of 256, the MLP's best has 1024: 133 steps are 532. The LM of 3M ran with
+The floor has batches of 256, the MLP's best has 1024: 175 steps are 700. The LM of 3M ran with
 ``--large --scale 0.5``, at the lr found on that of 0.3M, its best settings in a process of their
-own. The median is 68 × at equal standard error. The row 'bf16' of the LM was measured in a run of
-its own, of 4 repeats beside other work: 70 steps/s, devinterp 30 and full precision 37 (.56 × and
-1.08 × the floor), 35.18 both; on the MLP full precision found 395.96 where bf16 found 395.98.
+own, before estimates were without what steps add. The median is 68 × at equal standard error. The
+row 'bf16' of the LM was measured in a run of its own, of 4 repeats beside other work: 70 steps/s,
+devinterp 30 and full precision 37 (.56 × and 1.08 × the floor).
 
-Aimed at and missed: 10 × at equal standard error on the MLP (5.9 ± 1.7: 48 repeats know each error
-to 10 %), and by little chain steps 2.5 × devinterp's there (2.38 and 2.46, in bf16).
-1.15 × the floor for language models is kept in bf16, and in full precision from run to run or not
-(1.08 to 1.33). The parts of a step, timed apart on the LM of 0.3M, add up to less: 24.6 ms for the
-gradient where the floor takes 25.6, .8 for the noise, .6 for the rest, and 10 % of all for looks
-and what is measured at w*. On the MLP in bf16: gradient 1.9 ms (4.4 in full precision), noise .9,
-update and virial .2; a look at all 16 batches 10.
+Chain steps on the MLP in bf16 are 2.5 × devinterp's. Of a step, gradient 1.9 ms (4.4 in full
+precision), noise .3 (of 16 random bits a number; .55 to .9 in full precision), update and virial
+.2. 1.15 × the floor for language models is kept in bf16, and in full precision from run to run or
+not (1.08 to 1.33): the gradient takes .96 of the floor, noise and update .05, looks .07, and what
+is measured at w* .05.
+
+What devinterp's λ̂ holds beside the LLC is what its steps add, 20 of 398 on the MLP, 1.9 of 45 on
+the deep linear network. There, at these draws and burn-in, flat directions have not settled, which
+hides it: without it λ̂ is 1.4 too low.
 
 What makes the modular MLP hard: at equilibrium (nβ 300, γ 300) λ̂ moves by 10.5, whatever the
-engine, and at lr 4e-4 has forgotten itself after an order of 16 batches: 48 ms and a look. Larger
-steps forget no sooner than that, and noisy gradients heat them. On the same seeds, 6 repeats of the
-first and third line and 8 of the others, the standard error from all looks and their correlations:
+engine, and at lr 4e-4 has forgotten itself after an order of 16 batches. Larger steps forget no
+sooner than that, and noisy gradients heat them. With that heat foretold and taken out (``Heat``)
+draws do: looks at all batches are as free of it, cost a third of the steps, and gave 5.9 × where
+draws give 14. By 14 repeats each, before noise of few bits, at draws but for the last:
 
-    batches    lr      looks after  seconds  off by     se   seconds × se²
-        256  4e-4   10 or 11 steps     7.59   +6.07  1.073           8.7
-        256  4e-4         16 steps     7.27   +4.29  1.073           8.4
-        256  8e-4         16 steps     6.69  +20.23  1.049           7.4
-        512  6e-4          8 steps     7.39   +2.97  1.133           9.5
-       1024  8e-4          4 steps     7.70   +1.76  1.012           7.9
-       1024 12e-4          4 steps     7.49   +6.61  0.900           6.1
-       2048 12e-4          2 steps     7.93   +2.63  1.111           9.8
+    batches    lr     seconds     se   seconds × se²
+        512  6e-4        6.00   0.85             4.3
+       1024  1e-3        4.84   1.00             4.8
+       1024  12e-4       4.97   1.05             5.5
+       2048  12e-4       4.49   1.59            11.4
+       2048  18e-4       4.41   1.75            13.4
+       1024  1e-3        5.90   1.05             6.5
 
-So large batches with looks where all have been stepped on halve the distance, and win little else.
-All 4096 samples at once bear no larger steps: at 24e-4 they are off by +19.7 (seconds × se² 9.4),
-at 48e-4 chains leave. The chains' own noise as a control variate per layer and lag, up to 50 of
-them, took no more off looks than the plain sum does, 15 %.
-No gain on it: orders that run backwards every second time (off by +4.20 and, at 8e-4, +20.06);
-fixed step sizes per weight by the size of its gradients (off by +17.5 at twice the heat, seconds ×
-se² as at the same heat without). Not built: noise of fewer random bits, .2 ms instead of .9, 7 % of
-the seconds.
+All 4096 samples at once bear no larger steps: at 24e-4 they are off by +19.7, at 48e-4 chains
+leave. The chains' own noise as a control variate per layer and lag, up to 50 of them, took no more
+off looks than the plain sum does, 15 %. No gain on it: orders that run backwards every second time;
+fixed step sizes per weight by the size of its gradients.
 
 At the same settings as devinterp's the spread is the same within what repeats tell: devinterp 1.82
 in 24 and 2.32 in 48 repeats, the engine here 2.50 ± .32 in 32 (in bf16, as are the next three) and
