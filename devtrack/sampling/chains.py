@@ -37,7 +37,7 @@ class Chains(NamedTuple):
         batch: (chain, num_burnin_steps + draw); its index.
         full_loss: (chain, look); the mean over the first ``full_batches`` batches at evenly spaced
             steps after burn-in; with one batch in all, ``loss`` at every draw.
-        squared_distance, first_order, squared_gradient, cross_gradient, cross_gradient_2:
+        squared_distance, first_order, squared_gradient, gradient_change, gradient_bend:
             (chain, look); see ``Look``.
 
     Attributes:
@@ -64,8 +64,8 @@ class Chains(NamedTuple):
     squared_distance: Floats
     first_order: Floats
     squared_gradient: Floats
-    cross_gradient: Floats
-    cross_gradient_2: Floats
+    gradient_change: Floats
+    gradient_bend: Floats
     gradient_noise: float
     rise_by_pull: float
     n_beta: float
@@ -156,8 +156,8 @@ def sample(
                 squared_distance=seen.squared_distance,
                 first_order=seen.first_order,
                 squared_gradient=seen.squared_gradient,
-                cross_gradient=seen.cross_gradient,
-                cross_gradient_2=seen.cross_gradient_2,
+                gradient_change=seen.gradient_change,
+                gradient_bend=seen.gradient_bend,
                 gradient_noise=gradient_noise,
                 rise_by_pull=rise,
                 n_beta=n_beta,

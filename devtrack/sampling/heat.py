@@ -94,10 +94,10 @@ def _gradient_noise(chains: Chains, holds: npt.NDArray[np.bool_], *, is_averaged
     """Return what the choice of batch adds to a squared gradient, where the chains are.
 
     Far from w* it may be hundreds of times what it is there. Two batches in a row are two looks at
-    one gradient, but for what the step between has changed. That is told by a third: with
+    one gradient, but for what the step between has changed: ½‖g₁ − g₂‖² is noise and that. With
     x = εk/2 at curvature k in all, gradients of SGLD are correlated by 1 − x and (1 − x)² over one
-    and two steps, those of LM-SGLD by 1 − x/2 and (1 − x/2)(1 − x), and what one step changes is
-    what another does, or half of it, up to x². In an order of K batches their noises are correlated
+    and two steps, and (g₁ − g₀)·(g₁ − g₂) is noise alone, up to x²; those of LM-SGLD by 1 − x/2 and
+    (1 − x/2)(1 − x), and it is half of both. In an order of K batches their noises are correlated
     by −1 / (K − 1).
 
     Args:
@@ -108,14 +108,11 @@ def _gradient_noise(chains: Chains, holds: npt.NDArray[np.bool_], *, is_averaged
     count = chains.num_batches
     if count == 1:
         return 0.0
-    squared, one, two = (
-        values[holds]
-        for values in (chains.squared_gradient, chains.cross_gradient, chains.cross_gradient_2)
-    )
-    with np.errstate(over="ignore", invalid="ignore"):  # chains on their way to infinity
-        along, changed = mean_of_finite(squared - one), mean_of_finite(one - two)
-    if math.isnan(along):  # a look after every step
+    change = mean_of_finite(chains.gradient_change[holds])
+    bend = mean_of_finite(chains.gradient_bend[holds])
+    if math.isnan(change):  # a look after every step
         return chains.gradient_noise
-    if changed > 0:
-        along -= (0.5 if is_averaged else 1.0) * changed
-    return max(along * (count - 1) / count, 0.0)
+    if math.isnan(bend):  # a look after every second step, or two batches
+        bend = change
+    noise = (change + bend) / 2 if is_averaged else bend
+    return max(noise * (count - 1) / count, 0.0)

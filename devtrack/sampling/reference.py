@@ -18,7 +18,7 @@ from devinterp.optim.prior import GaussianPrior
 
 from devtrack.sampling.objective import Objective
 from devtrack.sampling.settings import SamplerSettings
-from devtrack.sampling.walkers import LAGS, Indices, Look, Losses, Met
+from devtrack.sampling.walkers import Indices, Look, Losses, Met
 
 
 class BiasCorrectedRmsprop(Preconditioner):
@@ -73,8 +73,7 @@ class ReferenceWalker:
         self._objective = objective
         self._generator = generator
         self._weights = torch.nn.Parameter(objective.center.clone())
-        self._squared_gradient = float("nan")
-        self._cross_gradients = [float("nan")] * len(LAGS)
+        self._seen = [float("nan")] * 3  # of the gradients, see ``Look``
         self._scaled = None
         if settings.method == "rmsprop_sgld":
             self._scaled = BiasCorrectedRmsprop(
@@ -88,19 +87,15 @@ class ReferenceWalker:
         """Take one step per column (see ``Walkers``)."""
         losses, virials = np.empty(batches.shape), np.empty(batches.shape)
         gradient, order = torch.empty_like(self._weights.data), batches[0]
-        past: list[torch.Tensor] = []  # gradients before, the last one first
-        self._cross_gradients = [float("nan")] * len(LAGS)
+        past: list[torch.Tensor] = []  # the last gradients, this step's last
         for step, batch in enumerate(order):
             loss = self._objective.gradient(self._weights.data, int(batch), out=gradient)
             losses[0, step] = float(loss)
             virials[0, step] = float((self._weights.data - self._objective.center) @ gradient)
             scale = 1.0 if self._scaled is None else self._scaled.scale
-            self._squared_gradient = float((scale * gradient.square()).sum())
+            past = [*past[-2:], gradient.clone()]
             if step + 1 == len(order):
-                for place, (lag, before) in enumerate(zip(LAGS, past, strict=False)):
-                    if batch != order[step - lag]:
-                        self._cross_gradients[place] = float((scale * gradient * before).sum())
-            past = [gradient.clone(), *past][: len(LAGS)]
+                self._seen = _seen(past, order[-3:].tolist(), scale)
             self._weights.grad = gradient
             with _default_dtype(self._weights.dtype):
                 self._optimizer.step(noise_generator=self._generator)
@@ -115,8 +110,21 @@ class ReferenceWalker:
         """Return where the chain stands (see ``Walkers``)."""
         away = self._weights.data - self._objective.center
         seen = (float(away.square().sum()), float(away @ gradient_at_center))
-        gradients = (self._squared_gradient, *self._cross_gradients)
-        return Look(*(np.array([value]) for value in (*seen, *gradients)))
+        return Look(*(np.array([value]) for value in (*seen, *self._seen)))
+
+
+def _seen(
+    gradients: list[torch.Tensor], batches: list[int], scale: torch.Tensor | float
+) -> list[float]:
+    """Return what a look tells of up to three gradients in a row, the last one last."""
+    last = gradients[-1]
+    squared, change, bend = float((scale * last.square()).sum()), float("nan"), float("nan")
+    if len(gradients) > 1 and batches[-1] != batches[-2]:
+        change = float((0.5 * scale * (last - gradients[-2]).square()).sum())
+    if len(gradients) == len(set(batches)) == 3:
+        first, second, _ = gradients
+        bend = float((scale * (second - first) * (second - last)).sum())
+    return [squared, change, bend]
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
@@ -17,9 +17,6 @@ from devtrack.sampling.updates import Update
 
 Indices = npt.NDArray[np.integer]
 Losses = npt.NDArray[np.floating]
-
-LAGS = (1, 2)
-"""Steps back to the gradients that the last one is multiplied with."""
 
 
 class Met(NamedTuple):
@@ -48,17 +45,17 @@ class Look(NamedTuple):
         first_order: ∇L(w*)·(w − w*), by how much the loss would have changed if it were linear.
         squared_gradient: ‖∇L_m‖² of the last step's batch, where the chain stood before it, in the
             metric of the steps (``Update.product``).
-        cross_gradient: ∇L_m·∇L_m' of the last two steps, likewise: what of ‖∇L_m‖² is no noise of
-            its batch. NaN where both had one batch, or there was but one step since the last look.
-        cross_gradient_2: Likewise of the last step and the last but two: by how much less it is,
-            tells what a step changes.
+        gradient_change: ½‖g₁ − g₂‖² of the last two steps' gradients, likewise. NaN where they
+            were on one batch, or there was but one step since the last look.
+        gradient_bend: (g₁ − g₀)·(g₁ − g₂) of the last three. NaN where two were on one batch, or
+            there were but two steps.
     """
 
     squared_distance: Losses
     first_order: Losses
     squared_gradient: Losses
-    cross_gradient: Losses
-    cross_gradient_2: Losses
+    gradient_change: Losses
+    gradient_bend: Losses
 
 
 class Walkers(Protocol):
@@ -113,23 +110,22 @@ class VectorizedWalkers:
         self._noise = torch.empty_like(self._weights)
         self._draw_noise = build_noise(objective.precision, objective.center)
         self._away = torch.empty_like(self._weights)  # w − w* before the last step, or at a look
-        self._squared_gradient = torch.full_like(self._weights[:, 0], torch.nan)
-        self._cross_gradients = [self._squared_gradient] * len(LAGS)
+        self._seen = [torch.full_like(self._weights[:, 0], torch.nan)] * 3  # of the gradients
 
     def advance(self, batches: Indices) -> Met:
         """Take one step per column (see ``Walkers``)."""
         order = torch.as_tensor(batches, device=self._center.device)
-        losses, virials, before = [], [], {}
+        losses, virials, before = [], [], []
         with quiet_vmap():
             for step in range(order.shape[1]):
                 losses.append(self._evaluate(order[:, step]))
                 torch.sub(self._weights, self._center, out=self._away)
                 virials.append(torch.mul(self._away, self._gradient, out=self._noise).sum(1))
                 last = order.shape[1] - 1
-                if last - step in LAGS:
-                    before[last - step] = self._gradient.clone()
                 if step == last:
                     self._keep(before, order)
+                elif last - step <= 2:
+                    before.append(self._gradient.clone())
                 for row, generator in zip(self._noise, self._generators, strict=True):
                     self._draw_noise(row, generator)
                 self._update.apply(self._weights, self._away, self._gradient, self._noise)
@@ -145,20 +141,23 @@ class VectorizedWalkers:
         """Return where the chains stand (see ``Walkers``)."""
         away = torch.sub(self._weights, self._center, out=self._away)
         first_order = away @ gradient_at_center
-        gradients = (self._squared_gradient, *self._cross_gradients)
-        seen = (away.square_().sum(1), first_order, *gradients)
+        seen = (away.square_().sum(1), first_order, *self._seen)
         return Look(*(values.double().cpu().numpy() for values in seen))
 
-    def _keep(self, before: Mapping[int, torch.Tensor], order: torch.Tensor) -> None:
-        """Keep the last gradient's products with itself and with those before, by their lags."""
-        self._squared_gradient = self._update.product(self._gradient, self._gradient)
-        unknown = torch.full_like(self._squared_gradient, torch.nan)
-        self._cross_gradients = [unknown] * len(LAGS)
-        for place, lag in enumerate(LAGS):
-            if lag in before:
-                cross = self._update.product(self._gradient, before[lag])
-                is_new = order[:, -1] != order[:, -1 - lag]
-                self._cross_gradients[place] = torch.where(is_new, cross, unknown)
+    def _keep(self, before: Sequence[torch.Tensor], order: torch.Tensor) -> None:
+        """Keep what a look tells of the last gradient and of up to two before it."""
+        product, last = self._update.product, self._gradient
+        squared = product(last, last)
+        change = bend = torch.full_like(squared, torch.nan)
+        if before:
+            ahead = last - before[-1]
+            differ = order[:, -1] != order[:, -2]
+            change = torch.where(differ, 0.5 * product(ahead, ahead), change)
+            if len(before) == 2:
+                behind = before[0] - before[1]
+                differ &= (order[:, -3] != order[:, -2]) & (order[:, -3] != order[:, -1])
+                bend = torch.where(differ, product(ahead, behind), bend)
+        self._seen = [squared, change, bend]
 
     def _evaluate(self, batch: torch.Tensor) -> torch.Tensor:
         return self._objective.gradients(self._weights, batch, out=self._gradient)

@@ -6,10 +6,11 @@ Problems with a known answer, 4 chains of 500 draws.
 
 Found with --repeats 6: one of 120 good estimates doubted, none of 178 bad ones passed, but for one
 kind. Too strong a pull is not doubted for itself: 24 of 30 estimates at γ 300, 1000 and 3000 pass,
-up to 44, 64 and 72 % too low; six at γ 3000 are doubted for a step too large under such a pull. It is told, though: ``pull_share`` (column "pulled", above ``PULLED``), by how
-much the chains' loss rises over how much the pull alone lets it rise, a lower bound of the share
-that is lost on quadratics. All 20 at γ 1000 and 3000 have more, none at γ 300, no good one (up to
-.04), and none that is bad for another reason. On other settings of these gates:
+up to 44, 64 and 72 % too low; six at γ 3000 are doubted for a step too large under such a pull. It
+is told, though: ``pull_share`` (column "pulled", above ``PULLED``), by how much the chains' loss
+rises over how much the pull alone lets it rise, a lower bound of the share that is lost on
+quadratics. All 20 at γ 1000 and 3000 have more, none at γ 300, no good one (up to .04), and none
+that is bad for another reason. On other settings of these gates:
 
     gate                    γ   λ̂ over truth  pull_share  Gamma ratio
     5-gon of 6             30            .99        .002         1.04
