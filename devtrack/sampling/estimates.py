@@ -30,13 +30,15 @@ def estimate(
     Raises:
         ConfigError: If there is one chain only and ``checks`` is on.
     """
-    return diagnose(
-        signal_of(chains, settings).values,
+    signal = signal_of(chains, settings)
+    found = diagnose(
+        signal.values,
         _full_signal(chains),
         num_parameters=chains.num_parameters,
         path=path_of(chains, settings),
         checks=checks,
     )
+    return found._replace(se=math.hypot(found.se, signal.removed_se))
 
 
 def signal_of(chains: Chains, settings: SamplerSettings) -> Signal:
@@ -62,8 +64,10 @@ def signal_of(chains: Chains, settings: SamplerSettings) -> Signal:
     heat = heat_of(chains, settings)
     added = heat.steps if at_looks and chains.num_batches > 1 else heat.steps + heat.batches
     most = STEP_BIAS_SHARE / (1 + STEP_BIAS_SHARE) * float(means[holds].mean())
-    removed = min(added, max(most, 0.0)) if math.isfinite(added) else 0.0
-    return Signal(signal.values - removed, signal.control, removed)
+    if not (math.isfinite(added) and added > 0):
+        return signal
+    removed = min(added, max(most, 0.0))
+    return Signal(signal.values - removed, signal.control, removed, heat.se * removed / added)
 
 
 def _full_signal(chains: Chains) -> Floats:

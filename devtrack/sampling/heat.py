@@ -25,6 +25,7 @@ class Heat(NamedTuple):
             every step size. LM-SGLD knows none; the pull's part is left out for RMSProp-SGLD.
         batches: (ε/8) nβ² σ² with σ² = E‖∇L_m − ∇L‖², what the choice of batch adds; less where the
             pull makes chains forget within an order of the batches.
+        se: Standard error of both together, from their spread over looks.
 
     Most chains walk through whole orders of the batches, whose noise cancels, as in gradient
     descent on L + (ε nβ / 8) σ² (Smith et al. 2021, arXiv:2101.12176): they avoid places where
@@ -42,6 +43,7 @@ class Heat(NamedTuple):
 
     steps: float
     batches: float
+    se: float
 
 
 def heat_of(chains: Chains, settings: SamplerSettings) -> Heat:
@@ -53,20 +55,25 @@ def heat_of(chains: Chains, settings: SamplerSettings) -> Heat:
     drawn = slice(settings.num_burnin_steps, None)
     with np.errstate(over="ignore", invalid="ignore"):  # chains on their way to infinity
         values = n_beta * (chains.loss - chains.baseline)[:, drawn].mean(axis=1)
-    _, holds = failed_chains(values, chains.num_parameters)
-    noise = _gradient_noise(chains, holds, is_averaged=settings.method == "lm_sgld")
-    steps = n_beta**2 * max(mean_of_finite(chains.squared_gradient[holds]) - noise, 0.0)
-    if settings.method == "lm_sgld":
-        steps = 0.0
-    kept = 1.0
-    if settings.method != "rmsprop_sgld":
-        kept = remembered(chains.num_batches, rate=settings.lr * pull / 2)
-    if settings.method == "sgld":
-        steps += n_beta * pull * mean_of_finite(chains.virial[holds, drawn])
-    lost = pull_share(chains, mean_of_finite(values[holds]))
-    held = 1.0 - min(max(lost, 0.0), 1.0) if math.isfinite(lost) else 1.0
-    batches = n_beta**2 * noise * (kept + (1 - kept) * held)
-    return Heat(settings.lr / 8 * steps, settings.lr / 8 * batches)
+        _, holds = failed_chains(values, chains.num_parameters)
+        noise = n_beta**2 * _gradient_noise(chains, holds, is_averaged=settings.method == "lm_sgld")
+        kept = 1.0
+        if settings.method != "rmsprop_sgld":
+            kept = remembered(chains.num_batches, rate=settings.lr * pull / 2)
+        lost = pull_share(chains, mean_of_finite(values[holds]))
+        held = 1.0 - min(max(lost, 0.0), 1.0) if math.isfinite(lost) else 1.0
+        batches = noise * (kept + (1 - kept) * held)  # (chain, look)
+        steps = 0.0 * noise
+        if settings.method != "lm_sgld":
+            steps = n_beta**2 * chains.squared_gradient[holds] - noise
+        if settings.method == "sgld":
+            steps = steps + n_beta * pull * mean_of_finite(chains.virial[holds, drawn])
+        told = (steps + batches)[np.isfinite(steps + batches)]
+        return Heat(
+            settings.lr / 8 * max(mean_of_finite(steps), 0.0),
+            settings.lr / 8 * max(mean_of_finite(batches), 0.0),
+            settings.lr / 8 * float(told.std()) / math.sqrt(told.size) if told.size else math.nan,
+        )
 
 
 def remembered(num_batches: int, *, rate: float) -> float:
@@ -90,8 +97,8 @@ def remembered(num_batches: int, *, rate: float) -> float:
     return float(2 * (left * steps).sum() / (num_batches * (num_batches - 1)))
 
 
-def _gradient_noise(chains: Chains, holds: npt.NDArray[np.bool_], *, is_averaged: bool) -> float:
-    """Return what the choice of batch adds to a squared gradient, where the chains are.
+def _gradient_noise(chains: Chains, holds: npt.NDArray[np.bool_], *, is_averaged: bool) -> Floats:
+    """Return what the choice of batch adds to a squared gradient, (chain, look), where chains are.
 
     Far from w* it may be hundreds of times what it is there. Two batches in a row are two looks at
     one gradient, but for what the step between has changed: ½‖g₁ − g₂‖² is noise and that. With
@@ -106,13 +113,12 @@ def _gradient_noise(chains: Chains, holds: npt.NDArray[np.bool_], *, is_averaged
         is_averaged: Whether they were moved by LM-SGLD.
     """
     count = chains.num_batches
+    change, bend = chains.gradient_change[holds], chains.gradient_bend[holds]
     if count == 1:
-        return 0.0
-    change = mean_of_finite(chains.gradient_change[holds])
-    bend = mean_of_finite(chains.gradient_bend[holds])
-    if math.isnan(change):  # a look after every step
-        return chains.gradient_noise
-    if math.isnan(bend):  # a look after every second step, or two batches
+        return np.zeros_like(change)
+    if not np.isfinite(change).any():  # a look after every step
+        return np.full_like(change, chains.gradient_noise)
+    if not np.isfinite(bend).any():  # a look after every second step, or two batches
         bend = change
     noise = (change + bend) / 2 if is_averaged else bend
-    return max(noise * (count - 1) / count, 0.0)
+    return noise * (count - 1) / count

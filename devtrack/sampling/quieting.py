@@ -30,11 +30,13 @@ class Signal(NamedTuple):
     Attributes:
         control: What was taken out, see ``quiet_signal``; ``all``: measured on all batches.
         step_bias_removed: What the step size had added and was taken out of every value.
+        removed_se: Standard error of that.
     """
 
     values: Floats
     control: Control
     step_bias_removed: float = 0.0
+    removed_se: float = 0.0
 
 
 def quiet_signal(chains: Chains, *, num_burnin_steps: int) -> Signal:

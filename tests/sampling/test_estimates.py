@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from devtrack.diagnostics import diagnose
 from devtrack.diagnostics.causes import Cause
 from devtrack.rows import Status
 from devtrack.sampling.chains import sample
@@ -298,3 +299,14 @@ def test_what_a_large_step_changes_is_not_taken_for_noise_of_the_batches():
     assert by_sgld > 0.1 * found.value
     assert path_of(chains, large).step_bias < 0.01 * found.value
     assert abs(found.value - DIMS / 2) < 3 * found.se
+
+
+def test_the_standard_error_holds_that_of_what_is_taken_out(noisy):
+    chains, _ = noisy
+    draws = replace(SETTINGS, measure_at="draws", num_chains=32)
+    bare = diagnose(
+        signal_of(chains, draws).values, chains.full_loss, num_parameters=DIMS, path=None
+    )
+    removed = signal_of(chains, draws).removed_se
+    assert removed > 0.001
+    assert estimate(chains, draws).se == pytest.approx(np.hypot(bare.se, removed))
