@@ -21,8 +21,8 @@ more than a plateau, and ended near the bigram solution (KL .012 to .015), with 
 first layer on the previous token and .75 to .78 of the second on induction (.38 by chance). But the
 previous-token head did not come first: half-way were the bigram KL at steps 88, 134, 119, 112 and
 125, induction at 119, 163, 155, 130 and 159, the previous token at 384, 361, 338, 400 and 391. The
-LLC rose from 10 to 11 near the unigrams to 14 or 15, half-way at 84, 158, 143, 121 and 106, and
-stayed (seed 0 with ε / 2: 14.5 ± .6 after 14.4 ± .7); 11 to 21 of its 46 estimates were doubted. It
+LLC rose from 10 to 11 near the unigrams to 14, half-way at 83, 156, 142, 121 and 105, and stayed
+(seed 0 with ε / 2: 14.2 ± .8 after 13.9 ± .9); 11 to 21 of its 46 estimates were doubted. It
 marks the passage to bigrams and no second one. ``find_transitions`` gives a turn of the unigram KL
 (58, 96, 109 and 84; none in seed 4), then the passage: one transition of loss, induction and bigram
 KL (113, 169, 158, 144 and 171), in seeds 1 to 4 with the LLC; and in seed 0 a small move of the

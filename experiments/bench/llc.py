@@ -25,21 +25,36 @@ EPYC with AVX512-BF16, torch 2.13). Seconds vary by half with the load, ratios w
 standard error over 24 repeats is itself known to 15 %, over 16 to 18 %, over 6 to 32 %.
 
     task         engine     seconds steps/s x floor estimate   off by    se  equal se equal error
-@TABLE@
+    TMS          devinterp     2.48     807   14.00     9.08    +0.28 0.602       1 ×         1 ×
+    16 repeats   reference     0.56    3576    3.16     8.29    -0.51 0.768    2.72 ×      2.29 ×
+                 default       0.25    8031    1.41     8.29    -0.51 0.768    6.12 ×      5.14 ×
+                 best          0.89  115056    0.10     8.75    -0.05 0.128    61.8 ×      64.7 ×
+    deep linear  devinterp     2.60     769   16.12    45.31    +0.53 0.759       1 ×         1 ×
+    16 repeats   reference     0.62    3229    3.84    43.34    -1.44 0.668    5.42 ×      1.38 ×
+                 default       0.24    8355    1.48    43.34    -1.44 0.668      14 ×      3.58 ×
+                 best          1.62   63139    0.20    44.24    -0.54 0.093     108 ×      4.37 ×
+    modular MLP  devinterp     7.97     151    2.28   397.81   +20.61 2.320       1 ×         1 ×
+    48 repeats   bf16          3.17     379    0.91   380.89    +3.68 2.178    2.85 ×      59.4 ×
+                 best          4.57     175    1.96   381.96    +4.76 0.812    14.3 ×      32.3 ×
+    LM of 0.3M   devinterp    18.33      33    1.33    35.33    +0.60 0.306       1 ×         1 ×
+    6 repeats    reference    17.81      34    1.29    34.77    +0.04 0.222    1.94 ×      10.4 ×
+                 default      17.67      34    1.28    34.77    +0.04 0.222    1.96 ×      10.5 ×
+                 bf16          8.88      68    0.65    34.83    +0.10 0.152     8.3 ×      29.9 ×
+                 best          3.31     164    0.27    34.77    +0.04 0.098      54 ×       258 ×
     LM of 3M     devinterp    65.20       5    1.43    78.45    -1.29 0.515       1 ×         1 ×
     5 repeats    best         10.92      25    0.29    79.74    -0.00 0.252    24.8 ×       220 ×
 
 The floor has batches of 256, the MLP's best has 1024: 175 steps are 700. The LM of 3M ran with
 ``--large --scale 0.5``, at the lr found on that of 0.3M, its best settings in a process of their
-own, before estimates were without what steps add. The median is 68 × at equal standard error. The
-row 'bf16' of the LM was measured in a run of its own, of 4 repeats beside other work: 70 steps/s,
-devinterp 30 and full precision 37 (.56 × and 1.08 × the floor).
+own, before estimates were without what steps add. The median is 54 × at equal standard error. Since
+these rows, the noise of gradients is taken from three in a row where it was from their products,
+which moves estimates by less than their error.
 
 Chain steps on the MLP in bf16 are 2.5 × devinterp's. Of a step, gradient 1.9 ms (4.4 in full
 precision), noise .3 (of 16 random bits a number; .55 to .9 in full precision), update and virial
 .2. 1.15 × the floor for language models is kept in bf16, and in full precision from run to run or
-not (1.08 to 1.33): the gradient takes .96 of the floor, noise and update .05, looks .07, and what
-is measured at w* .05.
+not (1.08 to 1.33, beside other work; 1.13 by its parts: the gradient takes .96 of the floor, noise
+and update .05, looks .07, and what is measured at w* .05).
 
 What devinterp's λ̂ holds beside the LLC is what its steps add, 20 of 398 on the MLP, 1.9 of 45 on
 the deep linear network. There, at these draws and burn-in, flat directions have not settled, which
@@ -72,8 +87,7 @@ order; chains are correlated by .05 to .10 in all four, which is chance. What es
 claim of their error is measured by ``llc_coverage``. At looks the claim holds (1.1).
 
 For the LM of 0.3M, where batches of 4 are met once by each chain, the claim holds as well: 12 more
-estimates by its best settings have a spread of .092 ± .020 and claim .132. The .063 of the table's
-6 repeats is small by chance; with .092 the 129 × are 60, and so is the median over tasks.
+estimates by its best settings had a spread of .092 ± .020 and claimed .132.
 
 Tried on the MLP, and too little gain to be built: gradients less what their batch's gradient at w*
 foretells (.70 of their noise left, at 36 times the latter: chains are far from w*), or less the
