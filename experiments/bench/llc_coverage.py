@@ -28,8 +28,9 @@ measured before any was taken out.
 So the 89 and 92 of 100 that were counted for [5, 3, 5] with bare errors were chance in part: 91.0 %
 of 400 estimates by LM-SGLD with a call to itself each. What was a defect is the quantile: at 4
 chains sd / √ESS is itself off by 2 / √ESS, a quarter where chains are slow. What is left: rare
-chains of [5, 3, 5] by LM-SGLD go far, value and error with them (kurtosis 16); and in [8, 4, 8] a slow part of little weight, which autocorrelations cut off at lag 10 or so
-do not show: they sum to 4.6, and to 6.0 over all lags. Batch means, autoregressive fits and wider
+chains of [5, 3, 5] by LM-SGLD go far, value and error with them (kurtosis 16); and in [8, 4, 8] a
+slow part of little weight, which autocorrelations cut off at lag 10 or so do not show: they sum to
+4.6, and to 6.0 over all lags. Batch means, autoregressive fits and wider
 windows see no more of it. On the modular MLP three quarters of the draws' variance is noise
 of their batches, in which the draws' autocorrelations do not show the slow part that makes most of
 the mean's error: without means of blocks (``statistics.mean_error``) .80 and 90 %, and 23 of 32
