@@ -52,9 +52,9 @@ which moves estimates by less than their error.
 
 Chain steps on the MLP in bf16 are 2.5 × devinterp's. Of a step, gradient 1.9 ms (4.4 in full
 precision), noise .3 (of 16 random bits a number; .55 to .9 in full precision), update and virial
-.2. 1.15 × the floor for language models is kept in bf16, and in full precision from run to run or
-not (1.08 to 1.33, beside other work; 1.13 by its parts: the gradient takes .96 of the floor, noise
-and update .05, looks .07, and what is measured at w* .05).
+.2. 1.15 × the floor for language models is kept in bf16, and in full precision mostly missed (1.08
+to 1.33; 1.27 on a quiet machine on 2026-11-22, of which gradients are 1.01 to 1.08, noise and
+update .06, looks .07, and what is measured at w* .05).
 
 What devinterp's λ̂ holds beside the LLC is what its steps add, 20 of 398 on the MLP, 1.9 of 45 on
 the deep linear network. There, at these draws and burn-in, flat directions have not settled, which
