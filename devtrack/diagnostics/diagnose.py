@@ -26,7 +26,8 @@ class Path(NamedTuple):
 
     Attributes:
         slope: nβ ∇L(w*)·(w − w*); 0 at a minimum.
-        step_bias: How much too high a finite step size should make λ̂.
+        step_bias: How much too high a finite step size makes the chains' loss, in units of λ̂; the
+            signal may be without it already.
         pull: γ E‖w − w*‖² / parameters.
         settled: Share of the sampled directions that have come to rest.
         anharmonic: nβ (½ ∇L(w)·(w − w*) − L(w) + L(w*)); 0 where the loss is a quadratic.

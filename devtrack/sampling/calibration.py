@@ -34,7 +34,7 @@ AGREE_SHARE = 0.025
 steps too large make errors large as well: 53.3 ± 2.5 and then 45.9 ± 0.4 (deep linear, exact 47)
 are 2.9 apart; one time in twenty that costs a halving for nothing. And a bias of first order in ε
 is twice the difference: modular MLP, nβ 300, γ 300, 414, 402, 391 and 386 at steps halved thrice,
-and 378 at a sixteenth."""
+and 378 at a sixteenth, before what steps add was taken out (``sampling.heat``)."""
 
 GIVEN_UP_MAX = 0.5
 """What another configuration that passes at more points may lose of training's gain, and share of

@@ -20,12 +20,14 @@ Floats = npt.NDArray[np.floating]
 class Heat(NamedTuple):
     """What a step of size ε adds to λ̂ at draws, where the loss is a quadratic.
 
+    Shapes:
+        All (chain, look), chains that hold; NaN where a look cannot tell. In units of λ̂.
+
     Attributes:
         steps: (ε/8) nβ E[∇L·(nβ ∇L + γ(w − w*))], the error of SGLD's own discretisation, exact at
             every step size. LM-SGLD knows none; the pull's part is left out for RMSProp-SGLD.
         batches: (ε/8) nβ² σ² with σ² = E‖∇L_m − ∇L‖², what the choice of batch adds; less where the
-            pull makes chains forget within an order of the batches.
-        se: Standard error of both together, from their spread over looks.
+            pull makes chains forget within an order of the batches. Nothing where there is one.
 
     Most chains walk through whole orders of the batches, whose noise cancels, as in gradient
     descent on L + (ε nβ / 8) σ² (Smith et al. 2021, arXiv:2101.12176): they avoid places where
@@ -41,9 +43,13 @@ class Heat(NamedTuple):
     changes sign for the other: there it is told, and not taken out.
     """
 
-    steps: float
-    batches: float
-    se: float
+    steps: Floats
+    batches: Floats
+
+    @property
+    def total(self) -> float:
+        """Both together, in the mean over looks; 0 where chance makes it negative."""
+        return max(mean_of_finite(self.steps + self.batches), 0.0)
 
 
 def heat_of(chains: Chains, settings: SamplerSettings) -> Heat:
@@ -68,12 +74,7 @@ def heat_of(chains: Chains, settings: SamplerSettings) -> Heat:
             steps = n_beta**2 * chains.squared_gradient[holds] - noise
         if settings.method == "sgld":
             steps = steps + n_beta * pull * mean_of_finite(chains.virial[holds, drawn])
-        told = (steps + batches)[np.isfinite(steps + batches)]
-        return Heat(
-            settings.lr / 8 * max(mean_of_finite(steps), 0.0),
-            settings.lr / 8 * max(mean_of_finite(batches), 0.0),
-            settings.lr / 8 * float(told.std()) / math.sqrt(told.size) if told.size else math.nan,
-        )
+        return Heat(settings.lr / 8 * steps, settings.lr / 8 * batches)
 
 
 def remembered(num_batches: int, *, rate: float) -> float:

@@ -12,7 +12,7 @@ import torch
 from devtrack.sampling.objective import Objective
 from devtrack.sampling.settings import SamplerSettings
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # chains imports this module
     from devtrack.sampling.chains import Chains
 
 Floats = npt.NDArray[np.floating]

@@ -115,13 +115,13 @@ class VectorizedWalkers:
     def advance(self, batches: Indices) -> Met:
         """Take one step per column (see ``Walkers``)."""
         order = torch.as_tensor(batches, device=self._center.device)
+        last = order.shape[1] - 1
         losses, virials, before = [], [], []
         with quiet_vmap():
             for step in range(order.shape[1]):
                 losses.append(self._evaluate(order[:, step]))
                 torch.sub(self._weights, self._center, out=self._away)
                 virials.append(torch.mul(self._away, self._gradient, out=self._noise).sum(1))
-                last = order.shape[1] - 1
                 if step == last:
                     self._keep(before, order)
                 elif last - step <= 2:

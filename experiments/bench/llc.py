@@ -213,7 +213,7 @@ def _print_task(
 
 
 def _print_sweep(task: Task, device: str, repeats: int) -> None:
-    """Print the error of the reference settings at step sizes around theirs."""
+    """Print the error of the reference settings around their lr, with what steps add, as theirs."""
     built = task.build(device)
     truth = run_llc(built, task.long_run, seed=0).value
     for factor in SWEEP:
