@@ -57,6 +57,8 @@ class Sampler(NamedTuple):
         estimates: How many numbers were taken with it.
         first_step, last_step: From where to where.
         rhat_max, ess_min, gamma_low, gamma_high: The worst of its diagnostics.
+        removed_max: Largest share of an estimate that the step size had added and that was taken
+            out, of the estimates that are ok.
     """
 
     metric: str
@@ -69,6 +71,7 @@ class Sampler(NamedTuple):
     ess_min: float | None
     gamma_low: float | None
     gamma_high: float | None
+    removed_max: float | None
 
 
 class Happening(NamedTuple):
@@ -126,10 +129,12 @@ def read_samplers(store: Store, run_id: str) -> list[Sampler]:
     names = ", ".join(f"attrs->>'{name}'" for name in _SETTINGS)
     rows = store.sql(
         f"SELECT metric, site, {names}, count(*), min(step), max(step), max(rhat), min(ess), "
-        "min(gamma_ratio) FILTER (status = 'ok'), max(gamma_ratio) FILTER (status = 'ok') "
+        "min(gamma_ratio) FILTER (status = 'ok'), max(gamma_ratio) FILTER (status = 'ok'), "
+        "max(removed / (value + removed)) FILTER (status = 'ok' AND value > 0) "
         "FROM (SELECT *, TRY_CAST(attrs->>'rhat' AS DOUBLE) AS rhat, "
         "TRY_CAST(attrs->>'ess' AS DOUBLE) AS ess, "
-        "TRY_CAST(attrs->>'gamma_ratio' AS DOUBLE) AS gamma_ratio FROM metrics) "
+        "TRY_CAST(attrs->>'gamma_ratio' AS DOUBLE) AS gamma_ratio, "
+        "TRY_CAST(attrs->>'step_bias_removed' AS DOUBLE) AS removed FROM metrics) "
         "WHERE run_id = ? AND attrs->>'n_beta' IS NOT NULL AND attrs->>'localization' IS NOT NULL "
         f"GROUP BY metric, site, {names} ORDER BY metric, site, min(step)",
         [run_id],

@@ -58,17 +58,19 @@ def samplers(found: Sequence[Sampler]) -> Markup:
             _known(one.rhat_max),
             _known(one.ess_min),
             f"{_known(one.gamma_low)} to {_known(one.gamma_high)}" if one.gamma_low else "",
+            "" if one.removed_max is None else f"{100 * one.removed_max:.1f} %",
         )
         for one in found
     ]
     head = (
         *("metric", "site", "configuration", "estimates"),
         *("largest R-hat", "fewest effective draws", "Gamma ratio (1 at equilibrium)"),
+        "most that the step size added, taken out",
     )
     return joined(
         [
             _titled("Local learning coefficient", told),
-            table(head, rows, numeric=frozenset({4, 5, 6})),
+            table(head, rows, numeric=frozenset({4, 5, 6, 7})),
         ]
     )
 

@@ -18,7 +18,7 @@ STEPS = [0, *np.unique(np.geomspace(1, 2000, 40).round().astype(int)).tolist()]
 NASTY = """<script>alert("1")</script> & 'x' --> $a_b ]]> </style></svg>"""
 LLC = {
     **{"n_beta": 30.0, "localization": 300.0, "lr": 1e-3, "num_chains": 4, "method": "sgld"},
-    **{"rhat": 1.02, "ess": 80.0, "gamma_ratio": 1.1},
+    **{"rhat": 1.02, "ess": 80.0, "gamma_ratio": 1.1, "step_bias_removed": 4.0},
 }
 VOID = {"meta", "br", "wbr"}
 
@@ -149,7 +149,7 @@ def test_the_trust_section_counts_statuses_and_gives_reasons(page):
     assert "llc model suspect 3 R-hat 1.1 > 1.05: chains disagree 1, 2, 3" in text, "one reason"
     assert "llc model failed 1 boom 4" in text
     assert "n_beta 30.0, localization 300.0, lr 0.001, num_chains 4" in text
-    assert f"{len(STEPS) - 1}, steps 0 to 2000 1.02 80 1.1 to 1.1" in text
+    assert f"{len(STEPS) - 1}, steps 0 to 2000 1.02 80 1.1 to 1.1 6.2 %" in text, "4 of 60 + 4"
     assert "41 observations in 52.2 s metric seconds llc 51.90 loss 0.25" in text
     assert "5 lr_change learning rate 0.1 -> 0.01" in text
     assert "9 violation probe above 0.6" in text

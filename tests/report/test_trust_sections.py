@@ -6,9 +6,9 @@ from devtrack.report.trust import Doubt, Happening, Sampler
 from devtrack.report.trust_sections import costs, doubts, events, samplers
 
 
-def sampler(n_beta, *, site="model"):
+def sampler(n_beta, *, site="model", removed=None):
     settings = {"n_beta": n_beta, "lr": 0.001}
-    return Sampler("llc", site, settings, 9, 0, 99, 1.02, 80.0, 0.9, 1.1)
+    return Sampler("llc", site, settings, 9, 0, 99, 1.02, 80.0, 0.9, 1.1, removed)
 
 
 def test_settings_that_change_within_a_series_are_pointed_out():
@@ -16,6 +16,11 @@ def test_settings_that_change_within_a_series_are_pointed_out():
     assert "A configuration changed within the run" in changed
     assert "n_beta 60.0, lr 0.001" in changed
     assert "changed" not in samplers([sampler("30.0"), sampler("60.0", site="block")])
+
+
+def test_what_was_taken_out_for_the_step_size_is_a_share_of_the_estimate():
+    assert "4.3 %" in samplers([sampler("30.0", removed=0.0434)])
+    assert "%" not in samplers([sampler("30.0")])
 
 
 def test_many_events_of_a_kind_are_cut_and_counted():
