@@ -1,7 +1,11 @@
+from types import SimpleNamespace
+
 import numpy as np
+import pandas as pd
+import pytest
 
 from devtrack.changepoints import RecipeEvent, Series
-from experiments.bench.monitor import calibrate, devtrack, false_alarms
+from experiments.bench.monitor import calibrate, devtrack, false_alarms, tail_interval
 from experiments.bench.online_rivals import snapshots
 
 STEP = np.arange(60) * 20
@@ -47,3 +51,18 @@ def test_a_threshold_is_set_to_the_stated_rate():
     assert false_alarms(counts, 3.0, runs, Serial()) == 1000 * 3 / 60
     # the least that gives none: one alarm in each run of 60 is above 1 in 1000
     assert 5.0 < calibrate(counts, runs, Serial(), low=0.0, high=50.0) < 5.1
+
+
+@pytest.mark.parametrize("late", [3, 20])
+def test_the_tails_interval_draws_runs_and_spans_what_the_scorer_says(late):
+    def online(told, bench, margin):
+        """As the benchmark's scorer: a run looked up by its name, each time that it is drawn."""
+        delays = [told.delay[run] for run in bench.runs.index if bench.runs.axis[run] == "log"]
+        return {"p90_delay_snapshots_from_start": float(np.quantile(delays, 0.9))}
+
+    names = [f"run {i}" for i in range(40)]
+    told = pd.DataFrame({"delay": [3] * 36 + [late] * 4}, index=names)
+    bench = SimpleNamespace(runs=pd.DataFrame({"axis": "log"}, index=names))
+    low, high = tail_interval(told, bench, SimpleNamespace(online=online))
+    assert (low, high) == (3, late)
+    assert list(bench.runs.index) == names
