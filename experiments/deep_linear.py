@@ -20,7 +20,7 @@ Found (seed 0, 2 minutes): both claims hold. Modes were half learned at steps 36
 formula says 356, 913 and 2473, with snapshots a tenth apart. The LLC of the four plateaus was 13.3,
 16.4, 19.0 and 21.6 against 14, 16.9, 19.5 and 21.9: low by 5, 3, 3 and 1 %, least where least of
 the network is unused. ε / 2 agrees within the error (21.55 ± .15 and 21.73 ± .15 at the end). Three
-transitions are found, one a mode, at 341, 939 and 2418. On the training loss no estimate at a
+transitions are found, one a mode, at 344, 932 and 2307. On the training loss no estimate at a
 saddle was trusted, and all three at the end were. These LLCs were taken at γ 1, where a third of
 the directions do not settle; on exact plateaus γ 3 gives 0.4 to 1.5 % less.
 """

@@ -26,7 +26,7 @@ looked at once before, those of 227 to 232 never:
     detected                   .789   .289      .197      .813   .321      .224      .804
     delay from onset, median      4      3       3.5         4      4         4         5
     90 %                       20.9      7      10.3      17.1      8        12        19
-    its interval              15-28   5-10      8-11     14-19    8-9     11-12
+    its interval              15-28   5-10      8-11     14-19    8-9     11-12     17-22
     from midpoint, median         2      1         1         1      2         2         1
     of all, within 4           .401   .183      .099      .419   .184      .111      .378
     of all, within 19          .697   .317      .211      .780   .344      .241      .748
