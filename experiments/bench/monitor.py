@@ -175,7 +175,7 @@ def tail_interval(told: pd.DataFrame, bench: Any, scorer: Any) -> tuple[float, f
         scorer: The benchmark's scorer.
     """
     drawn, runs, tails = copy(bench), bench.runs, []
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(0)  # the same runs for every detector
     for _ in range(RESAMPLED):
         # the scorer looks a run up by its name: the names come more than once, the table does not
         drawn.runs = SimpleNamespace(index=rng.choice(runs.index, len(runs)), axis=runs.axis)
