@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from devtrack import snapshots, standin
-from devtrack.batches import fixed_batches
+from devtrack.data.fixed_batches import fixed_batches
 from devtrack.errors import MetricError
-from devtrack.isolation import isolated
 from devtrack.metrics.metric import Choose, LossFunction, Metric, Subject
+from devtrack.model_state import snapshots
+from devtrack.model_state import stub_trainer as standin
+from devtrack.model_state.isolation import isolated
 from devtrack.rows import NOT_FINITE, ChainTrace, Event, Record, Row, SnapshotRecord, Status
 from devtrack.sampling.losses import allow_gradients
 

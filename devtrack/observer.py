@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from devtrack import snapshots
-from devtrack.batches import fixed_batches
+from devtrack.data.fixed_batches import fixed_batches
 from devtrack.errors import DevtrackError
 from devtrack.evaluate import evaluate, private_copy
-from devtrack.isolation import isolated
 from devtrack.metrics.metric import Choose, LossFunction, Metric
+from devtrack.model_state import snapshots
+from devtrack.model_state.isolation import isolated
 from devtrack.recipe import parameters_changed
 from devtrack.rows import Clock, Event, Record, Row, SnapshotRecord
 from devtrack.store import Writer

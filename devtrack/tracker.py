@@ -26,10 +26,9 @@ from devtrack.arguments import (
     require_schedule,
     require_share,
 )
-from devtrack.batches import fingerprint
+from devtrack.data.fixed_batches import fingerprint
 from devtrack.errors import ConfigError
 from devtrack.guard import Guard
-from devtrack.isolation import isolated
 from devtrack.lineage import last_step, new_run, resumed, run_to_continue
 from devtrack.memory import Memory
 from devtrack.metrics.llc import LLC
@@ -37,6 +36,7 @@ from devtrack.metrics.loss import Loss
 from devtrack.metrics.metric import LossFunction, Metric
 from devtrack.metrics.objective import training_step_loss
 from devtrack.metrics.weights import WeightNorm
+from devtrack.model_state.isolation import isolated
 from devtrack.monitor import Monitor, Watch, start_watch
 from devtrack.observer import Observer
 from devtrack.provenance import describe
@@ -66,7 +66,7 @@ class Tracker(Callback):
         name: Name of the run; the module's class by default. A training from the checkpoint of a
             run with another name is a new run, with that one as its parent.
         resume: False begins a new run from a checkpoint in any case, with its run as the parent.
-        data: What to measure on (see ``devtrack.batches.fixed_batches``); a fixed choice of
+        data: What to measure on (see ``fixed_batches``); a fixed choice of
             ``num_samples`` of the samples that training sees by default. A stream of data cannot be
             chosen from: there it is the first training batch, kept over resumes. Where the choice
             fails, training goes on, and metrics that need data fail.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from devtrack.batches import num_rows
+from devtrack.data.fixed_batches import num_rows
 from devtrack.errors import DataError
 from devtrack.rows import Record, Row, Status
 

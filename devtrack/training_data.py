@@ -16,9 +16,9 @@ from torch.utils.data import (
     Subset,
 )
 
-from devtrack.batches import fixed_batches
-from devtrack.isolation import isolated
+from devtrack.data.fixed_batches import fixed_batches
 from devtrack.metrics.metric import Choose, LossFunction
+from devtrack.model_state.isolation import isolated
 from devtrack.trainer_facts import is_stream
 
 if TYPE_CHECKING:

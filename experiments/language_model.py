@@ -61,7 +61,7 @@ from devtrack import (
     Tracker,
     schedules,
 )
-from devtrack.batches import to_device
+from devtrack.data.fixed_batches import to_device
 from devtrack.demo import one_thread
 from devtrack.metrics.heads import repeated_sequences
 from devtrack.metrics.metric import Metric

@@ -15,7 +15,7 @@ from devtrack import LLC, Clock, Row, Subject, open_store
 from devtrack.evaluate import evaluate
 from devtrack.metrics.metric import LossFunction, Metric
 from devtrack.metrics.objective import training_step_loss
-from devtrack.snapshots import load_into, read
+from devtrack.model_state.snapshots import load_into, read
 
 
 def half_way(

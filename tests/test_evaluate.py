@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from devtrack import snapshots
 from devtrack.errors import MetricError
 from devtrack.evaluate import evaluate, private_copy
 from devtrack.metrics.loss import Loss
+from devtrack.model_state import snapshots
 from devtrack.rows import NOT_FINITE, Row, Status
 
 

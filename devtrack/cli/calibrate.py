@@ -58,7 +58,7 @@ def calibrate(
     paths, untrained = _early_middle_late(opened, opened.run(run).run_id)
     import torch
 
-    from devtrack import snapshots
+    from devtrack.model_state import snapshots
     from devtrack.plots.calibration import draw_calibration
     from devtrack.sampling import calibration
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import torch
 
-from devtrack.batches import num_rows, rows
+from devtrack.data.fixed_batches import num_rows, rows
 from devtrack.errors import ConfigError, MetricError
 from devtrack.metrics.interventions import (
     Change,
@@ -51,7 +51,7 @@ class Ablation:
             ``<module>.head.<h>``. Heads stand side by side at the input of an attention's output
             projection: ``sites=("*.out_proj",), where="input", num_heads=8``.
         unit_dim: -1 for activations (sample, …, unit), 1 for (sample, channel, …); for ``mean``.
-        data: What to measure on (see ``devtrack.batches.fixed_batches``); else the run's batches.
+        data: What to measure on (see ``fixed_batches``); else the run's batches.
         num_groups: Groups over all batches; 2 at least.
         seed: Pairs the samples for ``resample``; the same pairs at every snapshot.
 

@@ -42,7 +42,7 @@ class Anomalies:
 
     Args:
         sites: Globs of module paths.
-        trusted: Examples known to be harmless (see ``devtrack.batches.fixed_batches``).
+        trusted: Examples known to be harmless (see ``fixed_batches``).
         data: Examples to judge; the run's batches by default.
         name: The rows' metric.
         false_positive_rate: Level of the threshold.

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from devtrack.batches import num_rows
+from devtrack.data.fixed_batches import num_rows
 from devtrack.errors import ConfigError, MetricError
 from devtrack.metrics.activations import flat_features, forward_passes
 from devtrack.metrics.earlier import doubts_about_first, recall, remember
@@ -58,7 +58,7 @@ class ConceptDirection:
         concept: Maps a batch to booleans, one per sample, or one per position.
         name: Of the concept.
         reference: ``"previous"`` or ``"first"``.
-        data: What to measure on (see ``devtrack.batches.fixed_batches``); else the run's batches.
+        data: What to measure on (see ``fixed_batches``); else the run's batches.
         num_groups: Groups of samples for the bootstrap; 4 at least.
         seed: Chooses groups and bootstrap draws; the same at every snapshot.
 

@@ -45,7 +45,7 @@ class ContextLoss:
         early, late: Positions of the score; 50 and 500 in Hoogland et al.
         positions: Further positions to report, beside those two.
         name: Prefix of the rows.
-        data: What to measure on (see ``devtrack.batches.fixed_batches``); else the run's batches.
+        data: What to measure on (see ``fixed_batches``); else the run's batches.
         tokens: Maps a batch to tokens (sample, position); its first tensor or ``input_ids`` by
             default.
         logits: Maps (model, tokens) to logits (sample, position, vocabulary).

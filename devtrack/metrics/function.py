@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from devtrack.batches import num_rows
+from devtrack.data.fixed_batches import num_rows
 from devtrack.metrics.loss import weighted_mean_row
 from devtrack.metrics.metric import Subject
 from devtrack.rows import Row
@@ -24,7 +24,7 @@ class Function:
         function: Returns a number, or a tensor with one value per sample: only then can a
             standard error be given for a single batch. A dict of these gives one row a key,
             named ``<name>.<key>``.
-        data: What to measure on (see ``devtrack.batches.fixed_batches``); else the run's batches.
+        data: What to measure on (see ``fixed_batches``); else the run's batches.
 
     Example:
         >>> def correct(model, batch):

@@ -44,7 +44,7 @@ class HeadScores:
     Args:
         sites: Globs of the modules that attend (see ``devtrack.metrics.attention``).
         name: Prefix of the rows.
-        data: What to measure on (see ``devtrack.batches.fixed_batches``); else the run's batches.
+        data: What to measure on (see ``fixed_batches``); else the run's batches.
         vocabulary: Random tokens are drawn from 0 … vocabulary − 1, without repeats inside [r] if
             there are enough of them.
         length: Tokens of [r].

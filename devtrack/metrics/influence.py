@@ -26,7 +26,7 @@ class BayesianInfluence(LanguagePosterior):
     of the chains, judged as an LLC's are.
 
     Args:
-        queries: Query sets φ by name, each as ``devtrack.batches.fixed_batches`` takes them, of
+        queries: Query sets φ by name, each as ``fixed_batches`` takes them, of
             sequences as long as those of ``data``.
         num_examples: How many sequences; ``num_observed`` at most.
         name: Prefix of the rows.

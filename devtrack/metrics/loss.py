@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from devtrack.batches import num_rows, rows
+from devtrack.data.fixed_batches import num_rows, rows
 from devtrack.metrics.metric import Subject
 from devtrack.rows import Row
 
@@ -25,7 +25,7 @@ class Loss:
 
     Args:
         name: The rows' metric.
-        data: What to measure on (see ``devtrack.batches.fixed_batches``); else the run's batches.
+        data: What to measure on (see ``fixed_batches``); else the run's batches.
         num_groups: Groups over all batches; 2 at least.
 
     Units:

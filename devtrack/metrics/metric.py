@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import torch
 from torch import nn
 
-from devtrack.batches import fixed_batches, to_device
+from devtrack.data.fixed_batches import fixed_batches, to_device
 from devtrack.errors import DataError
 from devtrack.rows import Record
 from devtrack.sampling.losses import LossFunction
 
 Choose = Callable[[Any], list[Any]]
-"""Makes fixed batches of data, as ``devtrack.batches.fixed_batches`` takes them."""
+"""Makes fixed batches of data, as ``fixed_batches`` takes them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ class NGramScores:
     Args:
         orders: Values of n.
         name: Prefix of the rows.
-        data: The text: batches of tokens (see ``devtrack.batches.fixed_batches``); else the run's
+        data: The text: batches of tokens (see ``fixed_batches``); else the run's
             batches. The larger, the closer p̂ is to the truth.
         num_contexts: How many contexts for each n.
         tokens: Maps a batch to tokens (sample, position); its first tensor or ``input_ids`` by

@@ -57,7 +57,7 @@ class LanguagePosterior:
     """Langevin chains around a language model's weights, by devinterp (see ``sampling.language``).
 
     Args:
-        data: Text to sample on (see ``devtrack.batches.fixed_batches``); else the run's batches.
+        data: Text to sample on (see ``fixed_batches``); else the run's batches.
         n_beta, localization, lr: nβ, γ and ε as in ``LLC``; the defaults are Baker et al.'s.
         num_chains, num_draws, num_burnin_steps, num_steps_bw_draws: As in ``LLC``.
         batch_size: Sequences of a step.

@@ -45,7 +45,7 @@ class LinearProbe:
         target: Maps a batch to integer labels, one per sample, or one per position for activations
             of shape (batch, position, feature).
         name: Rows are named ``probe/<name>.accuracy``, ``.control_accuracy``, ``.selectivity``.
-        data: What to probe on (see ``devtrack.batches.fixed_batches``); else the run's batches.
+        data: What to probe on (see ``fixed_batches``); else the run's batches.
         control_group: Maps a batch to integers of the labels' shape: rows of one group share their
             control label, as all occurrences of a word do in Hewitt & Liang. Without it, every row
             is a group of its own and the control cannot generalise.

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from devtrack.batches import num_rows
+from devtrack.data.fixed_batches import num_rows
 from devtrack.errors import ConfigError, MetricError
 from devtrack.metrics.activations import flat_features, forward_passes
 from devtrack.metrics.jackknife import jackknife_se
@@ -42,7 +42,7 @@ class RegressionProbe:
         site: Module path whose output is probed.
         target: Maps a batch to numbers, one per sample, or one per position.
         name: Of the probe.
-        data: What to probe on (see ``devtrack.batches.fixed_batches``); else the run's batches.
+        data: What to probe on (see ``fixed_batches``); else the run's batches.
         control_group: Maps a batch to integers of the target's shape: rows of one group share their
             random number; every row is its own group by default.
         regularization: Strength of the l2 penalty on standardised features, per row. Choose it once

@@ -34,7 +34,7 @@ class Dimensionality:
     Args:
         sites: Globs of module paths.
         name: Prefix of the rows.
-        data: What to measure on (see ``devtrack.batches.fixed_batches``); else the run's batches.
+        data: What to measure on (see ``fixed_batches``); else the run's batches.
         max_rows: Activation vectors to use; time grows with rows · units · min(rows, units).
         unit_dim: -1 for activations (sample, …, unit), 1 for (sample, channel, …).
         num_groups: Groups of samples for the standard error; 2 at least.

@@ -48,7 +48,7 @@ class CKA:
         sites: Globs of module paths.
         reference: ``"previous"``, ``"first"``, or a state dict of the model.
         name: The rows' metric; ``cka_<reference>`` by default.
-        data: What to measure on (see ``devtrack.batches.fixed_batches``); else the run's batches.
+        data: What to measure on (see ``fixed_batches``); else the run's batches.
         max_rows: Activation vectors to use; memory and time grow with its square.
         unit_dim: -1 for activations (sample, …, unit), 1 for (sample, channel, …).
         num_groups: Groups of samples for the standard error; 2 at least.

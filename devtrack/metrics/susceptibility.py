@@ -29,7 +29,7 @@ class Susceptibility(LanguagePosterior):
 
     Args:
         sites: Globs of module paths: a component for each match.
-        datasets: Data sets ℓ by name, each as ``devtrack.batches.fixed_batches`` takes them, of
+        datasets: Data sets ℓ by name, each as ``fixed_batches`` takes them, of
             sequences as long as those of ``data``.
         heads, head_axes: As in ``LLC``: a component for each attention head.
         name: Prefix of the rows.

@@ -41,7 +41,7 @@ class IdleUnits:
     Args:
         sites: Globs of paths of activation functions, e.g. ``("blocks.*.act",)``.
         name: Prefix of the rows.
-        data: What to measure on (see ``devtrack.batches.fixed_batches``); else the run's batches.
+        data: What to measure on (see ``fixed_batches``); else the run's batches.
         dormant_below: Threshold τ of the dormancy score.
         bounds: Lower and upper end of the outputs; None looks at the module's class.
         margin: Share of the range that counts as its end.

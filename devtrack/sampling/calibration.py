@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from devtrack import snapshots
 from devtrack.diagnostics import TOO_LARGE_STEP, TOO_SMALL_STEP, Cause, Diagnosis
 from devtrack.errors import ConfigError, MetricError
+from devtrack.model_state import snapshots
 from devtrack.rows import Status
 from devtrack.sampling.losses import LossFunction
 from devtrack.sampling.settings import SamplerSettings, require_number

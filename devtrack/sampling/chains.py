@@ -10,8 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from devtrack.batches import num_rows
-from devtrack.isolation import isolated
+from devtrack.data.fixed_batches import num_rows
+from devtrack.model_state.isolation import isolated
 from devtrack.sampling.baseline import Baseline, require_same_with_gradient, take_baseline
 from devtrack.sampling.engines import Engine, build_groups, choose_engine, require_engine
 from devtrack.sampling.losses import LossFunction

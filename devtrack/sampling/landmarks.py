@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from devtrack.isolation import isolated
+from devtrack.model_state.isolation import isolated
 from devtrack.sampling.baseline import take_baseline
 from devtrack.sampling.losses import LossFunction, allow_gradients
 from devtrack.sampling.objective import Objective

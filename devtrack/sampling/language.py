@@ -22,7 +22,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from devtrack.errors import DataError, MetricError
-from devtrack.isolation import isolated
+from devtrack.model_state.isolation import isolated
 from devtrack.sampling.objective import Parts
 from devtrack.sampling.settings import SamplerSettings
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from devtrack.batches import num_rows, rows
+from devtrack.data.fixed_batches import num_rows, rows
 from devtrack.errors import DataError
 
 

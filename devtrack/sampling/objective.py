@@ -13,7 +13,7 @@ from torch.func import functional_call, vmap
 from torch.utils import _pytree as pytree
 
 from devtrack.errors import DataError, MetricError
-from devtrack.isolation import seed_streams
+from devtrack.model_state.isolation import seed_streams
 from devtrack.sampling.losses import LossFunction, call_loss
 from devtrack.sampling.settings import Precision
 from devtrack.sampling.stacking import stack

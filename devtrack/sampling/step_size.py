@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from devtrack import snapshots
 from devtrack.diagnostics import TOO_LARGE_STEP, Diagnosis
+from devtrack.model_state import snapshots
 from devtrack.sampling.calibration import agree
 from devtrack.sampling.chains import sample
 from devtrack.sampling.estimates import estimate

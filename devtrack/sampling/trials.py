@@ -12,9 +12,9 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from devtrack import snapshots
 from devtrack.diagnostics import TOO_FEW_DRAWS, Cause, Diagnosis, Doubt
 from devtrack.diagnostics.bands import SETTLED_MIN
+from devtrack.model_state import snapshots
 from devtrack.rows import Status
 from devtrack.sampling.chains import Chains, sample
 from devtrack.sampling.estimates import estimate, path_of

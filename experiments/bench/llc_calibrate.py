@@ -66,9 +66,9 @@ from torch.optim.optimizer import (
     register_optimizer_step_pre_hook,
 )
 
-from devtrack import snapshots
 from devtrack.diagnostics import Diagnosis
 from devtrack.errors import MetricError
+from devtrack.model_state import snapshots
 from devtrack.sampling.calibration import START, Calibration, calibrate
 from devtrack.sampling.chains import sample
 from devtrack.sampling.estimates import estimate

@@ -5,8 +5,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from devtrack import snapshots
 from devtrack.cli import app
+from devtrack.model_state import snapshots
 from devtrack.rows import Clock, RunInfo
 from devtrack.store import open_store
 

@@ -10,8 +10,9 @@ import torch
 from torch.nn import functional
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from devtrack import BayesianInfluence, Row, Status, Susceptibility, snapshots
+from devtrack import BayesianInfluence, Row, Status, Susceptibility
 from devtrack.evaluate import evaluate, private_copy
+from devtrack.model_state import snapshots
 
 VOCABULARY = 16
 FEW = {"num_chains": 2, "num_draws": 12, "num_burnin_steps": 2, "batch_size": 8, "n_beta": 30.0}

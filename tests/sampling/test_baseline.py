@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from devtrack.errors import MetricError
-from devtrack.isolation import isolated
+from devtrack.model_state.isolation import isolated
 from devtrack.sampling.baseline import FIXED, MOVING, take_baseline
 from devtrack.sampling.chains import sample
 from devtrack.sampling.objective import Objective

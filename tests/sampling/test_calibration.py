@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from devtrack import snapshots
 from devtrack.diagnostics import Cause, Doubt
 from devtrack.errors import ConfigError, MetricError
+from devtrack.model_state import snapshots
 from devtrack.rows import Status
 from devtrack.sampling.calibration import (
     Trial,

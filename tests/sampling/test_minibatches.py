@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devtrack.batches import num_rows
+from devtrack.data.fixed_batches import num_rows
 from devtrack.errors import DataError
 from devtrack.sampling.minibatches import resize_batches
 

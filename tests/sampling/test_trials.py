@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from devtrack import snapshots
 from devtrack.diagnostics import Cause
+from devtrack.model_state import snapshots
 from devtrack.rows import Status
 from devtrack.sampling.settings import SamplerSettings
 from devtrack.sampling.trials import Bench

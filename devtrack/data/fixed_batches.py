@@ -27,7 +27,7 @@ from torch.utils.data import (
 )
 
 from devtrack.errors import DataError
-from devtrack.isolation import isolated
+from devtrack.model_state.isolation import isolated
 
 _MOST_READ = 2**20  # numbers of one tensor
 

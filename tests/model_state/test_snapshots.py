@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from devtrack import snapshots
 from devtrack.errors import SnapshotError
+from devtrack.model_state import snapshots
 
 
 class Tied(nn.Module):

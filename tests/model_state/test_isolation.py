@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from devtrack.isolation import isolated
+from devtrack.model_state.isolation import isolated
 
 
 def _streams():

@@ -5,10 +5,10 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import nn
 
-from devtrack import snapshots
 from devtrack.evaluate import evaluate, private_copy
 from devtrack.metrics.loss import Loss
 from devtrack.metrics.objective import training_step_loss
+from devtrack.model_state import snapshots
 
 
 class Scheduled(LightningModule):

@@ -1,0 +1,1 @@
+"""The batches that everything is measured on."""

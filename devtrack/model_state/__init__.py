@@ -1,0 +1,1 @@
+"""The weights, without a trace: private copies, isolation, snapshots."""
