@@ -17,6 +17,7 @@ from devtrack.model_state.isolation import seed_streams
 from devtrack.sampling.losses import LossFunction, call_loss
 from devtrack.sampling.settings import Precision
 from devtrack.sampling.stacking import stack
+from devtrack.sampling.tied_parameters import each_memory_once, other_names
 
 Point = dict[str, torch.Tensor]
 """Parameter name to its value at one point, or at one per chain."""
@@ -28,8 +29,11 @@ Parts = Mapping[str, torch.Tensor | None]
 class Slot(NamedTuple):
     """Where one parameter lies in the flat weights.
 
+    A complex weight is two real ones there, its real and its imaginary part.
+
     Attributes:
-        name, start, stop, shape, dtype: As they say.
+        name, start, stop, shape, dtype: As they say; the shape and dtype of the real numbers.
+        is_complex: Whether the parameter is complex: its last dimension of two is made one again.
         chosen: Which of its elements are sampled, (stop − start,); None: all.
         held: The parameter at w*, flat; the elements that are not sampled stay so.
     """
@@ -39,6 +43,7 @@ class Slot(NamedTuple):
     stop: int
     shape: torch.Size
     dtype: torch.dtype
+    is_complex: bool
     chosen: torch.Tensor | None
     held: torch.Tensor
 
@@ -96,23 +101,26 @@ class Objective:
         self._buffers = {name: b.detach().clone() for name, b in self._module.named_buffers()}
         self._pristine = {name: b.clone() for name, b in self._buffers.items()}
         self._buffer_versions = {name: b._version for name, b in self._buffers.items()}
-        parameters = {
-            name: parameter
-            for name, parameter in self._module.named_parameters()
-            if parameter.requires_grad and (parts is None or _own_name(name) in parts)
-        }
+        parameters = each_memory_once(
+            {
+                name: parameter
+                for name, parameter in self._module.named_parameters()
+                if parameter.requires_grad and (parts is None or _own_name(name) in parts)
+            }
+        )
         if not parameters:
             raise MetricError(
                 f"{type(model).__name__} has no parameter that requires grad: the sampler needs at "
                 "least one to move. Call requires_grad_(True) on the ones to sample."
             )
-        wide = any(p.dtype == torch.float64 for p in parameters.values())
+        wide = any(p.dtype in (torch.float64, torch.complex128) for p in parameters.values())
         dtype = torch.float64 if wide else torch.float32
         self.slots = list(_slots(parameters, parts or {}))
         self.center = torch.cat([_sampled(slot.held, slot).to(dtype) for slot in self.slots])
-        self._tied = _other_names(self._module, [*parameters, *self._buffers])
-        rest = {n: p.detach() for n, p in self._module.named_parameters() if n not in parameters}
-        aliases = _other_names(self._module, list(rest))
+        self._tied = other_names(self._module, [*parameters, *self._buffers])
+        held = {**parameters, **self._tied}
+        rest = {n: p.detach() for n, p in self._module.named_parameters() if n not in held}
+        aliases = other_names(self._module, list(rest))
         self._rest = rest | {other: rest[name] for other, name in aliases.items()}
         self._differentiates = False
         self._fixes_noise = False
@@ -265,7 +273,9 @@ class Objective:
     def _views(self, weights: torch.Tensor) -> Point:
         lead = weights.shape[:-1]
         return {
-            slot.name: _whole(weights[..., slot.start : slot.stop], slot).view(*lead, *slot.shape)
+            slot.name: _as_parameter(
+                _whole(weights[..., slot.start : slot.stop], slot).view((*lead, *slot.shape)), slot
+            )
             for slot in self.slots
         }
 
@@ -281,7 +291,8 @@ class Objective:
             if gradient is None:
                 part.zero_()
             else:
-                part.copy_(_sampled(gradient.reshape(*out.shape[:-1], -1), slot))
+                flat = _as_real(gradient).reshape(*out.shape[:-1], -1)
+                part.copy_(_sampled(flat, slot))
         self._restore_buffers()
 
     def _restore_buffers(self) -> None:
@@ -296,34 +307,14 @@ def _slots(parameters: dict[str, nn.Parameter], parts: Parts) -> Iterator[Slot]:
     start = 0
     for name, parameter in parameters.items():
         mask = parts.get(_own_name(name))
-        held = parameter.detach().reshape(-1)
+        real = _as_real(parameter.detach())
+        held = real.reshape(-1)
+        if mask is not None and parameter.is_complex():
+            mask = torch.stack([mask, mask], dim=-1)
         index = None if mask is None else mask.reshape(-1).nonzero()[:, 0].to(held.device)
         stop = start + (held.numel() if index is None else index.numel())
-        yield Slot(name, start, stop, parameter.shape, parameter.dtype, index, held)
+        yield Slot(name, start, stop, real.shape, real.dtype, parameter.is_complex(), index, held)
         start = stop
-
-
-def _other_names(module: nn.Module, names: Sequence[str]) -> dict[str, str]:
-    """Return the other names of tied parameters and buffers: other name to the name among these.
-
-    A module that is there twice has its tensors once, under one name.
-    """
-    held = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    named = {id(held[name]): name for name in names}
-    places, others = {_place(module, name) for name in names}, {}
-    for name, tensor in [
-        *module.named_parameters(remove_duplicate=False),
-        *module.named_buffers(remove_duplicate=False),
-    ]:
-        if id(tensor) in named and (place := _place(module, name)) not in places:
-            places.add(place)
-            others[name] = named[id(tensor)]
-    return others
-
-
-def _place(module: nn.Module, name: str) -> tuple[int, str]:
-    path, _, attribute = name.rpartition(".")
-    return id(module.get_submodule(path)), attribute
 
 
 def _own_name(name: str) -> str:
@@ -344,6 +335,16 @@ def _whole(part: torch.Tensor, slot: Slot) -> torch.Tensor:
 def _sampled(whole: torch.Tensor, slot: Slot) -> torch.Tensor:
     """Return the sampled elements of a flat parameter: (..., element)."""
     return whole if slot.chosen is None else whole[..., slot.chosen]
+
+
+def _as_real(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a parameter or gradient as dense real numbers, (…, 2) if it is complex."""
+    dense = tensor.to_dense() if tensor.is_sparse else tensor
+    return torch.view_as_real(dense.resolve_conj()) if dense.is_complex() else dense
+
+
+def _as_parameter(real: torch.Tensor, slot: Slot) -> torch.Tensor:
+    return torch.complex(real[..., 0], real[..., 1]) if slot.is_complex else real
 
 
 def _leaves(views: Point) -> Point:

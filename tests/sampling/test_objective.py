@@ -334,3 +334,97 @@ def test_gradients_are_allowed_to_a_loss_and_left_to_its_caller():
     asked = loss(model, batches[0])
     assert asked.requires_grad
     torch.testing.assert_close(asked.detach(), alone)
+
+
+class Complex(nn.Module):
+    def __init__(self, is_complex):
+        super().__init__()
+        pair = torch.randn(5, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+        self.odd = nn.Parameter(
+            pair[0, :1].clone()
+        )  # so that the complex one starts at an odd place
+        if is_complex:
+            self.weight = nn.Parameter(torch.view_as_complex(pair.clone()))
+        else:
+            self.real, self.imag = (
+                nn.Parameter(pair[:, 0].clone()),
+                nn.Parameter(pair[:, 1].clone()),
+            )
+
+    def forward(self, x):
+        weight = self.weight if hasattr(self, "weight") else torch.complex(self.real, self.imag)
+        return torch.fft.irfft(torch.fft.rfft(x) * weight, n=8) * self.odd
+
+
+def _fourier_loss(model, batch):
+    return (model(batch) - 1).square().mean()
+
+
+@pytest.mark.parametrize("chains", [None, 3])
+def test_a_complex_weight_is_two_real_ones(chains):
+    batch = torch.randn(6, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = []
+    for is_complex in (True, False):
+        objective = Objective(Complex(is_complex), _fourier_loss, [batch])
+        assert objective.num_parameters == 11
+        weights = objective.center + 0.1
+        if chains is None:
+            out = torch.empty_like(weights)
+            value = objective.gradient(weights, 0, out=out)
+        else:
+            weights = weights.repeat(chains, 1)
+            out = torch.empty_like(weights)
+            value = objective.gradients(weights, torch.zeros(chains, dtype=torch.long), out=out)
+        if is_complex:  # (re, im) pairs beside all real parts, then all imaginary ones
+            pairs = out[..., 1:].unflatten(-1, (5, 2))
+            out = torch.cat([out[..., :1], pairs[..., 0], pairs[..., 1]], dim=-1)
+        found.append((value, out))
+    for left, right in zip(*found, strict=True):
+        torch.testing.assert_close(left, right)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_a_sparse_gradient_is_a_gradient(sparse):
+    torch.manual_seed(0)
+    model = nn.Embedding(6, 2, sparse=sparse)
+    objective = Objective(model, lambda m, b: m(b).square().sum(-1).mean(), [torch.tensor([1, 4])])
+    out = torch.empty_like(objective.center)
+    objective.gradient(objective.center, 0, out=out)
+    expected = torch.zeros(6, 2)
+    expected[[1, 4]] = model.weight.detach()[[1, 4]]
+    torch.testing.assert_close(out, expected.flatten())
+
+
+def test_a_parameter_without_dimensions_is_sampled():
+    model = nn.Linear(2, 1)
+    model.scale = nn.Parameter(torch.tensor(2.0))
+    batch = torch.ones(3, 2)
+    objective = Objective(model, lambda m, b: (m(b) * m.scale).mean(), [batch])
+    assert objective.num_parameters == 4
+    weights = objective.center.repeat(2, 1)
+    values = objective.losses(weights, 0)
+    torch.testing.assert_close(values, (model(batch) * 2).mean().detach().expand(2))
+
+
+def test_parameters_that_are_one_memory_are_sampled_once():
+    model = nn.ModuleDict({"a": nn.Linear(2, 2, bias=False), "b": nn.Linear(2, 2, bias=False)})
+    model["b"].weight = nn.Parameter(model["a"].weight.data)
+    batch = torch.ones(1, 2)
+    objective = Objective(model, lambda m, b: m["b"](m["a"](b)).sum(), [batch])
+    assert objective.num_parameters == 4
+    zero = torch.zeros_like(objective.center)
+    assert float(objective.loss(zero, 0)) == 0.0
+
+
+def test_views_that_do_not_overlap_are_parameters_of_their_own():
+    both = torch.arange(6.0).reshape(2, 3)
+    model = nn.ParameterDict({"left": both[:, :1], "right": both[:, 1:]})
+    objective = Objective(model, lambda m, b: (m["left"] * m["right"]).sum(), [torch.ones(1)])
+    assert objective.center.tolist() == [0, 3, 1, 2, 4, 5]
+
+
+def test_parameters_that_share_a_part_of_their_memory_are_refused():
+    model = nn.ModuleDict({"a": nn.Linear(2, 2, bias=False), "b": nn.Linear(2, 1, bias=False)})
+    model["b"].weight = nn.Parameter(model["a"].weight.data[:1])
+    with pytest.raises(MetricError, match=r"'a\.weight' and 'b\.weight' share a part"):
+        Objective(model, lambda m, b: m["b"](m["a"](b)).sum(), [torch.ones(1, 2)])
