@@ -6,8 +6,12 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from devtrack.errors import ConfigError
+from torch import nn
+
+from devtrack.errors import ConfigError, MetricError
 from devtrack.metrics.metric import Metric
+from devtrack.model_state.isolation import isolated
+from devtrack.model_state.private_copy import private_copy
 from devtrack.monitor import Monitor
 from devtrack.schedules import Schedule
 
@@ -35,6 +39,9 @@ def require_metrics(metrics: Any) -> list[Metric]:
                 f"metrics holds {metric!r}: must be objects with a name and compute(subject). "
                 "Pass an instance such as Loss(), or wrap a function: Function('name', function)."
             )
+        require_integer(f"every of {metric.name!r}", getattr(metric, "every", 1), least=1)
+        if (limit := getattr(metric, "timeout_s", None)) is not None:
+            require_positive(f"timeout_s of {metric.name!r}", limit)
     names = [metric.name for metric in listed]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(
@@ -69,6 +76,35 @@ def require_share(name: str, value: Any) -> None:
             f"{name}={value!r}: must be a share of the training time, 0 or more, or None. "
             f"Pass {name}=0.05 for 5 %."
         )
+
+
+def require_positive(name: str, value: Any) -> None:
+    """Raise ConfigError unless it is a finite number above 0."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (is_number and 0 < value < math.inf):
+        raise ConfigError(f"{name}={value!r}: must be a number above 0. Pass {name}=1.0, say.")
+
+
+def require_replicated(strategy: Any) -> None:
+    """Raise ConfigError unless every process holds whole weights under a Trainer's strategy.
+
+    Told by the names of its classes, so that those of ``pytorch_lightning`` are known too.
+    """
+    names = {kind.__name__ for kind in type(strategy).__mro__}
+    if not names & {"SingleDeviceStrategy", "DDPStrategy"} or "DeepSpeedStrategy" in names:
+        raise ConfigError(
+            f"strategy {type(strategy).__name__}: devtrack reads whole weights, so each process "
+            f"must hold them. Use a single device or strategy='ddp'."
+        )
+
+
+def require_copy(module: nn.Module) -> None:
+    """Raise ConfigError unless the module can be copied."""
+    try:
+        with isolated():
+            private_copy(module)
+    except MetricError as error:
+        raise ConfigError(str(error)) from error
 
 
 def require_monitor(monitor: Any) -> None:

@@ -5,11 +5,13 @@ A live training and a replay of old checkpoints both come through here.
 
 from __future__ import annotations
 
-import copy
 import math
+import signal
+import threading
 import time
 import zlib
-from collections.abc import Callable, Collection, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -19,11 +21,13 @@ from torch import nn
 from devtrack.data.fixed_batches import fixed_batches
 from devtrack.errors import MetricError
 from devtrack.metrics.metric import Choose, LossFunction, Metric, Subject
-from devtrack.model_state import snapshots
-from devtrack.model_state import stub_trainer as standin
+from devtrack.metrics.objective import BoundObjective, RunObjective
 from devtrack.model_state.isolation import isolated
+from devtrack.model_state.private_copy import private_copy
+from devtrack.model_state.python_state import PythonState
+from devtrack.model_state.reachable_globals import classes_of, reachable_globals
+from devtrack.model_state.stub_trainer import stub_of
 from devtrack.rows import NOT_FINITE, ChainTrace, Event, Record, Row, SnapshotRecord, Status
-from devtrack.sampling.losses import allow_gradients
 
 
 class Evaluation(NamedTuple):
@@ -38,110 +42,105 @@ class Evaluation(NamedTuple):
     elapsed_s: dict[str, float]
 
 
-def private_copy(module: nn.Module) -> nn.Module:
-    """Return a deep copy that metrics may use as they like.
-
-    It has no Trainer (``LightningModule.__getstate__`` drops it) but a stand-in that ``evaluate``
-    tells the step and the epoch, its ``log`` and ``log_dict`` do nothing, and it shares no memory
-    with ``module``.
-
-    Raises:
-        MetricError: If an attribute of the module cannot be copied.
-    """
-    try:
-        twin = copy.deepcopy(module)
-    except Exception as error:  # any attribute of the user's may refuse, in any way
-        raise MetricError(
-            f"{type(module).__name__} cannot be copied ({error}): devtrack measures a private copy."
-            f" {_way_out(module)}"
-        ) from error
-    for name in ("log", "log_dict"):
-        if hasattr(twin, name):
-            object.__setattr__(twin, name, _no_log)
-    standin.put_in(twin)
-    return twin
-
-
-def _way_out(module: nn.Module) -> str:
-    """Say what to do about a module that cannot be copied."""
-    hooks = (hook for each in module.modules() for hook in each._forward_pre_hooks.values())
-    for origin in (type(hook).__module__ for hook in hooks):
-        if origin in _OLD_NORMS:  # they hold a weight that is a result, which torch does not copy
-            successor = origin.replace("nn.utils", "nn.utils.parametrizations")
-            return f"Use {successor} instead of {origin}."
-    return "Leave the attribute out in __getstate__, or create it in on_train_start."
-
-
-_OLD_NORMS = ("torch.nn.utils.weight_norm", "torch.nn.utils.spectral_norm")
-
-
 def evaluate(
     metrics: Sequence[Metric],
     *,
     model: nn.Module,
-    tensors: snapshots.Tensors,
     step: int,
     batches: Sequence[Any],
-    loss: LossFunction,
+    loss: LossFunction | RunObjective,
     epoch: int = 0,
-    trainable: Collection[str] | None = None,
+    doubt: str = "",
     seed: int = 0,
     choose: Choose = fixed_batches,
     chosen: MutableMapping[int, Any] | None = None,
     kept: MutableMapping[str, Any] | None = None,
+    renew: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.perf_counter,
+    into: Evaluation | None = None,
 ) -> Evaluation:
     """Compute ``metrics`` on one snapshot, isolated from everything else in the process.
 
+    Each metric gets a copy of the snapshot of its own, so that none sees what another left: no
+    weights, attributes, modes or hooks. Module-level objects that the model's code can reach are
+    put back after each (see ``reachable_globals``).
+
     Args:
-        metrics: Each gets the snapshot's weights afresh, so that none sees what another left.
-        model: From ``private_copy``; overwritten.
-        tensors: The snapshot's weights.
+        metrics: What to compute.
+        model: The snapshot, from ``private_copy``; left as it is.
         step: Optimizer steps completed.
         batches: The run's fixed batches, on the model's device.
-        loss: The training objective.
+        loss: The training objective; a ``RunObjective`` also knows how training calls it.
         epoch: Epochs completed.
-        trainable: Names of the parameters that require grad, which a training may freeze and thaw;
-            if None, those of ``model`` do that did.
+        doubt: Why the objective is not known to be that of training; rows of metrics that call it
+            are suspect, with this reason.
         seed: With the metric's name and the step it seeds ``Subject.generator``, so that a
             measurement can be repeated to the bit and errors at different steps are independent.
         choose: Makes the batches of metrics' own data (see ``Subject``).
         chosen: Where batches of the metrics' own data are kept; pass the same mapping for every
             snapshot of a run, so that the data stay the same.
         kept: Where metrics keep what they settle once per run (see ``Subject``); likewise.
+        renew: Brings ``batches`` back if a metric wrote to them, and says whether one did.
         clock: Seconds; measures the cost.
+        into: Filled as metrics are computed, so that an interrupt leaves what there is.
+
+    Returns:
+        ``into``, or a new evaluation.
     """
-    chosen = {} if chosen is None else chosen
-    kept = {} if kept is None else kept
-    loss = allow_gradients(loss)
-    standin.tell(model, step=step, epoch=epoch)
-    records: list[Record] = []
-    elapsed_s: dict[str, float] = {}
+    objective = loss if isinstance(loss, RunObjective) else RunObjective(loss)
+    found = Evaluation([], {}) if into is None else into
+    if (stub := stub_of(model)) is not None:
+        stub.global_step, stub.current_epoch = step, epoch
+    own, state = {} if chosen is None else chosen, {} if kept is None else kept
+    shared = PythonState(reachable_globals(*classes_of(model)))
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+
+    def subject(metric: Metric, own_seed: int) -> tuple[Subject, BoundObjective]:
+        twin = private_copy(model)
+        for part in twin.modules():
+            part.training = False  # not eval(): an override may rewrite weights, as LoRA's does
+        bound = objective.bind(twin)
+        # not the global stream: a private one, so that a measurement can be repeated
+        generator = torch.Generator(device).manual_seed(own_seed)
+        count = objective.count
+        return Subject(twin, step, batches, bound, generator, choose, count, own, state), bound
+
     for metric in metrics:
         start = clock()
         own_seed = _seed(seed, metric.name, step)
         with isolated(seed=own_seed):
-            # not the global stream: a private one, so that a measurement can be repeated
-            generator = torch.Generator(_device(model)).manual_seed(own_seed)
-            subject = Subject(model, step, batches, loss, generator, choose, chosen, kept)
-            records += _compute(metric, subject, tensors, trainable)
-        elapsed_s[metric.name] = clock() - start
-    return Evaluation(records, elapsed_s)
+            records = _compute(metric, lambda m=metric, s=own_seed: subject(m, s), objective, doubt)
+        found.records.extend(records)
+        shared.restore()
+        if renew():
+            message = f"metric {metric.name!r} wrote into its batches; they were brought back"
+            found.records.append(Event("batches_restored", message, {"metric": metric.name}))
+        found.elapsed_s[metric.name] = clock() - start
+    return found
 
 
 def _compute(
     metric: Metric,
-    subject: Subject,
-    tensors: snapshots.Tensors,
-    trainable: Collection[str] | None,
+    make_subject: Callable[[], tuple[Subject, BoundObjective]],
+    objective: RunObjective,
+    doubt: str,
 ) -> list[Record]:
     records: list[Record] = []
+    bound, kept, before = None, {}, {}
     try:
-        _reset(subject.model, tensors, trainable)
-        with torch.enable_grad():
+        subject, bound = make_subject()
+        kept, before = subject.kept, dict(subject.kept)
+        with _deadline(getattr(metric, "timeout_s", None)), torch.enable_grad():
             records.extend(_checked(record, metric) for record in metric.compute(subject))
-    except Exception as error:  # noqa: BLE001 - a user's metric may fail in any way: it is data
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's metric may fail in any way
         records.append(failed_row(metric.name, error))
+    if bound is not None and bound.left_behind():
+        objective.keeps_state = True  # a later call changed the module: each must find it as it was
+        kept.clear()
+        kept.update(before)
+        return _compute(metric, make_subject, objective, doubt)
+    if doubt and bound is not None and bound.num_calls:
+        return [_doubted(record, doubt) for record in records]
     return records
 
 
@@ -151,17 +150,34 @@ def failed_row(metric: str, error: BaseException) -> Row:
     return Row(metric, math.nan, status=Status.FAILED, attrs={"error": text})
 
 
-def _reset(model: nn.Module, tensors: snapshots.Tensors, trainable: Collection[str] | None) -> None:
-    snapshots.load_into(model, tensors)
-    if trainable is not None:
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(name in trainable)
-    model.eval()
-    model.zero_grad(set_to_none=True)
+@contextmanager
+def _deadline(seconds: float | None) -> Iterator[None]:
+    """Raise TimeoutError inside the block after so many seconds, where the platform can."""
+    is_main = threading.current_thread() is threading.main_thread()
+    if seconds is None or not is_main or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def give_up(*args: Any) -> None:
+        raise TimeoutError(f"broken off after timeout_s={seconds:g}. Allow more, or measure less.")
+
+    handler = signal.signal(signal.SIGALRM, give_up)
+    left, _ = signal.setitimer(signal.ITIMER_REAL, seconds)
+    start = time.monotonic()
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+        if left:  # an alarm of the user's own
+            signal.setitimer(signal.ITIMER_REAL, max(1e-3, left - (time.monotonic() - start)))
 
 
-def _device(model: nn.Module) -> torch.device:
-    return next((p.device for p in model.parameters()), torch.device("cpu"))
+def _doubted(record: Record, doubt: str) -> Record:
+    if not isinstance(record, Row) or record.status is Status.FAILED:
+        return record
+    reasons = [*record.attrs.get("reasons", []), doubt]
+    return replace(record, status=Status.SUSPECT, attrs={**record.attrs, "reasons": reasons})
 
 
 def _seed(seed: int, name: str, step: int) -> int:
@@ -195,7 +211,3 @@ def _fault_of(row: Row) -> dict[str, str]:
 
 def _number(value: Any) -> float:
     return float(value.item() if isinstance(value, torch.Tensor) else value)
-
-
-def _no_log(*args: Any, **kwargs: Any) -> None:
-    """Stand in for LightningModule.log on a copy."""

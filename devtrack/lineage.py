@@ -7,7 +7,7 @@ from typing import Any
 
 from devtrack.errors import UnknownRunError
 from devtrack.provenance import new_run_id, utc_now, versions
-from devtrack.rows import Event, RunInfo
+from devtrack.rows import Clock, Event, RunInfo
 from devtrack.store import Store
 
 
@@ -51,6 +51,20 @@ def last_step(store: Store, run_id: str) -> int | None:
     """Return the last step that a run shows numbers of."""
     found = store.sql("SELECT max(step) FROM metrics WHERE run_id = ?", [run_id]).fetchall()
     return found[0][0]
+
+
+def unmeasured(store: Store, run_id: str, *, through_step: int) -> list[tuple[Clock, str]]:
+    """Return the snapshots of a run that no metric was computed on, with their files.
+
+    An attempt that was killed before its evaluation set was complete leaves such behind.
+    """
+    found = store.sql(
+        "SELECT step, epoch, samples_seen, path FROM snapshots AS s WHERE run_id = ? AND step <= ? "
+        "AND NOT EXISTS (FROM metrics AS m WHERE m.run_id = s.run_id AND m.step = s.step) "
+        "ORDER BY step",
+        [run_id, through_step],
+    ).fetchall()
+    return [(Clock(*where), path) for *where, path in found]
 
 
 def resumed(step: int, *, attempt: int, seen: int | None, config: Mapping[str, Any]) -> Event:

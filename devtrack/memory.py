@@ -19,12 +19,14 @@ class Memory:
         measured_on: Fingerprint of the data; None before they are chosen.
         trainable: Names of the parameters that required grad at the last observation.
         settings: What every metric said of itself (``provenance.describe``), by metric.
+        observations: How many there were.
     """
 
     kept: dict[str, Any] = field(default_factory=dict)
     measured_on: str | None = None
     trainable: list[str] | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    observations: int = 0
 
     @classmethod
     def of_state(cls, state: Mapping[str, Any]) -> Memory:

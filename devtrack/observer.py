@@ -15,10 +15,14 @@ from torch import nn
 
 from devtrack.data.fixed_batches import fixed_batches
 from devtrack.errors import DevtrackError
-from devtrack.evaluate import evaluate, private_copy
+from devtrack.evaluate import Evaluation, evaluate
+from devtrack.held_snapshot import HeldSnapshot
 from devtrack.metrics.metric import Choose, LossFunction, Metric
+from devtrack.metrics.objective import RunObjective
 from devtrack.model_state import snapshots
 from devtrack.model_state.isolation import isolated
+from devtrack.model_state.private_copy import private_copy
+from devtrack.model_state.stub_trainer import StubTrainer
 from devtrack.recipe import parameters_changed
 from devtrack.rows import Clock, Event, Record, Row, SnapshotRecord
 from devtrack.store import Writer
@@ -57,20 +61,22 @@ class Cost(NamedTuple):
 class Observer:
     """Measures snapshots of one module with one frozen set of metrics and data.
 
-    A snapshot that cannot be written costs itself only: an event ``snapshot_failed`` says why.
-    Parameters that are frozen or thawed in training are so in what is measured, and an event
-    ``parameters_changed`` says which.
+    ``take`` copies the module as it is, ``measure`` computes the metrics on the copy, then or
+    later. A snapshot that cannot be written costs itself only: an event ``snapshot_failed`` says
+    why. Parameters that are frozen, thawed, added or pruned in training are so in what is measured,
+    and an event ``parameters_changed`` says which.
 
     Args:
         writer: Where the rows go; closed by ``close``.
-        module: The module that trains; copied once, never touched.
-        metrics: Computed on every snapshot.
+        metrics: Computed on every snapshot, or as seldom as their ``every`` says.
         loss: The training objective as a function of (model, batch).
         batches: The run's fixed batches, on the module's device; may be set later.
         choose: Makes the batches of metrics' own data (see ``Subject``).
+        renew: Brings ``batches`` back if a metric wrote to them (see ``evaluate``).
         seed: Of every random choice a metric makes.
         kept: What metrics settled for the whole run, from an earlier part of it; added to.
         trainable: Names of the parameters that required grad at the end of that part.
+        count: Observations of that part.
         save_weights: Write each snapshot to the store, so that other metrics can be computed later.
         max_overhead: Share of training time that observing may cost, e.g. 0.05; an observation
             waits until it is affordable. None: no cap.
@@ -78,26 +84,25 @@ class Observer:
         since: What ``clock`` said when training began to wait for this observer; now by default.
 
     Attributes:
-        last_step: Step of the last observation.
+        last_step: Step of the last snapshot that was taken.
         trainable: Names of the parameters that required grad then.
+        count: Observations of the run so far.
         snapshot_error: Why the last snapshot that could not be written could not.
-
-    Raises:
-        MetricError: If the module cannot be copied.
     """
 
     def __init__(
         self,
         writer: Writer,
-        module: nn.Module,
         *,
         metrics: Sequence[Metric],
-        loss: LossFunction,
+        loss: LossFunction | RunObjective,
         batches: Sequence[Any] = (),
         choose: Choose = fixed_batches,
+        renew: Callable[[], bool] = lambda: False,
         seed: int = 0,
         kept: MutableMapping[str, Any] | None = None,
         trainable: Collection[str] | None = None,
+        count: int = 0,
         save_weights: bool = True,
         max_overhead: float | None = None,
         clock: Callable[[], float] = time.perf_counter,
@@ -107,11 +112,13 @@ class Observer:
         self.kept = {} if kept is None else kept
         self.last_step: int | None = None
         self.trainable = trainable
+        self.count = count
         self.snapshot_error: str | None = None
         self._writer = writer
         self._metrics = metrics
-        self._loss = loss
+        self._loss = loss if isinstance(loss, RunObjective) else RunObjective(loss)
         self._choose = choose
+        self._renew = renew
         self._seed = seed
         self._save_weights = save_weights
         self._max_overhead = max_overhead
@@ -121,50 +128,93 @@ class Observer:
         self._by_metric_s: Counter[str] = Counter()
         self._by_status: Counter[str] = Counter()
         self._chosen: dict[int, Any] = {}
+        self._skipped: list[Metric] = []
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="devtrack-snapshots")
         self._pending: deque[Future[None]] = deque()
-        with isolated():
-            self._model = private_copy(module)
         self._elapsed_s = clock() - self._start
 
-    def observe(
-        self, module: nn.Module, clock: Clock, extra: Iterable[Record] = ()
-    ) -> list[Record]:
-        """Measure ``module`` as it is now and append the rows; return them.
+    def take(
+        self,
+        module: nn.Module,
+        clock: Clock,
+        extra: Iterable[Record] = (),
+        *,
+        stub: StubTrainer | None = None,
+    ) -> HeldSnapshot:
+        """Copy ``module`` as it is now, and write its weights to the store behind training's back.
 
         Args:
             module: The module that trains; read only.
             clock: Where training stands.
-            extra: Records to append with the same clock.
+            extra: Records to append with the snapshot's rows.
+            stub: What the copy finds as its Trainer (see ``private_copy``).
+
+        Raises:
+            MetricError: If the module cannot be copied.
         """
         start = self._clock()
-        tensors, before = snapshots.take(module), self.trainable
-        # a dict, for its order and its quick look-up
-        self.trainable = {n: True for n, p in module.named_parameters() if p.requires_grad}
-        if self._save_weights:
-            self._write_behind(clock, tensors)
-        evaluation = evaluate(
-            self._metrics,
-            model=self._model,
-            tensors=tensors,
-            step=clock.step,
-            batches=self.batches,
-            loss=self._loss,
-            epoch=clock.epoch,
-            trainable=self.trainable,
-            seed=self._seed,
-            choose=self._choose,
-            chosen=self._chosen,
-            kept=self.kept,
-        )
-        events = parameters_changed(before, self.trainable)
-        records = [*events, *evaluation.records, *extra]
-        self._writer.append(clock, records)
-        self._by_metric_s.update(evaluation.elapsed_s)
-        self._by_status.update(str(r.status) for r in records if isinstance(r, Row))
-        self._observations += 1
+        with isolated():
+            copy = private_copy(module, stub)
         self.last_step = clock.step
+        if self._save_weights:
+            self._write_behind(clock, snapshots.tensors_of(copy))
         self._elapsed_s += self._clock() - start
+        return HeldSnapshot(copy, clock, list(extra))
+
+    def measure(
+        self, held: HeldSnapshot, *, doubt: str = "", is_last: bool = False
+    ) -> list[Record]:
+        """Compute the metrics on a snapshot and append the rows; return them.
+
+        Args:
+            held: From ``take``; snapshots are measured in the order of their steps.
+            doubt: Why the objective is not known to be that of training (see ``evaluate``).
+            is_last: Compute every metric, whatever its ``every``.
+        """
+        due = [m for m in self._metrics if is_last or self.count % getattr(m, "every", 1) == 0]
+        self._skipped = [metric for metric in self._metrics if metric not in due]
+        self.count += 1
+        return self._measure(held, due, doubt)
+
+    def measure_skipped(self, held: HeldSnapshot, *, doubt: str = "") -> list[Record]:
+        """Compute the metrics that the last observation left out: it turned out to be the last."""
+        skipped, self._skipped = self._skipped, []
+        return self._measure(held, skipped, doubt) if skipped else []
+
+    @property
+    def has_skipped(self) -> bool:
+        """Whether the last observation left metrics out."""
+        return bool(self._skipped)
+
+    def _measure(self, held: HeldSnapshot, metrics: Sequence[Metric], doubt: str) -> list[Record]:
+        start, before = self._clock(), self.trainable
+        model = held.model()
+        # a dict, for its order and its quick look-up
+        self.trainable = {n: True for n, p in model.named_parameters() if p.requires_grad}
+        found = Evaluation([*parameters_changed(before, self.trainable)], {})
+        try:
+            evaluate(
+                metrics,
+                model=model,
+                step=held.clock.step,
+                batches=self.batches,
+                loss=self._loss,
+                epoch=held.clock.epoch,
+                doubt=doubt,
+                seed=self._seed,
+                choose=self._choose,
+                chosen=self._chosen,
+                kept=self.kept,
+                renew=self._renew,
+                into=found,
+            )
+        finally:  # an interrupt too leaves the rows that there are
+            records = [*found.records, *held.extra]
+            self._writer.append(held.clock, records)
+            self._by_metric_s.update(found.elapsed_s)
+            self._by_status.update(str(r.status) for r in records if isinstance(r, Row))
+            self._observations += 1
+            self._elapsed_s += self._clock() - start
         return records
 
     def affordable(self) -> bool:

@@ -87,6 +87,7 @@ def reconfigured(metric: str, before: Any, now: Any) -> list[Event]:
     before, now = (s if isinstance(s, dict) else {"class": s} for s in (before, now))
     # a setting that one devtrack has and another has not cannot be compared
     changed = [name for name in now if before.get("class") and name in before]
+    changed = [name for name in changed if name not in ("every", "timeout_s")]  # not what, but when
     changed = [name for name in changed if before[name] != now[name]]
     if not changed:
         return []

@@ -1,35 +1,26 @@
-"""Batches as the module that trains gets them, and the precision that its loss is computed in."""
+"""Data and numbers as the module that trains gets them: transfer hooks, precision, batch sizes."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable, Sized
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
 from torch.utils import _pytree as pytree
-from torch.utils.data import (
-    BatchSampler,
-    DataLoader,
-    DistributedSampler,
-    SequentialSampler,
-    Subset,
-)
+from torch.utils.data import DataLoader, IterableDataset
 
+from devtrack.data.evaluation_set import own_copy, samples_of
 from devtrack.data.fixed_batches import fixed_batches
-from devtrack.metrics.metric import Choose, LossFunction
+from devtrack.metrics.metric import Choose
 from devtrack.model_state.isolation import isolated
-from devtrack.trainer_facts import is_stream
+from devtrack.model_state.object_graph import tensors_in
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
 
 def chooser(trainer: Trainer, *, num_samples: int, seed: int) -> Choose:
-    """Return the function that chooses fixed batches of any data and makes them ready.
-
-    One function for the run's data and for those of its metrics, so that the same data give the
-    same numbers on either way.
+    """Return the function that chooses fixed batches of a user's own data and makes them ready.
 
     Args:
         trainer: Of a training that has started.
@@ -44,53 +35,50 @@ def chooser(trainer: Trainer, *, num_samples: int, seed: int) -> Choose:
     return choose
 
 
-def seen_by(trainer: Trainer) -> Any:
-    """Return the training's loader, cut down to the samples that training can see.
-
-    ``overfit_batches`` and ``limit_train_batches`` end every epoch early. Where all epochs have one
-    order, what comes after never trains anything.
-    """
-    loader: Any = trainer.train_dataloader
-    limit = trainer.num_training_batches
-    if is_stream(loader) or not math.isfinite(limit):
-        return loader
-    asks_whole = loader.batch_sampler is None  # each item of the dataset is a batch already
-    processes = _processes_in_order(loader.sampler)
-    if processes == 0 or not (asks_whole or type(loader.batch_sampler) is BatchSampler):
-        return loader
-    size = None if asks_whole else loader.batch_sampler.batch_size
-    count = int(limit) * processes * (size or 1)
-    if count >= len(loader.dataset):
-        return loader
-    seen = Subset(loader.dataset, range(count))
-    return DataLoader(seen, batch_size=size, collate_fn=loader.collate_fn)
-
-
-def own_copy(batch: Any) -> Any:
-    """Return the batch with tensors that nobody else writes to."""
-    keep = lambda x: x.detach().clone() if isinstance(x, torch.Tensor) else x  # noqa: E731
-    return pytree.tree_map(keep, batch)
-
-
-def in_training_precision(loss: LossFunction, trainer: Trainer) -> LossFunction:
-    """Return ``loss`` as ``training_step`` is called: new tensors have the training's precision.
+def training_precision(trainer: Trainer) -> Callable[[], AbstractContextManager[Any]]:
+    """Return the context in which new tensors have the training's precision.
 
     That is bfloat16 under ``bf16-true``, and the default under mixed precision: there numbers are
     measured without autocast.
     """
-
-    def call(model: nn.Module, batch: Any) -> torch.Tensor:
-        with trainer.precision_plugin.tensor_init_context():
-            return loss(model, batch)
-
-    return call
+    return trainer.precision_plugin.tensor_init_context
 
 
-def _processes_in_order(sampler: Any) -> int:
-    """Return how many processes share the samples from the first to the last; 0 if none does."""
-    if type(sampler) is DistributedSampler:
-        return 0 if sampler.shuffle else sampler.num_replicas
-    return int(type(sampler) is SequentialSampler)
+def count_samples(loader: Any, batch: Any, batch_idx: int) -> int:
+    """Return the samples in a batch of training.
+
+    The loader knows it, where it makes the batches: no shape tells it of sequences with time first,
+    graphs or packed sequences. A batch of a user's own making is counted by its first tensor.
+
+    Args:
+        loader: What the training iterates over.
+        batch: What reached the training step.
+        batch_idx: Its place in the epoch.
+    """
+    loaders = pytree.tree_leaves(loader)
+    if len(loaders) != 1:  # several loaders make one batch of parts
+        sizes = [_batch_size(one, batch_idx) for one in loaders]
+        has_parts = isinstance(batch, Sized) and len(batch) == len(loaders)
+        return sum(size for size in sizes if size) if has_parts else samples_of(batch)
+    loader = loaders[0]
+    size = _batch_size(loader, batch_idx)
+    if size is None:
+        return samples_of(batch)
+    if isinstance(loader.dataset, IterableDataset):  # whose last batch may be shorter
+        lengths = {n for tensor in tensors_in(batch) for n in tensor.shape[:2]}
+        return size if size in lengths or not lengths else samples_of(batch)
+    return size
+
+
+def _batch_size(loader: Any, batch_idx: int) -> int | None:
+    """Return the samples in one batch of a loader; None if it does not say."""
+    size = getattr(loader, "batch_size", None) if isinstance(loader, DataLoader) else None
+    if size is None or isinstance(loader.dataset, IterableDataset):
+        return size
+    try:
+        return max(1, min(size, len(loader.sampler) - batch_idx * size))  # type: ignore[arg-type]
+    except TypeError:  # a sampler without a length
+        return size
 
 
 def _ready(batch: Any, trainer: Trainer) -> Any:

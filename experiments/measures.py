@@ -98,10 +98,10 @@ def measure_snapshots(
     ).fetchall()
     writer = opened.writer(opened.run(run_id))
     for step, epoch, samples, path in listed[::-1][::every][::-1]:
+        load_into(model, read(opened.path / run_id / path))
         found = evaluate(
             metrics,
             model=model,
-            tensors=read(opened.path / run_id / path),
             step=step,
             batches=batches,
             loss=training_step_loss,

@@ -4,10 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from devtrack.errors import MetricError
-from devtrack.evaluate import evaluate, private_copy
+from devtrack.evaluate import evaluate
 from devtrack.metrics.loss import Loss
-from devtrack.model_state import snapshots
+from devtrack.model_state.private_copy import private_copy
 from devtrack.rows import NOT_FINITE, Row, Status
 
 
@@ -57,7 +56,6 @@ def _run(metrics, *, step=1, seed=0):
     return evaluate(
         metrics,
         model=private_copy(MODULE),
-        tensors=snapshots.take(MODULE),
         step=step,
         batches=[],
         loss=lambda model, batch: torch.tensor(0.0),
@@ -135,19 +133,6 @@ def test_the_cost_is_told_per_metric():
     assert _run([Good(), Vandal()]).elapsed_s.keys() == {"good", "vandal"}
 
 
-def test_a_private_copy_shares_nothing():
-    module = nn.Linear(2, 2)
-    twin = private_copy(module)
-    assert twin.weight.data_ptr() != module.weight.data_ptr()
-
-
-def test_what_cannot_be_copied_is_explained():
-    module = nn.Linear(2, 2)
-    module.lines = (line for line in "ab")
-    with pytest.raises(MetricError, match=r"cannot be copied.*private copy.*__getstate__"):
-        private_copy(module)
-
-
 def test_a_loss_that_differentiates_is_measured():
     def slope(model, batch):
         x = batch[0].clone().requires_grad_()
@@ -156,20 +141,9 @@ def test_a_loss_that_differentiates_is_measured():
     evaluation = evaluate(
         [Loss()],
         model=private_copy(MODULE),
-        tensors=snapshots.take(MODULE),
         step=1,
         batches=[(torch.zeros(32, 2),)],
         loss=slope,
     )
     (row,) = evaluation.records
     assert (row.status, row.value) == (Status.OK, 4.0)  # each slope is a sum of two ones
-
-
-@pytest.mark.filterwarnings("ignore::FutureWarning")  # torch's own: this weight_norm is deprecated
-def test_a_weight_norm_that_cannot_be_copied_has_a_successor_that_can():
-    old = nn.Sequential(nn.utils.weight_norm(nn.Linear(2, 2)))
-    with pytest.raises(
-        MetricError, match=r"copied.*Use torch.nn.utils.parametrizations.weight_norm"
-    ):
-        private_copy(old)
-    private_copy(nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(2, 2))))

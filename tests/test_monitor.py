@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -241,30 +241,36 @@ class Net(LightningModule):
     def __init__(self):
         super().__init__()
         self.body = nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.3), nn.Linear(8, 1))
-        self.trace = []
 
     def training_step(self, batch, batch_idx):
         return self.body(batch[0]).square().mean()
-
-    def on_train_batch_end(self, outputs, batch, batch_idx):
-        streams = (random.getstate(), np.random.get_state()[1].tolist())
-        optimizer = [
-            v.clone() if isinstance(v, torch.Tensor) else v
-            for state in self.trainer.optimizers[0].state.values()
-            for v in state.values()
-        ]
-        weights = [v.clone() for v in self.state_dict().values()]
-        self.trace.append((weights, optimizer, torch.get_rng_state(), streams))
 
     def configure_optimizers(self):
         return torch.optim.AdamW(self.parameters(), lr=1e-2)
 
 
-def fit(tracker=None, *, steps=80, ckpt_path=None, module=None):
+class Recorder(Callback):
+    """Notes everything of a training that an observer could disturb."""
+
+    def __init__(self):
+        self.trace = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        streams = (random.getstate(), np.random.get_state()[1].tolist())
+        optimizer = [
+            v.clone() if isinstance(v, torch.Tensor) else v
+            for state in trainer.optimizers[0].state.values()
+            for v in state.values()
+        ]
+        weights = [v.clone() for v in pl_module.state_dict().values()]
+        self.trace.append((weights, optimizer, torch.get_rng_state(), streams))
+
+
+def fit(tracker=None, *, steps=80, ckpt_path=None, module=None, recorder=None):
     torch.manual_seed(1)
     random.seed(1)
     np.random.seed(1)
-    callbacks = [tracker] if tracker else []
+    callbacks = [callback for callback in (tracker, recorder) if callback]
     trainer = Trainer(max_steps=steps, max_epochs=-1, callbacks=callbacks, **QUIET)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
@@ -303,9 +309,10 @@ def test_training_is_bitwise_the_same_with_a_monitor_that_does_not_stop_it(tmp_p
     actions = (Log(), Call(draws), Densify(), SaveCheckpoint())
     rule = Invariant("signal < 3")
     monitor = Monitor(actions=actions, invariants=(rule,))
-    _, without = fit()
+    without, watched = Recorder(), Recorder()
+    fit(recorder=without)
     tracker = track(tmp_path, monitor, schedules.every(2), metrics=[Signal(), Loss()])
-    _, watched = fit(tracker)
+    fit(tracker, recorder=watched)
     assert len(without.trace) == len(watched.trace) == 80
     for step, pair in enumerate(zip(without.trace, watched.trace, strict=True)):
         assert _equal(*pair), f"differs after step {step + 1}"
@@ -354,7 +361,8 @@ class Explodes:
 def test_a_training_that_diverges_is_stopped(tmp_path):
     rule = Invariant("signal < 6", stop=True)
     with pytest.warns(TrackerWarning, match="'signal' failed at step 3: value is inf"):
-        trainer, _ = fit(track(tmp_path, Monitor(invariants=(rule,)), metrics=[Explodes()]))
+        tracker = track(tmp_path, Monitor(invariants=(rule,)), metrics=[Explodes()], num_samples=1)
+        trainer, _ = fit(tracker)
     assert trainer.global_step == 3
     assert events_of(tmp_path, "violation") == [(3, "signal is not finite (inf), must be < 6")]
 

@@ -14,7 +14,6 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch.utils import _pytree as pytree
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -26,8 +25,10 @@ from torch.utils.data import (
     default_collate,
 )
 
+from devtrack.data.private_data import private_data
 from devtrack.errors import DataError
 from devtrack.model_state.isolation import isolated
+from devtrack.model_state.object_graph import map_tensors, tensors_in, walk
 
 _MOST_READ = 2**20  # numbers of one tensor
 
@@ -39,10 +40,11 @@ def fixed_batches(
 
     Args:
         data: A DataLoader, a map-style Dataset, a tuple or dict of tensors (one sample per row),
-            one tensor, or a list of batches, which is taken as it is. Of a DataLoader the dataset
-            and ``collate_fn`` are used, never its workers, and only samples that a copy of its
-            sampler gives: over all processes of a ``DistributedSampler``, as often as a weighted
-            one gives them, in whole batches where a ``batch_sampler`` of its own kind makes them.
+            one tensor, or a list of batches, which is taken as it is. Of a DataLoader copies of the
+            dataset and of ``collate_fn`` are used (see ``private_data``), never its workers, and
+            only samples that a copy of its sampler gives: over all processes of a
+            ``DistributedSampler``, as often as a weighted one gives them, in whole batches where a
+            ``batch_sampler`` of its own kind makes them.
         num_samples: How many samples to choose without replacement; all if there are fewer. At
             least one batch is taken. Ignored for a list. Of streams, and of samplers without a
             length, it is the first ones.
@@ -62,8 +64,10 @@ def fixed_batches(
         with isolated(seed=seed):  # samplers, datasets and workers may draw from the global streams
             return _from_loader(data, num_samples=num_samples, seed=seed)
     if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
-        chosen = _choose(len(cast(Sized, data)), num_samples, batch_size, seed)
-        return [default_collate([data[i] for i in group]) for group in chosen]
+        own = private_data(data)
+        chosen = _choose(len(cast(Sized, own)), num_samples, batch_size, seed)
+        with isolated(seed=seed):
+            return [default_collate([own[i] for i in group]) for group in chosen]
     if isinstance(data, torch.Tensor | tuple | dict):
         chosen = _choose(num_rows(data), num_samples, batch_size, seed)
         return [rows(data, torch.as_tensor(group)) for group in chosen]
@@ -84,9 +88,9 @@ def num_rows(batch: Any) -> int:
     Raises:
         DataError: If the batch holds no tensor with a first dimension.
     """
-    for leaf in pytree.tree_iter(batch):  # lazily: asked after every training batch
-        if isinstance(leaf, torch.Tensor) and leaf.ndim > 0:
-            return leaf.shape[0]
+    for tensor in tensors_in(batch):
+        if tensor.ndim > 0:
+            return tensor.shape[0]
     raise DataError(
         f"batch of type {type(batch).__name__}: holds no tensor whose first dimension counts "
         f"samples. Pass data= with batches of tensors."
@@ -97,11 +101,10 @@ def rows(batch: Any, index: torch.Tensor | slice) -> Any:
     """Return the samples ``index`` of every tensor in ``batch`` that has a row per sample."""
     count = num_rows(batch)
 
-    def pick(leaf: Any) -> Any:
-        per_sample = isinstance(leaf, torch.Tensor) and leaf.ndim > 0 and leaf.shape[0] == count
-        return leaf[index] if per_sample else leaf
+    def pick(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor[index] if tensor.ndim > 0 and tensor.shape[0] == count else tensor
 
-    return pytree.tree_map(pick, batch)
+    return map_tensors(pick, batch)
 
 
 def fingerprint(batches: Sequence[Any]) -> str:
@@ -113,36 +116,45 @@ def fingerprint(batches: Sequence[Any]) -> str:
     count.
     """
     digest = hashlib.sha256()
-    for leaf in pytree.tree_iter(list(batches)):
+    for _, leaf in (found for batch in batches for found in walk(batch, with_plain=True)):
         if isinstance(leaf, torch.Tensor):
-            numbers = leaf.detach().reshape(-1)
-            some = numbers[:: max(1, numbers.numel() // _MOST_READ)].cpu().contiguous()
-            digest.update(f"{leaf.dtype}{tuple(leaf.shape)}".encode())
-            digest.update(some.view(torch.uint8).numpy().tobytes())
+            for numbers in _numbers_of(leaf):
+                some = numbers[:: max(1, numbers.numel() // _MOST_READ)].cpu().contiguous()
+                digest.update(f"{leaf.dtype}{tuple(leaf.shape)}".encode())
+                digest.update(some.view(torch.uint8).numpy().tobytes())
         elif isinstance(leaf, str | int | float):
             digest.update(repr(leaf).encode())
     return digest.hexdigest()[:16]
 
 
+def _numbers_of(tensor: torch.Tensor) -> list[torch.Tensor]:
+    """Return what a tensor holds as flat dense tensors; a sparse one holds places and values."""
+    tensor = tensor.detach()
+    if tensor.layout is torch.sparse_coo:
+        whole = tensor.coalesce()
+        return [whole.indices().reshape(-1), whole.values().reshape(-1)]
+    if tensor.layout is not torch.strided:
+        tensor = tensor.to_dense()
+    return [tensor.reshape(-1)]
+
+
 def to_device(batches: Iterable[Any], device: torch.device) -> list[Any]:
     """Return the batches with every tensor on ``device``."""
-    return [
-        pytree.tree_map(lambda x: x.to(device) if isinstance(x, torch.Tensor) else x, batch)
-        for batch in batches
-    ]
+    return [map_tensors(lambda tensor: tensor.to(device), batch) for batch in batches]
 
 
 def _from_loader(loader: DataLoader[Any], *, num_samples: int, seed: int) -> list[Any]:
-    dataset: Any = loader.dataset
+    dataset, collate = private_data((loader.dataset, loader.collate_fn))
     if isinstance(dataset, IterableDataset):
         # A stream has no index to choose from: its first batches are as fixed as it gets.
         wanted = max(1, num_samples // (loader.batch_size or num_samples))
-        return _require_batches(list(islice(iter(loader), wanted)), loader)
+        own = DataLoader(dataset, batch_size=loader.batch_size, collate_fn=collate)
+        return _require_batches(list(islice(iter(own), wanted)), loader)
     asks_whole = loader.batch_sampler is None  # each item of the dataset is a batch already
     sampler: Any = loader.sampler if asks_whole else loader.batch_sampler
 
     def batch(index: Any) -> Any:
-        return loader.collate_fn(dataset[index] if asks_whole else [dataset[i] for i in index])
+        return collate(dataset[index] if asks_whole else [dataset[i] for i in index])
 
     if type(sampler) is BatchSampler:
         given = _given(sampler.sampler, loader, num_samples, seed)

@@ -21,14 +21,14 @@ from devtrack.metrics.interventions import (
     require_where,
 )
 from devtrack.metrics.loss import weighted_mean_row
-from devtrack.metrics.metric import LossFunction, Subject
+from devtrack.metrics.metric import LossFunction, MetricOptions, Subject
 from devtrack.rows import Row
 
 Kind = Literal["zero", "mean", "resample"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ablation:
+class Ablation(MetricOptions):
     """Change of the loss, or of a behaviour, when a site's activations are taken away.
 
     - ``zero``: replaced by 0, which may be far from anything the model has seen.

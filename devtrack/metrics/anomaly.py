@@ -13,7 +13,7 @@ import torch
 
 from devtrack.errors import ConfigError, DataError, MetricError
 from devtrack.metrics.activations import forward_passes
-from devtrack.metrics.metric import Subject
+from devtrack.metrics.metric import MetricOptions, Subject
 from devtrack.metrics.proportions import binomial_se
 from devtrack.metrics.sites import matching_modules
 from devtrack.rows import Row, without_nan
@@ -22,7 +22,7 @@ Array = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Anomalies:
+class Anomalies(MetricOptions):
     """Share of examples whose activations lie further out than trusted ones do.
 
     At each site, mean and covariance of the activations of one half of the trusted examples are

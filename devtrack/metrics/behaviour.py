@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from devtrack.errors import ConfigError, MetricError
-from devtrack.metrics.metric import Subject
+from devtrack.metrics.metric import MetricOptions, Subject
 from devtrack.metrics.proportions import binomial_se
 from devtrack.rows import Row
 
@@ -39,7 +39,7 @@ Judge = Callable[[nn.Module, Sequence[Example]], Any]
 
 
 @dataclass(frozen=True)
-class Behaviour:
+class Behaviour(MetricOptions):
     """Accuracy on a suite of examples, for each group and over all.
 
     The file has one JSON object a line: ``{"input": "2 + 2 =", "expected": " 4", "group":

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from devtrack.errors import MetricError
-from devtrack.metrics.metric import Subject
+from devtrack.metrics.metric import MetricOptions, Subject
 from devtrack.rows import Row, Status
 
 Kind = Literal["q", "k", "v"]
@@ -89,7 +89,7 @@ def composition(later: HeadWeights, earlier: HeadWeights, kind: Kind) -> torch.T
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeadComposition:
+class HeadComposition(MetricOptions):
     """The strongest Q-, K- and V-composition of each head with a head of an earlier layer.
 
     Rows ``<name>.q``, ``.k``, ``.v`` at ``<module>.head.<h>``; ``attrs["earlier"]`` names the

@@ -15,7 +15,7 @@ from devtrack.data.fixed_batches import num_rows
 from devtrack.errors import ConfigError, MetricError
 from devtrack.metrics.activations import flat_features, forward_passes
 from devtrack.metrics.earlier import doubts_about_first, recall, remember
-from devtrack.metrics.metric import Subject
+from devtrack.metrics.metric import MetricOptions, Subject
 from devtrack.metrics.sites import matching_modules
 from devtrack.rows import Row, Status
 
@@ -37,7 +37,7 @@ class _Sums(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConceptDirection:
+class ConceptDirection(MetricOptions):
     """The difference of mean activations with and without a concept, and its drift.
 
     - ``concept/<name>.norm``: length of the direction Δ = mean(with) − mean(without).

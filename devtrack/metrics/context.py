@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from devtrack.errors import ConfigError, MetricError
-from devtrack.metrics.metric import Subject
+from devtrack.metrics.metric import MetricOptions, Subject
 from devtrack.rows import Row
 
 LogitsFunction = Callable[[nn.Module, torch.Tensor], torch.Tensor]
@@ -33,7 +33,7 @@ def first_tensor(batch: Any) -> torch.Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ContextLoss:
+class ContextLoss(MetricOptions):
     """Loss by position, and the in-context learning score.
 
     The loss at position k is the cross-entropy, in nats, of the token that follows the first k

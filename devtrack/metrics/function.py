@@ -11,12 +11,12 @@ from torch import nn
 
 from devtrack.data.fixed_batches import num_rows
 from devtrack.metrics.loss import weighted_mean_row
-from devtrack.metrics.metric import Subject
+from devtrack.metrics.metric import MetricOptions, Subject
 from devtrack.rows import Row
 
 
 @dataclass(frozen=True)
-class Function:
+class Function(MetricOptions):
     """The mean of ``function(model, batch)`` over fixed batches.
 
     Args:

@@ -13,7 +13,7 @@ from torch import nn
 
 from devtrack.errors import ConfigError, MetricError
 from devtrack.metrics.attention import attention_patterns, require_patterns
-from devtrack.metrics.metric import Subject
+from devtrack.metrics.metric import MetricOptions, Subject
 from devtrack.rows import Row
 
 Scores = dict[str, torch.Tensor]
@@ -21,7 +21,7 @@ Scores = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeadScores:
+class HeadScores(MetricOptions):
     """Scores of every attention head, at sites ``<module>.head.<h>``.
 
     On the run's data, by forward passes of the loss:

@@ -5,24 +5,25 @@ Refined, it asks the same of a part of the weights, of other data, or of both.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
+from devtrack.data.fixed_batches import num_rows
 from devtrack.diagnostics import TOO_FEW_DRAWS, Diagnosis, require_chains, require_draws
 from devtrack.diagnostics.statistics import mean_of_finite
 from devtrack.errors import ConfigError
 from devtrack.metrics.components import Component, HeadAxes, find_components, require_heads
 from devtrack.metrics.llc_arguments import is_data_sets, require_data, require_loss
-from devtrack.metrics.metric import LossFunction, Subject
+from devtrack.metrics.metric import LossFunction, MetricOptions, Subject
 from devtrack.metrics.sites import require_sites
 from devtrack.rows import ChainTrace, Event, Row, Status, without_nan
 from devtrack.sampling.chains import Chains, sample
 from devtrack.sampling.engines import Engine, require_engine
 from devtrack.sampling.estimates import estimate, path_of, signal_of
 from devtrack.sampling.losses import call_loss
-from devtrack.sampling.minibatches import resize_batches
+from devtrack.sampling.minibatches import require_mean_over_parts, resize_batches
 from devtrack.sampling.pull import pull_share
 from devtrack.sampling.settings import (
     MeasureAt,
@@ -40,7 +41,7 @@ ESS_TO_STOP = 50.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class LLC:
+class LLC(MetricOptions):
     """The local learning coefficient λ̂ = nβ (E[L(w)] − L(w*)), by Langevin sampling around w*.
 
     Every draw is paired with L(w*) on the same batch and corrected for its batch where that pays
@@ -214,6 +215,7 @@ class LLC:
                     engine=self.engine,
                     parts=component.parts or None,
                     max_memory_bytes=int(1e9 * self.max_memory_gb),
+                    count=self._count(subject),
                     enough=partial(self._is_precise, settings=settings) if self.target_se else None,
                 )
                 settings = replace(settings, n_beta=chains.n_beta)  # one for all data sets
@@ -228,7 +230,16 @@ class LLC:
 
     def _batches(self, subject: Subject, data: Any) -> list[Any]:
         batches = subject.batches_of(data)
-        return batches if self.batch_size is None else resize_batches(batches, self.batch_size)
+        if self.batch_size is None:
+            return batches
+        resized = resize_batches(batches, self.batch_size)
+        require_mean_over_parts(
+            partial(self._loss_of(subject), subject.model), batches, resized, self.batch_size
+        )
+        return resized
+
+    def _count(self, subject: Subject) -> Callable[[Any], int]:
+        return subject.count if self.batch_size is None else num_rows
 
     def _loss_of(self, subject: Subject) -> LossFunction:
         hint = ""
@@ -247,6 +258,7 @@ class LLC:
             batches=batches,
             settings=self.settings,
             generator=subject.generator,
+            count=self._count(subject),
         )
         subject.kept[self.name] = {"lr": found.lr}
         attrs = {"metric": self.name, **asdict(self.settings), **found._asdict()}

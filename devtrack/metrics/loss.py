@@ -9,24 +9,26 @@ from typing import Any
 
 import torch
 
-from devtrack.data.fixed_batches import num_rows, rows
-from devtrack.metrics.metric import Subject
+from devtrack.metrics.metric import MetricOptions, Subject
 from devtrack.rows import Row
 
 
 @dataclass(frozen=True, kw_only=True)
-class Loss:
+class Loss(MetricOptions):
     """Mean loss over fixed batches, with the standard error that comes from their finite number.
 
-    The error is taken from ``num_groups`` equal groups of samples: the loss of a group is a mean
-    over its samples, so that the spread of the group means measures the sampling error whether or
-    not the objective can be had per sample. It says how well the data stand for their population;
-    since the data are the same at every snapshot, differences along a run are known better.
+    The objective is called on whole batches, as training calls it: a loss over pairs of samples, a
+    sum, or a sequence with time first means something on a whole batch only. The run's batches
+    weigh equally, as they do in training; those of ``data`` weigh by their samples.
+
+    The error comes from the spread over batches, or over samples where a ``loss=`` returns a loss
+    for each. It says how well the data stand for their population; since the data are the same at
+    every snapshot, differences along a run are known better. With one batch and a scalar loss the
+    error is unknown.
 
     Args:
         name: The rows' metric.
         data: What to measure on (see ``fixed_batches``); else the run's batches.
-        num_groups: Groups over all batches; 2 at least.
 
     Units:
         Those of the training objective.
@@ -34,22 +36,20 @@ class Loss:
 
     name: str = "loss"
     data: Any = None
-    num_groups: int = 16
 
     def compute(self, subject: Subject) -> Iterator[Row]:
         """Yield one row."""
         batches = subject.batches_of(self.data)
-        per_batch = max(1, self.num_groups // len(batches))
-        means, weights = [], []
         with torch.no_grad():
-            for batch in batches:
-                count = num_rows(batch)
-                size = max(1, count // per_batch)
-                for start in range(0, count, size):
-                    part = rows(batch, slice(start, start + size))
-                    means.append(float(subject.loss(subject.model, part).mean()))
-                    weights.append(float(num_rows(part)))
-        yield weighted_mean_row(self.name, means, weights)
+            losses = [subject.loss(subject.model, batch).double().cpu() for batch in batches]
+        per_sample = all(loss.ndim > 0 and loss.numel() > 1 for loss in losses)
+        if per_sample:
+            each = torch.cat([loss.flatten() for loss in losses]).tolist()
+            yield weighted_mean_row(self.name, each, [1.0] * len(each))
+            return
+        # training weighs its batches equally; a data set of one's own is a set of samples
+        counts = [1.0 if self.data is None else float(subject.count(batch)) for batch in batches]
+        yield weighted_mean_row(self.name, [float(loss.mean()) for loss in losses], counts)
 
 
 def weighted_mean_row(name: str, means: list[float], weights: list[float]) -> Row:

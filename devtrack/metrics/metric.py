@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import torch
 from torch import nn
 
-from devtrack.data.fixed_batches import fixed_batches, to_device
+from devtrack.data.fixed_batches import fixed_batches, num_rows, to_device
 from devtrack.errors import DataError
 from devtrack.rows import Record
 from devtrack.sampling.losses import LossFunction
@@ -28,22 +28,39 @@ Choose = Callable[[Any], list[Any]]
 """Makes fixed batches of data, as ``fixed_batches`` takes them."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class MetricOptions:
+    """When a metric is computed, and how long it may take: what every metric of devtrack takes.
+
+    Args:
+        every: Compute it at every such observation only, counted from the run's first one; at the
+            last one in any case.
+        timeout_s: Seconds after which the metric is broken off and its row is failed. None: no
+            limit. A single call into compiled code is broken off when it returns.
+    """
+
+    every: int = 1
+    timeout_s: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Subject:
     """One snapshot as a metric sees it. Nothing here is the training's own object.
 
     Args:
-        model: A private copy with the snapshot's weights, in eval mode; a metric may do with it
-            what it likes, weights and modes are put back before the next metric.
+        model: A private copy of the snapshot, in eval mode; a metric may do with it what it likes,
+            the next one gets its own.
         step: Optimizer steps completed.
         batches: The run's fixed evaluation batches, on the model's device, the same at every
             snapshot. Empty when the run has no data.
         loss: The training objective as a function of (model, batch): a scalar mean loss, or losses
-            of shape (batch,). It may differentiate inside, also where a metric has gradients off.
+            of shape (sample,). Call it on whole batches. It may differentiate inside, also where a
+            metric has gradients off.
         generator: Seeded by (run seed, metric name, step) on the model's device: the only source
             of randomness that a metric needs.
         choose: Makes fixed batches, ready for the model, of a metric's own data. A tracker chooses
             ``num_samples`` of them by its ``seed``, and does to them what is done to training data.
+        count: Returns the samples in a batch of the run, which its shapes may not tell.
         chosen: Batches of metrics' own data, kept over the run (see ``batches_of``).
         kept: What metrics settled once for the whole run, by metric name, JSON-serialisable; a
             tracker takes it along in checkpoints, so that a resumed training keeps it too.
@@ -55,6 +72,7 @@ class Subject:
     loss: LossFunction
     generator: torch.Generator
     choose: Choose = fixed_batches
+    count: Callable[[Any], int] = num_rows
     chosen: MutableMapping[int, Any] = field(default_factory=dict)
     kept: MutableMapping[str, Any] = field(default_factory=dict)
 
@@ -69,8 +87,8 @@ class Subject:
         if data is None:
             if not self.batches:
                 raise DataError(
-                    "no data: the run has no fixed batches. Pass data= to the metric or to the "
-                    "tracker."
+                    "no data: no batch of the training's own was kept. Pass data= to the tracker, "
+                    "and loss=lambda model, batch: … if its step fetches its own batches."
                 )
             return list(self.batches)
         if id(data) not in self.chosen:  # the entry holds on to data, so that its id stays its own

@@ -12,7 +12,7 @@ import torch
 from devtrack.errors import ConfigError, DataError
 from devtrack.metrics.context import LogitsFunction, call_model, first_tensor, require_logits
 from devtrack.metrics.earlier import recall, remember
-from devtrack.metrics.metric import Subject
+from devtrack.metrics.metric import MetricOptions, Subject
 from devtrack.rows import Row
 
 _CONTEXTS_AT_ONCE = 64  # rows of (context, vocabulary) in memory
@@ -34,7 +34,7 @@ class Continuations(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NGramScores:
+class NGramScores(MetricOptions):
     """Cross-entropy between the model's next-token distribution and the empirical n-gram.
 
     For each n, ``num_contexts`` contexts of n − 1 tokens are drawn from the text as often as they

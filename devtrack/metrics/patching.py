@@ -22,12 +22,12 @@ from devtrack.metrics.interventions import (
     require_where,
 )
 from devtrack.metrics.jackknife import groups_of, jackknife_se
-from devtrack.metrics.metric import Subject
+from devtrack.metrics.metric import MetricOptions, Subject
 from devtrack.rows import Row, Status
 
 
 @dataclass(frozen=True, kw_only=True)
-class ActivationPatching:
+class ActivationPatching(MetricOptions):
     """How much of the effect returns when one site of the corrupted run is given clean activations.
 
     ``<name>`` at a site = mean(patched − corrupted) / mean(clean − corrupted): 0 where the site

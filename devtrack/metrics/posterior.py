@@ -17,7 +17,7 @@ from devtrack.diagnostics.covariance import Covariance
 from devtrack.diagnostics.failures import failed_chains
 from devtrack.errors import ConfigError, DataError
 from devtrack.metrics.context import LogitsFunction, call_model, first_tensor, require_logits
-from devtrack.metrics.metric import Subject
+from devtrack.metrics.metric import MetricOptions, Subject
 from devtrack.rows import Row, Status, without_nan
 from devtrack.sampling.language import SequenceLosses, draw_losses, num_sampled
 from devtrack.sampling.objective import Parts
@@ -53,7 +53,7 @@ class Watched(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LanguagePosterior:
+class LanguagePosterior(MetricOptions):
     """Langevin chains around a language model's weights, by devinterp (see ``sampling.language``).
 
     Args:

@@ -15,7 +15,7 @@ from devtrack.errors import ConfigError, MetricError
 from devtrack.metrics.chunks import Chunks
 from devtrack.metrics.codelength import OnlineCode
 from devtrack.metrics.logistic import AveragedLogistic
-from devtrack.metrics.metric import Subject
+from devtrack.metrics.metric import MetricOptions, Subject
 from devtrack.metrics.proportions import clustered_se
 from devtrack.metrics.sites import matching_modules
 from devtrack.rows import Row, Status
@@ -24,8 +24,15 @@ Integers = npt.NDArray[np.integer]
 Mask = npt.NDArray[np.bool_]
 
 
+PADDING = -100
+"""The label that torch's losses leave out (``ignore_index``), and probes too."""
+
+MOST_FEW_CLASSES = 20
+"""Up to so many classes, few rows are a small data set; beyond it, they have ids for labels."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class LinearProbe:
+class LinearProbe(MetricOptions):
     """Accuracy of a linear classifier on activations, next to the same on random labels.
 
     A probe that is rich enough to memorise says little about the representation. The control task
@@ -63,6 +70,7 @@ class LinearProbe:
         seed: Chooses the halves or folds, the control labels and the order of the code.
 
     Shapes:
+        target: as many labels as samples, or as positions; −100 marks one that does not count.
         Activations (sample, …, feature) are flattened to (sample, feature) if labels come one per
         sample, to (sample · position, feature) if they come one per position. Rows of one sample
         are never parted, and errors are taken over samples.
@@ -106,7 +114,7 @@ class LinearProbe:
         rng = np.random.default_rng(self.seed)
         rows, groups = self._labels(batches)
         training = _training_parts(rows, self.num_folds, rng)
-        tasks = [rows.label, _control_labels(rows.label, groups, rng)]
+        tasks = [rows.label, _control_labels(rows, groups, rng)]
         chunks = Chunks(
             subject,
             batches,
@@ -115,8 +123,8 @@ class LinearProbe:
             num_rows=len(rows.label),
             max_chunk_bytes=int(1e9 * self.max_memory_gb / 2),  # a chunk, and a copy to fit on
         )
-        probes, reasons = _fit(chunks, tasks, training, rows.num_classes, self.regularization)
-        right, total = _score(chunks, tasks, training, probes, rows.sample)
+        probes, reasons = _fit(chunks, tasks, training, rows, self.regularization)
+        right, total = _score(chunks, tasks, training, probes, rows)
         attrs: dict[str, Any] = {"n_test": int(total.sum()), "num_chunks": chunks.num_chunks}
         if reasons:
             attrs["reasons"] = reasons
@@ -143,6 +151,7 @@ class LinearProbe:
             if code is None:
                 code = OnlineCode(rows.num_classes, 1 / (self.regularization * len(x)))
             order = np.argsort(rank[rows.sample[part]], kind="stable")  # samples shuffled
+            order = order[rows.counts[part][order]]
             code.add(x[order], rows.label[part][order], rows.sample[part][order])
         assert code is not None
         bits, se = code.bits_per_row()
@@ -157,23 +166,48 @@ class LinearProbe:
         start = 0
         for batch in batches:
             label = self.target(batch)
+            self._require_classes(label)
             count = len(label)
             labels.append(label.detach().reshape(-1).cpu().numpy())
             samples.append(np.arange(start, start + count).repeat(label.numel() // max(count, 1)))
             start += count
             if group_of is not None:
                 groups.append(group_of(batch).detach().reshape(-1).cpu().numpy())
-        names, label = np.unique(np.concatenate(labels), return_inverse=True)
+        given = np.concatenate(labels)
+        counts = given != PADDING
+        names, found = np.unique(given[counts], return_inverse=True)
+        label = np.zeros(len(given), dtype=found.dtype)
+        label[counts] = found
+        if 2 * len(names) > counts.sum() and len(names) > MOST_FEW_CLASSES:
+            raise MetricError(
+                f"target with {len(names)} different values on {counts.sum()} rows: a class must "
+                f"be met more than once to be learned, so these look like ids or measurements. "
+                f"Pass classes, more data=, or use RegressionProbe for numbers."
+            )
         group = np.concatenate(groups) if groups else np.arange(len(label))
-        return _Rows(label, np.concatenate(samples), len(names)), group
+        return _Rows(label, np.concatenate(samples), len(names), counts), group
+
+    def _require_classes(self, label: Any) -> None:
+        """Raise MetricError if the labels are measurements."""
+        numbers = label.detach().double() if label.is_floating_point() else None
+        if numbers is not None and bool((numbers != numbers.round()).any()):
+            raise MetricError(
+                f"target of dtype {label.dtype} with values such as "
+                f"{float(numbers[numbers != numbers.round()][0]):g}: LinearProbe tells classes "
+                f"apart. Return integer labels, or use RegressionProbe for numbers."
+            )
 
 
 class _Rows(NamedTuple):
-    """Of every row, (row,): its class, 0 … K − 1, and the sample that it belongs to; and K."""
+    """Of every row, (row,): its class, 0 … K − 1, and the sample that it belongs to; and K.
+
+    ``counts`` says which rows have a label; those that are padding take no part.
+    """
 
     label: Integers
     sample: Integers
     num_classes: int
+    counts: Mask
 
 
 def _training_parts(rows: _Rows, num_folds: int | None, rng: np.random.Generator) -> list[Mask]:
@@ -188,26 +222,27 @@ def _training_parts(rows: _Rows, num_folds: int | None, rng: np.random.Generator
     return [(fold != held_out)[rows.sample] for held_out in range(num_folds)]
 
 
-def _control_labels(labels: Integers, groups: Integers, rng: np.random.Generator) -> Integers:
+def _control_labels(rows: _Rows, groups: Integers, rng: np.random.Generator) -> Integers:
     _, group_index = np.unique(groups, return_inverse=True)
-    return rng.choice(labels, size=group_index.max() + 1)[group_index]
+    return rng.choice(rows.label[rows.counts], size=group_index.max() + 1)[group_index]
 
 
 def _fit(
     chunks: Chunks,
     tasks: list[Integers],
     training: list[Mask],
-    num_classes: int,
+    labels_of: _Rows,
     regularization: float,
 ) -> tuple[list[AveragedLogistic], list[str]]:
     """Return a probe for each training part, and reasons to doubt them."""
+    num_classes, counts = labels_of.num_classes, labels_of.counts
     probes = [AveragedLogistic(len(tasks), num_classes) for _ in training]
     lacking = 0
     for rows, x in chunks:
         for probe, part in zip(probes, training, strict=True):
             if rows.start == 0:  # not before, so that labels of a wrong shape are named as such
-                _require_classes(tasks[0][part], part)
-            kept = part[rows]
+                _require_classes(tasks[0][part & counts], part | ~counts)
+            kept = part[rows] & counts[rows]
             if kept.any():
                 labels = [task[rows][kept] for task in tasks]
                 probe.add(x[kept], labels, 1 / (regularization * kept.sum()))
@@ -225,14 +260,15 @@ def _score(
     tasks: list[Integers],
     training: list[Mask],
     probes: list[AveragedLogistic],
-    sample: Integers,
+    labels_of: _Rows,
 ) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]:
     """Return how many held-out rows of each sample are right, (task, sample), and how many are."""
+    sample, counts = labels_of.sample, labels_of.counts
     right = np.zeros((len(tasks), sample[-1] + 1))
     total = np.zeros(sample[-1] + 1)
     for rows, x in chunks:
         for probe, part in zip(probes, training, strict=True):
-            scored = ~part[rows]
+            scored = ~part[rows] & counts[rows]
             own = sample[rows][scored]
             features = x[scored]
             total += np.bincount(own, minlength=len(total))

@@ -15,14 +15,14 @@ from devtrack.data.fixed_batches import num_rows
 from devtrack.errors import ConfigError, MetricError
 from devtrack.metrics.activations import flat_features, forward_passes
 from devtrack.metrics.jackknife import jackknife_se
-from devtrack.metrics.metric import Subject
+from devtrack.metrics.metric import MetricOptions, Subject
 from devtrack.metrics.moments import Array, GroupedMoments, Moments
 from devtrack.metrics.sites import matching_modules
 from devtrack.rows import Row, Status
 
 
 @dataclass(frozen=True, kw_only=True)
-class RegressionProbe:
+class RegressionProbe(MetricOptions):
     """Cross-validated R² of a ridge regression on activations, next to that on random numbers.
 
     Activations stream by: only their second moments are kept, so that memory does not grow with

@@ -11,12 +11,12 @@ import torch
 
 from devtrack.metrics.activations import Activations, activations_at, require_rows_and_groups
 from devtrack.metrics.jackknife import groups_of, jackknife_se
-from devtrack.metrics.metric import Subject
+from devtrack.metrics.metric import MetricOptions, Subject
 from devtrack.rows import Row, Status
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dimensionality:
+class Dimensionality(MetricOptions):
     """Effective rank and participation ratio of the activations at each site.
 
     Both are 1 when all variance lies on one line and d when d directions share it equally. The

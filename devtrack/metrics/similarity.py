@@ -17,7 +17,7 @@ from devtrack.metrics.activations import (
 )
 from devtrack.metrics.earlier import doubts_about_first, recall, remember
 from devtrack.metrics.jackknife import groups_of, jackknife_se
-from devtrack.metrics.metric import Subject
+from devtrack.metrics.metric import MetricOptions, Subject
 from devtrack.rows import Row, Status
 
 
@@ -27,7 +27,7 @@ class _Seen(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CKA:
+class CKA(MetricOptions):
     """Linear centred kernel alignment of the activations now with those of another snapshot.
 
     CKA = HSIC(K, L) / √(HSIC(K, K) · HSIC(L, L)) for K = XXᵀ, L = YYᵀ on the same rows: 1 when the

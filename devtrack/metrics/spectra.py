@@ -13,14 +13,14 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from devtrack.errors import MetricError
-from devtrack.metrics.metric import Subject
+from devtrack.metrics.metric import MetricOptions, Subject
 from devtrack.metrics.representation import entropy_rank
 from devtrack.metrics.sites import globs_of
 from devtrack.rows import Row, Status
 
 
 @dataclass(frozen=True, kw_only=True)
-class WeightSpectrum:
+class WeightSpectrum(MetricOptions):
     """Spectral norm, stable rank and effective rank of each weight matrix.
 
     With σ the singular values, largest first: ``<name>.spectral_norm`` = σ₁,

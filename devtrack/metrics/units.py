@@ -12,7 +12,7 @@ from torch import nn
 
 from devtrack.metrics.activations import activations_at, require_rows_and_groups
 from devtrack.metrics.jackknife import groups_of, jackknife_se
-from devtrack.metrics.metric import Subject
+from devtrack.metrics.metric import MetricOptions, Subject
 from devtrack.rows import Row
 
 # Output ranges of the activation functions that have two bounds.
@@ -26,7 +26,7 @@ _BOUNDS: dict[type[nn.Module], tuple[float, float]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class IdleUnits:
+class IdleUnits(MetricOptions):
     """Shares of the units at each site that are dead, dormant or saturated.
 
     - ``<name>.dead``: output 0 on every row, the sense of the word for ReLU. No standard error:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import torch
 
-from devtrack.metrics.metric import Subject
+from devtrack.metrics.metric import MetricOptions, Subject
 from devtrack.metrics.sites import matching_modules
 from devtrack.rows import Row
 
 
 @dataclass(frozen=True, kw_only=True)
-class WeightNorm:
+class WeightNorm(MetricOptions):
     """Euclidean norm of all trainable parameters together, and of those below each chosen module.
 
     Exact up to rounding in float32, hence without a standard error. A norm kept in bfloat16 would

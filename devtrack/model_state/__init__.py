@@ -1,1 +1,1 @@
-"""The weights, without a trace: private copies, isolation, snapshots."""
+"""The module without a trace: private copies, isolation, snapshots, the fidelity check."""

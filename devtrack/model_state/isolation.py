@@ -11,24 +11,40 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from devtrack.model_state.collectives import no_collectives, plain_checkpoints
+from devtrack.model_state.process_settings import put_back, take_settings
+
+
+class Streams(NamedTuple):
+    """The state of every random stream of the process; of a device that is not in use, None."""
+
+    python: Any
+    numpy: Any
+    torch: torch.Tensor
+    cuda: list[torch.Tensor] | None
+    mps: torch.Tensor | None
+
 
 @contextmanager
-def isolated(*, seed: int | None = None) -> Iterator[None]:
+def isolated(*, seed: int | None = None, streams: Streams | None = None) -> Iterator[None]:
     """Run a block and put the process-wide state back afterwards, whether or not it raised.
 
     Covers the random streams of Python, NumPy and torch (CPU and every initialised accelerator),
-    gradient mode, autocast, default dtype, thread count, float32 matmul precision, and the
-    determinism and cuDNN flags. Inside, ``nn.TransformerEncoder`` has no fast path: that one is
-    taken without gradients only and sets padded positions to zero, so that metrics would measure
-    another function than the one that trains.
+    autocast, and all settings of ``process_settings``. Inside, three things are switched off.
+    ``nn.TransformerEncoder`` has no fast path: that one is taken without gradients only and sets
+    padded positions to zero, so that metrics would measure another function than the one that
+    trains. Collectives raise: only one rank is in the block, and would wait for the others.
+    Reentrant activation checkpoints keep their activations (see ``plain_checkpoints``).
 
     Args:
         seed: Seeds the random streams inside the block, so that code which draws from them gives
             the same numbers each time; None leaves them where they are.
+        streams: Where the random streams stand inside the block instead, from ``take_streams``.
 
     Example:
         >>> before = torch.random.get_rng_state()
@@ -37,15 +53,23 @@ def isolated(*, seed: int | None = None) -> Iterator[None]:
         >>> torch.equal(before, torch.random.get_rng_state())
         True
     """
-    with ExitStack() as stack:
-        stack.enter_context(_random_streams())
-        stack.enter_context(_torch_settings())
-        stack.enter_context(torch.autocast("cpu", enabled=False))
-        if torch.cuda.is_available():
-            stack.enter_context(torch.autocast("cuda", enabled=False))
-        if seed is not None:
-            seed_streams(seed)
-        yield
+    before, settings = take_streams(), take_settings()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(torch.autocast("cpu", enabled=False))
+            if torch.cuda.is_available():
+                stack.enter_context(torch.autocast("cuda", enabled=False))
+            stack.enter_context(no_collectives())
+            stack.enter_context(plain_checkpoints())
+            if seed is not None:
+                seed_streams(seed)
+            if streams is not None:
+                put_streams(streams)
+            yield
+    finally:
+        put_back(settings)
+        put_streams(before)
 
 
 def seed_streams(seed: int) -> None:
@@ -64,48 +88,24 @@ def seed_streams(seed: int) -> None:
         torch.cuda.manual_seed_all(seed)
 
 
-@contextmanager
-def _random_streams() -> Iterator[None]:
-    python_state = random.getstate()
-    numpy_state = np.random.get_state()  # noqa: NPY002 - the legacy stream is what we protect
-    torch_state = torch.random.get_rng_state()
-    # A process that has not touched CUDA has no stream to lose, and asking would start a context.
-    cuda_states = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
-    mps_state = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
-    try:
-        yield
-    finally:
-        random.setstate(python_state)
-        np.random.set_state(numpy_state)  # noqa: NPY002 - as above
-        torch.random.set_rng_state(torch_state)
-        if cuda_states is not None:
-            torch.cuda.set_rng_state_all(cuda_states)
-        if mps_state is not None:
-            torch.mps.set_rng_state(mps_state)
+def take_streams() -> Streams:
+    """Return where the random streams stand."""
+    return Streams(
+        random.getstate(),
+        np.random.get_state(),  # noqa: NPY002 - the legacy stream is what we protect
+        torch.random.get_rng_state(),
+        # A process that has not touched CUDA has no stream to lose, and asking starts a context.
+        torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None,
+        torch.mps.get_rng_state() if torch.backends.mps.is_available() else None,
+    )
 
 
-@contextmanager
-def _torch_settings() -> Iterator[None]:
-    grad_enabled = torch.is_grad_enabled()
-    dtype = torch.get_default_dtype()
-    num_threads = torch.get_num_threads()
-    matmul_precision = torch.get_float32_matmul_precision()
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    benchmark = torch.backends.cudnn.benchmark
-    cudnn_deterministic = torch.backends.cudnn.deterministic
-    fast_attention = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.set_grad_enabled(grad_enabled)
-        torch.set_default_dtype(dtype)
-        if torch.get_num_threads() != num_threads:
-            torch.set_num_threads(num_threads)
-        if torch.get_float32_matmul_precision() != matmul_precision:
-            torch.set_float32_matmul_precision(matmul_precision)
-        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
-        torch.backends.cudnn.benchmark = benchmark
-        torch.backends.cudnn.deterministic = cudnn_deterministic
-        torch.backends.mha.set_fastpath_enabled(fast_attention)
+def put_streams(streams: Streams) -> None:
+    """Put the random streams where they stood."""
+    random.setstate(streams.python)
+    np.random.set_state(streams.numpy)  # noqa: NPY002 - as above
+    torch.random.set_rng_state(streams.torch)
+    if streams.cuda is not None:
+        torch.cuda.set_rng_state_all(streams.cuda)
+    if streams.mps is not None:
+        torch.mps.set_rng_state(streams.mps)

@@ -27,20 +27,36 @@ Tensors = Mapping[str, torch.Tensor]
 _ALIASES = "devtrack.aliases"  # metadata key: names that share storage with another (tied weights)
 
 
-def take(module: nn.Module) -> dict[str, torch.Tensor]:
-    """Copy the tensors of ``module.state_dict()``, on their device.
+def tensors_of(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Return the parameters and persistent buffers of a module, detached, under their names.
 
-    Tied weights are copied once and stay tied. Entries that are no tensors (``get_extra_state``)
-    and non-persistent buffers are left out, as in any checkpoint.
+    They are the module's own tensors, but for quantised ones, which come as floats. Names are
+    those of ``state_dict``, which may be overridden and hand out others. Non-persistent buffers are
+    left out, as in any checkpoint.
+    """
+    tensors: dict[str, torch.Tensor] = {}
+    for prefix, part in module.named_modules(remove_duplicate=False):
+        lead = f"{prefix}." if prefix else ""
+        left_out = part._non_persistent_buffers_set
+        held = {k: v for k, v in part._buffers.items() if k not in left_out}
+        for name, tensor in (part._parameters | held).items():
+            if tensor is not None:
+                plain = tensor.detach()
+                tensors[lead + name] = plain.dequantize() if plain.is_quantized else plain
+    return tensors
+
+
+def take(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Copy the parameters and persistent buffers of a module, on their device.
+
+    Tied weights are copied once and stay tied.
     """
     copies: dict[tuple[object, ...], torch.Tensor] = {}
     tensors: dict[str, torch.Tensor] = {}
-    for name, value in module.state_dict(keep_vars=False).items():
-        if not isinstance(value, torch.Tensor):
-            continue
+    for name, value in tensors_of(module).items():
         key = _storage_key(value)
         if key not in copies:
-            copies[key] = value.detach().clone()
+            copies[key] = value.clone()
         tensors[name] = copies[key]
     return tensors
 
@@ -52,7 +68,7 @@ def load_into(module: nn.Module, tensors: Tensors) -> None:
     Raises:
         SnapshotError: If names or shapes differ from the module's.
     """
-    own = {k: v for k, v in module.state_dict().items() if isinstance(v, torch.Tensor)}
+    own = tensors_of(module)
     missing, unexpected = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
     if missing or unexpected:
         raise SnapshotError(

@@ -87,6 +87,7 @@ def sample(
     engine: Engine = "auto",
     parts: Parts | None = None,
     max_memory_bytes: int | None = None,
+    count: Callable[[Any], int] = num_rows,
     enough: Callable[[Chains], bool] | None = None,
 ) -> Chains:
     """Run chains from the model's weights and return the losses along them.
@@ -108,6 +109,7 @@ def sample(
         parts: Sample these weights only and hold the others; all that require grad if None.
         max_memory_bytes: Memory that the vectorized engine may take; it runs as many chains at once
             as fit, one at least. The answer does not depend on it. No limit if None.
+        count: Returns the samples in a batch.
         enough: Asked now and then with the chains so far; they stop once it says yes. All groups
             then stay in memory. To the last draw if None.
 
@@ -122,7 +124,7 @@ def sample(
     seeds = _draw_seeds(generator, settings.num_chains + 2)
     with isolated(seed=seeds[0]), torch.inference_mode(False), torch.enable_grad():
         objective = Objective(model, loss, batches, parts=parts, precision=settings.precision)
-        samples_per_batch = max(num_rows(batch) for batch in batches)  # whichever comes first
+        samples_per_batch = max(map(count, batches))  # whichever comes first
         n_beta = settings.n_beta_for(samples_per_batch)
         baseline = take_baseline(objective)
         at_center = baseline.losses  # (batch,)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
 from devtrack.data.fixed_batches import num_rows, rows
-from devtrack.errors import DataError
+from devtrack.errors import DataError, MetricError
 
 
 def resize_batches(batches: Sequence[Any], size: int) -> list[Any]:
@@ -37,6 +38,37 @@ def resize_batches(batches: Sequence[Any], size: int) -> list[Any]:
         for batch, count in zip(batches, counts, strict=True)
         for start in range(0, count - size + 1, size)
     ]
+
+
+def require_mean_over_parts(
+    loss: Callable[[Any], torch.Tensor], batches: Sequence[Any], parts: Sequence[Any], size: int
+) -> None:
+    """Refuse batches of another size where the loss is not the mean over its samples.
+
+    A loss over pairs of samples, a sum, or sequences with time first mean another thing on a part.
+
+    Args:
+        loss: The objective on a batch, at one point of the weights.
+        batches: As training met them.
+        parts: From ``resize_batches``.
+        size: Samples per part.
+
+    Raises:
+        MetricError: If the mean over the parts of a batch is not the loss of the batch.
+    """
+    whole, cut = (batches[0], parts) if num_rows(batches[0]) > size else (parts[0], batches)
+    count = num_rows(whole) // num_rows(cut[0])
+    whole = rows(whole, slice(0, count * num_rows(cut[0])))
+    with torch.no_grad():
+        expected, again = (float(loss(whole).double().mean()) for _ in range(2))
+        found = sum(float(loss(part).double().mean()) for part in cut[:count]) / max(count, 1)
+    is_random = expected != again  # then the two means differ by chance
+    if not is_random and not np.isclose(found, expected, rtol=1e-3, atol=1e-6, equal_nan=True):
+        raise MetricError(
+            f"batch_size={size}: the loss of a batch is {expected:.6g} and the mean over its parts "
+            f"{found:.6g}, so a part means another thing. Leave batch_size out, which keeps "
+            f"training's own batches."
+        )
 
 
 def _joined(batches: Sequence[Any], size: int) -> Any:

@@ -8,13 +8,14 @@ on the run's fixed batches for a moment, and the choice is made where that leads
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
+from devtrack.data.fixed_batches import num_rows
 from devtrack.diagnostics import TOO_LARGE_STEP, Diagnosis
 from devtrack.model_state import snapshots
 from devtrack.sampling.calibration import agree
@@ -68,6 +69,7 @@ def find_step_size(
     batches: Sequence[Any],
     settings: SamplerSettings,
     generator: torch.Generator,
+    count: Callable[[Any], int] = num_rows,
 ) -> StepSize:
     """Return a step size for the run that starts at the model's weights.
 
@@ -84,6 +86,7 @@ def find_step_size(
         batches: The run's fixed batches.
         settings: Method, nβ and γ to find it for.
         generator: The only source of randomness.
+        count: Returns the samples in a batch.
 
     Raises:
         DataError, MetricError: As ``sample`` does.
@@ -99,7 +102,8 @@ def find_step_size(
         trials += 1
         size = {**TRIAL, "num_burnin_steps": burnin}
         tried = replace(settings, method=tried_with, lr=lr, **size)
-        return estimate(sample(model, loss, batches, settings=tried, generator=generator), tried)
+        chains = sample(model, loss, batches, settings=tried, generator=generator, count=count)
+        return estimate(chains, tried)
 
     lr, before, clean = PULLED_MAX / max(settings.localization, 1.0), None, []
     try:

@@ -240,11 +240,9 @@ def test_reference_engine_gives_the_same_row():
 def test_it_runs_under_evaluate():
     model = _model()
     subject = _subject()
-    tensors = {name: value.clone() for name, value in model.state_dict().items()}
     evaluation = evaluate(
         [LLC(**QUICK), LLC(**QUICK, name="llc_broken", loss=lambda m, b: b[0].sum())],
         model=model,
-        tensors=tensors,
         step=3,
         batches=subject.batches,
         loss=_loss,

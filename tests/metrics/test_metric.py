@@ -27,10 +27,10 @@ from devtrack import (
     Row,
     Status,
     WeightSpectrum,
-    snapshots,
 )
-from devtrack.evaluate import evaluate, private_copy
+from devtrack.evaluate import evaluate
 from devtrack.metrics.metric import Metric
+from devtrack.model_state.private_copy import private_copy
 from devtrack.provenance import describe
 
 VOCABULARY, WIDTH, HEADS = 20, 16, 2
@@ -113,12 +113,14 @@ def observed(tmp_path):
     def observe(steps, chosen):
         found = []
         for step in steps:
-            weights = {k: v + 0.01 * step for k, v in snapshots.take(model).items()}
+            copy = private_copy(model)
+            with torch.no_grad():
+                for parameter in copy.parameters():
+                    parameter.add_(0.01 * step)
             found.append(
                 evaluate(
                     metrics,
-                    model=private_copy(model),
-                    tensors=weights,
+                    model=copy,
                     step=step,
                     batches=[(tokens[:24],), (tokens[24:],)],
                     loss=_loss,

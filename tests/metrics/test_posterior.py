@@ -11,8 +11,8 @@ from torch.nn import functional
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from devtrack import BayesianInfluence, Row, Status, Susceptibility
-from devtrack.evaluate import evaluate, private_copy
-from devtrack.model_state import snapshots
+from devtrack.evaluate import evaluate
+from devtrack.model_state.private_copy import private_copy
 
 VOCABULARY = 16
 FEW = {"num_chains": 2, "num_draws": 12, "num_burnin_steps": 2, "batch_size": 8, "n_beta": 30.0}
@@ -47,10 +47,9 @@ def test_they_leave_no_trace_of_a_transformer(gpt2, tmp_path, monkeypatch):
         Susceptibility(sites="*.1.attn", heads=2, datasets={"other": other}, **FEW),
         BayesianInfluence(queries={"other": other}, num_examples=2, **FEW),
     ]
-    weights = snapshots.take(gpt2)
     before = {name: value.clone() for name, value in gpt2.state_dict().items()}
     states = torch.get_rng_state(), np.random.get_state(), random.getstate()
-    options = {"tensors": weights, "step": 0, "batches": [tokens], "loss": _loss}
+    options = {"step": 0, "batches": [tokens], "loss": _loss}
     records = evaluate(metrics, model=private_copy(gpt2), **options).records
     again = evaluate(metrics, model=private_copy(gpt2), **options).records
     assert list(Path(tmp_path).iterdir()) == []

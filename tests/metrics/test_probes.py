@@ -216,3 +216,23 @@ def test_a_million_rows_of_1024_units_fit_in_2_gib():
     assert found["num_rows"] >= 1_000_000
     assert found["num_units"] == 1024
     assert found["peak_mib"] < 2048
+
+
+def test_measurements_and_ids_are_no_classes():
+    x, y = _planted()
+    with pytest.raises(MetricError, match=r"float32 with values such as .*RegressionProbe"):
+        _values(_subject(x, x[:, 0]))
+    with pytest.raises(MetricError, match="400 different values on 400 rows.*RegressionProbe"):
+        _values(_subject(x, torch.arange(400)))
+    whole = _values(_subject(x, y.float()))  # classes, whatever their dtype
+    assert whole["accuracy"].value == _values(_subject(x, y))["accuracy"].value
+
+
+def test_padding_is_no_class():
+    x, y = _planted(600)
+    padded = torch.arange(600) % 3 == 0
+    rows = _values(_subject(x, torch.where(padded, -100, y)))
+    assert rows["accuracy"].attrs["n_test"] == pytest.approx(200, abs=30)  # half of 400
+    # d' = 3 again: the best possible accuracy is .933, and padding would add a third class
+    assert abs(rows["accuracy"].value - 0.933) < 3 * rows["accuracy"].se
+    assert abs(rows["control_accuracy"].value - 0.5) < 3 * rows["control_accuracy"].se

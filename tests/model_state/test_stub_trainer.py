@@ -5,10 +5,10 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import nn
 
-from devtrack.evaluate import evaluate, private_copy
+from devtrack.evaluate import evaluate
 from devtrack.metrics.loss import Loss
 from devtrack.metrics.objective import training_step_loss
-from devtrack.model_state import snapshots
+from devtrack.model_state.private_copy import private_copy
 
 
 class Scheduled(LightningModule):
@@ -46,7 +46,7 @@ class Named(Scheduled):
 
 
 class Member(Named, name="member"):
-    """Cannot be subclassed without a name: it is measured as a module without a Trainer is."""
+    """Cannot be subclassed without a name."""
 
 
 class AsksMore(Scheduled):
@@ -58,7 +58,6 @@ def _measured(module):
     (row,) = evaluate(
         [Loss()],
         model=private_copy(module),
-        tensors=snapshots.take(module),
         step=30,
         epoch=4,
         batches=[(torch.ones(32, 2),)],
@@ -69,7 +68,7 @@ def _measured(module):
 
 @pytest.mark.parametrize(
     ("kind", "expected"),
-    [(Scheduled, 34), (AsksTrainer, 34), (Inner, 34), (Own, 104), (Member, 0)],
+    [(Scheduled, 34), (AsksTrainer, 34), (Inner, 34), (Own, 104), (Member, 34)],
 )
 def test_a_loss_with_a_schedule_is_measured_where_training_stands(kind, expected):
     assert _measured(kind()).value == expected
