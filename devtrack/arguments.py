@@ -39,9 +39,7 @@ def require_metrics(metrics: Any) -> list[Metric]:
                 f"metrics holds {metric!r}: must be objects with a name and compute(subject). "
                 "Pass an instance such as Loss(), or wrap a function: Function('name', function)."
             )
-        require_integer(f"every of {metric.name!r}", getattr(metric, "every", 1), least=1)
-        if (limit := getattr(metric, "timeout_s", None)) is not None:
-            require_positive(f"timeout_s of {metric.name!r}", limit)
+        _require_options(metric)
     names = [metric.name for metric in listed]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(
@@ -49,6 +47,15 @@ def require_metrics(metrics: Any) -> list[Metric]:
             "Pass name= to one of them, e.g. Loss(name='test_loss', data=…)."
         )
     return listed
+
+
+def _require_options(metric: Metric) -> None:
+    try:
+        require_integer("every", getattr(metric, "every", 1), least=1)
+        if (limit := getattr(metric, "timeout_s", None)) is not None:
+            require_positive("timeout_s", limit)
+    except ConfigError as error:
+        raise ConfigError(f"metric {metric.name!r} with {error}") from None
 
 
 def require_name(name: Any) -> None:

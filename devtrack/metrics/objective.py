@@ -15,7 +15,7 @@ from devtrack.data.evaluation_set import BatchInfo, own_copy, samples_of
 from devtrack.errors import MetricError
 from devtrack.model_state.object_graph import versions
 from devtrack.model_state.python_state import PythonState, module_state
-from devtrack.sampling.losses import LossFunction, allow_gradients
+from devtrack.sampling.losses import LossFunction, allow_gradients, call_loss
 
 _UNKNOWN = BatchInfo(1)  # of a batch that no training step was called with
 
@@ -61,7 +61,7 @@ class RunObjective:
         info = self.info_of(batch) if info is None else info
         with self._context():
             if self.loss is not None:
-                return self.loss(model, batch)
+                return call_loss(self.loss, model, batch)
             return training_step_loss(
                 model, batch, batch_idx=info.batch_idx, dataloader_idx=info.dataloader_idx
             )

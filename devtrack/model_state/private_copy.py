@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import copy
 import functools
+import io
+import threading
 import types
 from collections import defaultdict
 from typing import Any
@@ -20,7 +22,7 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from devtrack.errors import MetricError
 from devtrack.model_state.object_graph import ATOMIC, is_plain, walk
-from devtrack.model_state.stub_trainer import StubTrainer, attach_stub, stub_of
+from devtrack.model_state.stub_trainer import StubTrainer, Swallow, attach_stub, stub_of
 
 _COMPILED = "_torchdynamo_orig_callable"  # what torch.compile of a function keeps of it
 
@@ -30,7 +32,8 @@ def private_copy(module: nn.Module, stub: StubTrainer | None = None) -> nn.Modul
 
     Structure, weights, buffers, attributes and modes are those of this moment. Functions that close
     over a part of the module close over the copy's part. Compiled modules and functions are copied
-    without their compiler, and run eagerly. ``log`` and its kin do nothing.
+    without their compiler, and run eagerly. Open files and clients of experiment trackers become
+    objects that swallow what they are given; ``log`` and its kin do nothing.
 
     Args:
         module: Read only.
@@ -85,6 +88,10 @@ def _share(module: nn.Module, memo: dict[int, Any], stub: StubTrainer) -> bool:
         if isinstance(one, torch.Tensor):
             if not one.is_leaf:  # it hangs on a graph, as a loss that was kept
                 memo[id(one)] = one.detach().clone()
+        elif isinstance(one, _LOCKS):
+            memo[id(one)] = threading.RLock()
+        elif _reports(one):
+            memo[id(one)] = Swallow()
         elif is_plain(one):
             memo[id(one)] = one if type(one) is tuple else list(one)  # not item by item
         else:
@@ -97,6 +104,26 @@ def _share(module: nn.Module, memo: dict[int, Any], stub: StubTrainer) -> bool:
         if eager(part) is not part:
             memo[id(part)] = copy.deepcopy(eager(part), memo)
     return holds_functions
+
+
+_LOCKS = (type(threading.Lock()), type(threading.RLock()))
+
+_CLIENTS = (
+    "wandb",
+    "mlflow",
+    "tensorboard",
+    "torch.utils.tensorboard",
+    "neptune",
+    "comet_ml",
+    "aim",
+)
+
+
+def _reports(one: Any) -> bool:
+    """Say whether an object sends what it is given out of the process: a file, a client."""
+    if isinstance(one, io.IOBase):
+        return not one.closed and one.writable()
+    return type(one).__module__.startswith(_CLIENTS) or type(one).__module__ == "_csv"
 
 
 def _may_be_bound(one: Any) -> bool:

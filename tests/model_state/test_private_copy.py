@@ -1,4 +1,6 @@
+import csv
 import functools
+import threading
 
 import pytest
 import torch
@@ -157,6 +159,21 @@ def test_a_lazy_module_is_told():
     assert not is_initialized(module)
     module(torch.ones(1, 3))
     assert is_initialized(module)
+
+
+def test_files_and_locks_of_a_module_stay_its_own(tmp_path):
+    path = tmp_path / "log.csv"
+    with path.open("w") as file:
+        live = nn.Linear(2, 2)
+        live.file, live.lock = file, threading.Lock()
+        live.rows, live.table = csv.writer(file), csv.DictWriter(file, ["loss"])
+        twin = private_copy(live)
+        with twin.lock:
+            twin.file.write("1")
+            twin.rows.writerow([1])
+            twin.table.writerow({"loss": 1})
+        live.file.write("own")
+    assert path.read_text() == "own"
 
 
 def test_what_cannot_be_copied_is_explained():
