@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.data import Dataset
 
 from devtrack.model_state.object_graph import walk
 
@@ -114,12 +115,28 @@ class ClassContent:
         self.kind = kind
 
 
+_AT_WORK = (
+    "asyncio",
+    "concurrent",
+    "devtrack",
+    "lightning",
+    "multiprocessing",
+    "pytorch_lightning",
+    "queue",
+    "threading",
+    "torch.optim",
+    "torch.utils.data",
+)
+"""Packages whose objects work for the training, some in threads of their own: a loader's queues
+move while a metric is computed, and must not be put back."""
+
+
 def _leads_out(one: Any) -> bool:
     """Say whether an object leads out of the module, into the training."""
-    kind = type(one)
-    return kind.__name__ in ("Trainer", "StubTrainer") and (
-        "lightning" in kind.__module__ or "devtrack" in kind.__module__
-    )
+    if isinstance(one, nn.Module | Dataset):
+        return False
+    home = type(one).__module__ or ""
+    return any(home == package or home.startswith(package + ".") for package in _AT_WORK)
 
 
 def _take(name: str, one: Any) -> Iterable[_Held]:

@@ -1,3 +1,4 @@
+import queue
 import random
 from collections import deque
 from typing import ClassVar
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from devtrack.model_state.python_state import PythonState, module_state
 from devtrack.model_state.reachable_globals import kept_globals, reachable_globals
@@ -131,3 +133,18 @@ def test_module_level_objects_that_a_step_writes_to_are_put_back():
 
 def test_installed_code_is_not_looked_into():
     assert reachable_globals(nn.Linear) == {}
+
+
+def test_what_works_for_the_training_is_left_alone():
+    """A loader's queues and threads move while a metric is computed."""
+    loader = DataLoader(TensorDataset(torch.zeros(4)), batch_size=2)
+    box = {"loader": loader, "queue": queue.Queue(), "own": []}
+    state = PythonState({"box": box})
+    batches = iter(loader)
+    next(batches)
+    loader.kept = batches
+    box["queue"].put(1)
+    assert state.changes() == []
+    box["own"].append(1)
+    assert state.restore() == ["box['own']"]
+    assert box["queue"].qsize() == 1
