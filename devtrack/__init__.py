@@ -15,71 +15,71 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from devtrack import plots, schedules
     from devtrack.errors import DevtrackError
-    from devtrack.invariants import Invariant
-    from devtrack.metrics.ablation import Ablation
+    from devtrack.metrics._spectra import WeightSpectrum
     from devtrack.metrics.anomaly import Anomalies
-    from devtrack.metrics.behaviour import Behaviour
-    from devtrack.metrics.composition import HeadComposition
-    from devtrack.metrics.concepts import ConceptDirection
-    from devtrack.metrics.context import ContextLoss
+    from devtrack.metrics.attention.composition import HeadComposition
+    from devtrack.metrics.attention.head_scores import HeadScores
+    from devtrack.metrics.behavior import Behaviour
     from devtrack.metrics.function import Function
-    from devtrack.metrics.heads import HeadScores
-    from devtrack.metrics.influence import BayesianInfluence
+    from devtrack.metrics.interventions.ablation import Ablation
+    from devtrack.metrics.interventions.activation_patching import ActivationPatching
+    from devtrack.metrics.language.bayesian_influence import BayesianInfluence
+    from devtrack.metrics.language.in_context_loss import ContextLoss
+    from devtrack.metrics.language.ngrams import NGramScores
+    from devtrack.metrics.language.susceptibility import Susceptibility
     from devtrack.metrics.llc import LLC
     from devtrack.metrics.loss import Loss
     from devtrack.metrics.metric import Metric, Subject
-    from devtrack.metrics.ngrams import NGramScores
-    from devtrack.metrics.patching import ActivationPatching
-    from devtrack.metrics.probes import LinearProbe
-    from devtrack.metrics.regression import RegressionProbe
-    from devtrack.metrics.representation import Dimensionality
-    from devtrack.metrics.similarity import CKA
-    from devtrack.metrics.spectra import WeightSpectrum
-    from devtrack.metrics.susceptibility import Susceptibility
-    from devtrack.metrics.units import IdleUnits
+    from devtrack.metrics.probing.concept_direction import ConceptDirection
+    from devtrack.metrics.probing.linear import LinearProbe
+    from devtrack.metrics.probing.regression import RegressionProbe
+    from devtrack.metrics.representation.cka import CKA
+    from devtrack.metrics.representation.dimensionality import Dimensionality
+    from devtrack.metrics.representation.idle_units import IdleUnits
     from devtrack.metrics.weights import WeightNorm
-    from devtrack.monitor import Monitor
-    from devtrack.rows import Clock, Row, Status
-    from devtrack.sampling.calibration import calibrate
+    from devtrack.monitoring.invariants import Invariant
+    from devtrack.monitoring.monitor import Monitor
+    from devtrack.records import Clock, Row, Status
+    from devtrack.sampling.calibration._calibrate import calibrate
     from devtrack.store import Store, open_store
-    from devtrack.tracker import Tracker
-    from devtrack.transitions import find_transitions
+    from devtrack.tracking.lightning_tracker import Tracker
+    from devtrack.transitions.detection import find_transitions
 
 # Loaded on first use: `import devtrack` and `devtrack sql` need neither torch nor lightning.
 _HOMES = {
-    "Ablation": "devtrack.metrics.ablation",
-    "ActivationPatching": "devtrack.metrics.patching",
+    "Ablation": "devtrack.metrics.interventions.ablation",
+    "ActivationPatching": "devtrack.metrics.interventions.activation_patching",
     "Anomalies": "devtrack.metrics.anomaly",
-    "BayesianInfluence": "devtrack.metrics.influence",
-    "Behaviour": "devtrack.metrics.behaviour",
-    "CKA": "devtrack.metrics.similarity",
-    "Clock": "devtrack.rows",
-    "ConceptDirection": "devtrack.metrics.concepts",
-    "ContextLoss": "devtrack.metrics.context",
+    "BayesianInfluence": "devtrack.metrics.language.bayesian_influence",
+    "Behaviour": "devtrack.metrics.behavior",
+    "CKA": "devtrack.metrics.representation.cka",
+    "Clock": "devtrack.records",
+    "ConceptDirection": "devtrack.metrics.probing.concept_direction",
+    "ContextLoss": "devtrack.metrics.language.in_context_loss",
     "DevtrackError": "devtrack.errors",
-    "Dimensionality": "devtrack.metrics.representation",
+    "Dimensionality": "devtrack.metrics.representation.dimensionality",
     "Function": "devtrack.metrics.function",
-    "HeadComposition": "devtrack.metrics.composition",
-    "HeadScores": "devtrack.metrics.heads",
-    "IdleUnits": "devtrack.metrics.units",
-    "Invariant": "devtrack.invariants",
+    "HeadComposition": "devtrack.metrics.attention.composition",
+    "HeadScores": "devtrack.metrics.attention.head_scores",
+    "IdleUnits": "devtrack.metrics.representation.idle_units",
+    "Invariant": "devtrack.monitoring.invariants",
     "LLC": "devtrack.metrics.llc",
-    "LinearProbe": "devtrack.metrics.probes",
+    "LinearProbe": "devtrack.metrics.probing.linear",
     "Loss": "devtrack.metrics.loss",
     "Metric": "devtrack.metrics.metric",
-    "NGramScores": "devtrack.metrics.ngrams",
-    "RegressionProbe": "devtrack.metrics.regression",
-    "Monitor": "devtrack.monitor",
-    "Row": "devtrack.rows",
-    "Status": "devtrack.rows",
+    "NGramScores": "devtrack.metrics.language.ngrams",
+    "RegressionProbe": "devtrack.metrics.probing.regression",
+    "Monitor": "devtrack.monitoring.monitor",
+    "Row": "devtrack.records",
+    "Status": "devtrack.records",
     "Store": "devtrack.store",
     "Subject": "devtrack.metrics.metric",
-    "Susceptibility": "devtrack.metrics.susceptibility",
-    "Tracker": "devtrack.tracker",
+    "Susceptibility": "devtrack.metrics.language.susceptibility",
+    "Tracker": "devtrack.tracking.lightning_tracker",
     "WeightNorm": "devtrack.metrics.weights",
-    "WeightSpectrum": "devtrack.metrics.spectra",
-    "calibrate": "devtrack.sampling.calibration",
-    "find_transitions": "devtrack.transitions",
+    "WeightSpectrum": "devtrack.metrics._spectra",
+    "calibrate": "devtrack.sampling.calibration._calibrate",
+    "find_transitions": "devtrack.transitions.detection",
     "open_store": "devtrack.store",
     "plots": "devtrack.plots",
     "schedules": "devtrack.schedules",

@@ -39,9 +39,9 @@ import torch
 from lightning.pytorch import LightningModule
 
 from devtrack import LLC, Function, Row, Subject, Tracker, open_store, schedules
-from devtrack.demo import one_thread
-from devtrack.metrics.objective import training_step_loss
-from devtrack.rows import ChainTrace, Event
+from devtrack.cli._demo_training import one_thread
+from devtrack.records import ChainTrace, Event
+from devtrack.tracking._training_loss import training_step_loss
 from experiments import exact
 from experiments.measures import estimate, halved
 from experiments.run import Batches, conclude, options, rows_of, show, train

@@ -40,8 +40,15 @@ import numpy as np
 import torch
 
 from devtrack import LLC, Function, Loss, Row, Subject, Tracker, schedules
-from devtrack import demo as network
-from devtrack.demo import ModularAddition, P, all_pairs, correct, demo_metrics, one_thread
+from devtrack.cli import _demo_training as network
+from devtrack.cli._demo_training import (
+    ModularAddition,
+    P,
+    all_pairs,
+    correct,
+    demo_metrics,
+    one_thread,
+)
 from devtrack.metrics.metric import Metric
 from experiments.fourier import excluded_loss, key_frequencies, restricted_loss, wave_power
 from experiments.measures import half_the_step, half_way, measure_snapshots

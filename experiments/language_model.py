@@ -61,9 +61,9 @@ from devtrack import (
     Tracker,
     schedules,
 )
+from devtrack.cli._demo_training import one_thread
 from devtrack.data.fixed_batches import to_device
-from devtrack.demo import one_thread
-from devtrack.metrics.heads import repeated_sequences
+from devtrack.metrics.attention.head_scores import repeated_sequences
 from devtrack.metrics.metric import Metric
 from experiments.attention_only import AttentionOnly
 from experiments.library_text import library_tokens, windows, with_repeats

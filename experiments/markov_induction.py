@@ -43,7 +43,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy, one_hot
 
 from devtrack import LLC, Function, Loss, Tracker, schedules
-from devtrack.demo import one_thread
+from devtrack.cli._demo_training import one_thread
 from experiments.measures import half_the_step, half_way
 from experiments.run import Batches, conclude, options, rows_of, show, train
 

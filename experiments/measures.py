@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from devtrack import LLC, Clock, Row, Subject, open_store
-from devtrack.evaluate import evaluate
 from devtrack.metrics.metric import LossFunction, Metric
-from devtrack.metrics.objective import training_step_loss
 from devtrack.model_state.snapshots import load_into, read
+from devtrack.tracking._evaluate import evaluate
+from devtrack.tracking._training_loss import training_step_loss
 
 
 def half_way(

@@ -13,9 +13,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from devtrack import Store, Tracker, find_transitions, open_store, plots
 from devtrack.changepoints import Transition
-from devtrack.cli.findings import write_transitions
-from devtrack.cli.output import emit
-from devtrack.demo import quiet_lightning
+from devtrack.cli._demo_training import quiet_lightning
+from devtrack.cli._output import emit
+from devtrack.cli.transitions import write_transitions
 
 
 def options(doc: str | None) -> argparse.ArgumentParser:

@@ -36,8 +36,8 @@ import torch
 from lightning.pytorch import LightningModule
 
 from devtrack import LLC, Function, Row, Subject, Tracker, schedules
-from devtrack.demo import one_thread
-from devtrack.metrics.objective import training_step_loss
+from devtrack.cli._demo_training import one_thread
+from devtrack.tracking._training_loss import training_step_loss
 from experiments.measures import estimate, halved
 from experiments.polygons import Polygon, classify, critical_point, is_at
 from experiments.run import Batches, conclude, options, rows_of, show, train

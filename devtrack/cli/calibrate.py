@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from devtrack.cli import options
-from devtrack.cli.findings import require_picture
-from devtrack.cli.output import hint, say
+from devtrack.cli import _options as options
+from devtrack.cli._output import hint, say
+from devtrack.cli.transitions import require_picture
 from devtrack.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def calibrate(
 
     from devtrack.model_state import snapshots
     from devtrack.plots.calibration import draw_calibration
-    from devtrack.sampling import calibration
+    from devtrack.sampling.calibration._calibrate import calibrate as calibration
 
     model, loss, batches = _built(build, problem)
     tried: dict[str, Any] = {"n_betas": n_beta, "localizations": localization}
@@ -125,7 +125,7 @@ def _built(build: Callable[[], Any], spec: str) -> tuple[nn.Module, LossFunction
     """
     from torch import nn
 
-    from devtrack.sampling.losses import call_loss
+    from devtrack.sampling._user_loss import call_loss
 
     match build():
         case (nn.Module() as model, loss, [first, *_] as batches):

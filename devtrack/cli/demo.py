@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from devtrack.cli import options
-from devtrack.cli.findings import require_picture, write_transitions
-from devtrack.cli.output import hint, nothing, say
+from devtrack.cli import _options as options
+from devtrack.cli._output import hint, nothing, say
+from devtrack.cli.transitions import require_picture, write_transitions
 
 
 def demo(
@@ -28,7 +28,7 @@ def demo(
     """
     require_picture(out)
     say("training a network on addition modulo 53 until it generalises (about a minute)")
-    from devtrack.demo import run_demo
+    from devtrack.cli._demo_training import run_demo
 
     with _progress_bar() as progress:
         result = run_demo(store, seed=seed, out=out, progress=progress)

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from devtrack.cli import options
-from devtrack.cli.findings import Axis, analyse_if_stale
+from devtrack.cli import _options as options
+from devtrack.cli.transitions import Axis, analyse_if_stale
 from devtrack.errors import ConfigError
 
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from devtrack.cli import options
-from devtrack.cli.findings import Axis, require_picture, write_picture
-from devtrack.cli.output import hint
+from devtrack.cli import _options as options
+from devtrack.cli._output import hint
+from devtrack.cli.transitions import Axis, require_picture, write_picture
 
 if TYPE_CHECKING:
     from devtrack.changepoints import Transition
@@ -50,8 +50,8 @@ def watch(
     from rich.console import Console
     from rich.live import Live
 
-    from devtrack.cli.blocks import letters_for
-    from devtrack.cli.watching import look_at, screen
+    from devtrack.cli._sparklines import letters_for
+    from devtrack.cli._watch_screen import look_at, screen
     from devtrack.store import open_store
 
     opened = open_store(store)
@@ -110,7 +110,7 @@ class _Finder:
         start = time.monotonic()
         if seen == self._seen or (start < self._next and not now):
             return self._found
-        from devtrack.transitions import find_transitions
+        from devtrack.transitions.detection import find_transitions
 
         self._found = find_transitions(self._store, self._run_id, save=False)
         self._seen = seen

@@ -27,8 +27,8 @@ from torch.utils.data import (
 
 from devtrack.data.private_data import private_data
 from devtrack.errors import DataError
+from devtrack.model_state._object_graph import map_tensors, tensors_in, walk
 from devtrack.model_state.isolation import isolated
-from devtrack.model_state.object_graph import map_tensors, tensors_in, walk
 
 _MOST_READ = 2**20  # numbers of one tensor
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
-from devtrack.model_state.object_graph import parts, walk
+from devtrack.model_state._object_graph import parts, walk
 
 
 class DataWarning(UserWarning):

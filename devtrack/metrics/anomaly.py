@@ -12,11 +12,11 @@ import numpy.typing as npt
 import torch
 
 from devtrack.errors import ConfigError, DataError, MetricError
-from devtrack.metrics.activations import forward_passes
+from devtrack.metrics._activations import forward_passes
+from devtrack.metrics._proportions import binomial_se
+from devtrack.metrics._sites import matching_modules
 from devtrack.metrics.metric import MetricOptions, Subject
-from devtrack.metrics.proportions import binomial_se
-from devtrack.metrics.sites import matching_modules
-from devtrack.rows import Row, without_nan
+from devtrack.records import Row, without_nan
 
 Array = npt.NDArray[np.floating]
 

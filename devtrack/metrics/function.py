@@ -12,7 +12,7 @@ from torch import nn
 from devtrack.data.fixed_batches import num_rows
 from devtrack.metrics.loss import weighted_mean_row
 from devtrack.metrics.metric import MetricOptions, Subject
-from devtrack.rows import Row
+from devtrack.records import Row
 
 
 @dataclass(frozen=True)

@@ -10,30 +10,30 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
+from devtrack._checks import require_int, require_number
+from devtrack.data._resizing import require_mean_over_parts, resize_batches
 from devtrack.data.fixed_batches import num_rows
-from devtrack.diagnostics import TOO_FEW_DRAWS, Diagnosis, require_chains, require_draws
-from devtrack.diagnostics.statistics import mean_of_finite
 from devtrack.errors import ConfigError
-from devtrack.metrics.components import Component, HeadAxes, find_components, require_heads
-from devtrack.metrics.llc_arguments import is_data_sets, require_data, require_loss
+from devtrack.metrics._components import Component, HeadAxes, find_components, require_heads
+from devtrack.metrics._llc_arguments import is_data_sets, require_data, require_loss
+from devtrack.metrics._sites import require_sites
 from devtrack.metrics.metric import LossFunction, MetricOptions, Subject
-from devtrack.metrics.sites import require_sites
-from devtrack.rows import ChainTrace, Event, Row, Status, without_nan
-from devtrack.sampling.chains import Chains, sample
-from devtrack.sampling.engines import Engine, require_engine
-from devtrack.sampling.estimates import estimate, path_of, signal_of
-from devtrack.sampling.losses import call_loss
-from devtrack.sampling.minibatches import require_mean_over_parts, resize_batches
-from devtrack.sampling.pull import pull_share
-from devtrack.sampling.settings import (
+from devtrack.records import ChainTrace, Event, Row, Status, without_nan
+from devtrack.sampling._engine_selection import Engine, require_engine
+from devtrack.sampling._localization import pull_share
+from devtrack.sampling._user_loss import call_loss
+from devtrack.sampling.calibration._step_size import find_step_size
+from devtrack.sampling.chain_record import Chains
+from devtrack.sampling.config import (
     MeasureAt,
     Method,
     Precision,
     SamplerSettings,
-    require_count,
-    require_number,
 )
-from devtrack.sampling.step_size import find_step_size
+from devtrack.sampling.diagnostics import TOO_FEW_DRAWS, Diagnosis, require_chains, require_draws
+from devtrack.sampling.diagnostics._statistics import mean_of_finite
+from devtrack.sampling.estimator import estimate, path_of, signal_of
+from devtrack.sampling.sampler import sample
 
 ESS_TO_STOP = 50.0
 """Effective draws before a standard error is believed enough to stop on: sd / √ESS is off by about
@@ -147,7 +147,7 @@ class LLC(MetricOptions):
             require_chains(self.num_chains)
             require_draws(self.num_draws)
         if self.batch_size is not None:
-            require_count("batch_size", self.batch_size, 1, example=64)
+            require_int("batch_size", self.batch_size, at_least=1, example=64)
         target, memory = self.target_se, self.max_memory_gb
         if target is not None:
             require_number("target_se", target, lambda x: x > 0, "above 0", "target_se=0.5")

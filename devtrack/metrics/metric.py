@@ -21,8 +21,8 @@ from torch import nn
 
 from devtrack.data.fixed_batches import fixed_batches, num_rows, to_device
 from devtrack.errors import DataError
-from devtrack.rows import Record
-from devtrack.sampling.losses import LossFunction
+from devtrack.records import Record
+from devtrack.sampling._user_loss import LossFunction
 
 Choose = Callable[[Any], list[Any]]
 """Makes fixed batches of data, as ``fixed_batches`` takes them."""

@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from devtrack.errors import MetricError
-from devtrack.model_state.object_graph import ATOMIC, is_plain, walk
+from devtrack.model_state._object_graph import ATOMIC, is_plain, walk
 from devtrack.model_state.stub_trainer import StubTrainer, Swallow, attach_stub, stub_of
 
 _COMPILED = "_torchdynamo_orig_callable"  # what torch.compile of a function keeps of it

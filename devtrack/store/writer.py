@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Self
 
 from devtrack.errors import StoreError
-from devtrack.rows import Clock, Record
-from devtrack.store.flusher import Flusher, FlushPolicy
-from devtrack.store.records import Author, table_of
+from devtrack.records import Clock, Record
+from devtrack.store._encoding import Author, table_of
+from devtrack.store._flusher import Flusher, FlushPolicy
 
 
 class Writer:

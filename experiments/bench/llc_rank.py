@@ -44,7 +44,7 @@ import torch
 from scipy.stats import spearmanr
 
 from devtrack.metrics.llc import LLC
-from devtrack.rows import Status
+from devtrack.records import Status
 from experiments import exact
 from experiments.bench.gates import DeepLinear, Gate, Problem, estimate
 

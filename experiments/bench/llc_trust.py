@@ -51,8 +51,8 @@ import torch
 
 from devtrack import LLC
 from devtrack.errors import DevtrackError
-from devtrack.rows import Row, Status
-from devtrack.sampling.settings import Method
+from devtrack.records import Row, Status
+from devtrack.sampling.config import Method
 from experiments.bench.gates import (
     Gate,
     Problem,

@@ -63,7 +63,7 @@ import numpy as np
 import pandas as pd
 
 from devtrack.changepoints import RecipeEvent, Series
-from devtrack.changepoints.online import OnlineDetector
+from devtrack.changepoints.online.detector import OnlineDetector
 from experiments.bench.online_rivals import bayesian, cusum, snapshots
 from experiments.bench.transitions import QUIET_FAMILIES, SHARED, Run, _module, read_runs
 

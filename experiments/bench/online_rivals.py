@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from devtrack.changepoints import RecipeEvent, Series
-from devtrack.changepoints.axis import choose_axis
-from devtrack.changepoints.recipe import is_recipe
+from devtrack.changepoints._event_regressors import is_recipe
+from devtrack.changepoints._step_scale import choose_axis
 
 LINE = 10  # points that the local line runs through
 SLACK = 0.5  # of the CUSUM, in standard deviations

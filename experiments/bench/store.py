@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from devtrack.rows import ChainTrace, Clock, Row, RunInfo
+from devtrack.records import ChainTrace, Clock, Row, RunInfo
 from devtrack.store import FlushPolicy, Store, open_store
 
 NUM_SEGMENTS = 300

@@ -49,7 +49,7 @@ import numpy as np
 import pandas as pd
 
 from devtrack.changepoints import RecipeEvent, Series
-from devtrack.changepoints.detect import detect
+from devtrack.changepoints.offline.detector import detect
 from experiments.bench.online_rivals import Run
 from experiments.bench.other_shapes import use_other_shapes
 from experiments.bench.quiet_trainings import MOMENTUM, quiet_trainings

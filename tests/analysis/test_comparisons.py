@@ -13,11 +13,11 @@ from analysis.command import run_comparison
 from analysis.lead_time import __doc__ as LEAD_QUESTION
 from analysis.lead_time import _options, lead_time
 from analysis.seed_variation import seed_variation
-from devtrack.lead_time import largest_changes
-from devtrack.recurrence import load_occurrences
-from devtrack.rows import Clock, Row, RunInfo
+from devtrack.records import Clock, Row, RunInfo
 from devtrack.store import open_store
-from devtrack.transitions import STANDARD
+from devtrack.transitions.detection import STANDARD
+from devtrack.transitions.lead_time import largest_changes
+from devtrack.transitions.recurrence import load_occurrences
 
 ROOT = Path(__file__).parents[2]
 STEPS = np.unique(np.geomspace(1, 10_000, 20).round().astype(int)).tolist()

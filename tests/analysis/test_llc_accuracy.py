@@ -6,7 +6,7 @@ import pytest
 
 from analysis.command import run_comparison
 from analysis.llc_accuracy import SQL, llc_accuracy
-from devtrack.rows import Clock, Row, RunInfo, Status
+from devtrack.records import Clock, Row, RunInfo, Status
 from devtrack.store import open_store
 
 

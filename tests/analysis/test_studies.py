@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from devtrack.plots.bands import stages
-from devtrack.plots.curves import read_bands
-from devtrack.rows import Clock, Row, RunInfo, Status
+from devtrack.plots._data import read_bands
+from devtrack.plots._stages import stages
+from devtrack.records import Clock, Row, RunInfo, Status
 from devtrack.store import open_store
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from devtrack.cli import app
-from devtrack.rows import Clock, Event, Row, RunInfo, Status
+from devtrack.records import Clock, Event, Row, RunInfo, Status
 from devtrack.store import open_store
 
 STEPS = [0, *np.unique(np.geomspace(1, 2000, 40).round().astype(int)).tolist()]

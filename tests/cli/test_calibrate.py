@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from devtrack.cli import app
 from devtrack.model_state import snapshots
-from devtrack.rows import Clock, RunInfo
+from devtrack.records import Clock, RunInfo
 from devtrack.store import open_store
 
 PROBLEM = """

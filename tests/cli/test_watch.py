@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from devtrack.cli.blocks import ASCII_LEVELS, curve_text, marks_text
-from devtrack.cli.watching import look_at
-from devtrack.rows import Clock, Event, Row, RunInfo, Status
+from devtrack.cli._sparklines import ASCII_LEVELS, curve_text, marks_text
+from devtrack.cli._watch_screen import look_at
+from devtrack.records import Clock, Event, Row, RunInfo, Status
 from devtrack.store import open_store
 
 NASTY = "[red]loss[/red] [/nope]"

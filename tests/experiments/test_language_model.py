@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from devtrack import open_store
-from devtrack.rows import Clock, Row, RunInfo
+from devtrack.records import Clock, Row, RunInfo
 from experiments.attention_only import Attention, AttentionOnly, sines
 from experiments.language_model import PRESETS, main, read_texts
 from experiments.stages import dates

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from devtrack import open_store
-from devtrack.rows import Clock, Row, RunInfo, Status
+from devtrack.records import Clock, Row, RunInfo, Status
 from experiments.polygons import Polygon
 from experiments.superposition import main, plateaus
 

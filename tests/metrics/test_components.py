@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from devtrack.errors import ConfigError, MetricError
-from devtrack.metrics.components import find_components, require_heads
+from devtrack.metrics._components import find_components, require_heads
 
 
 class Attention(nn.Module):

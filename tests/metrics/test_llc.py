@@ -5,13 +5,13 @@ import pytest
 import torch
 from torch import nn
 
-from devtrack.diagnostics import Cause, Doubt
 from devtrack.errors import ConfigError, DataError, MetricError
-from devtrack.evaluate import evaluate
 from devtrack.metrics.llc import LLC
 from devtrack.metrics.metric import Metric, Subject
-from devtrack.rows import ChainTrace, Event, Row, Status
-from devtrack.sampling.estimates import estimate
+from devtrack.records import ChainTrace, Event, Row, Status
+from devtrack.sampling.diagnostics import Cause, Doubt
+from devtrack.sampling.estimator import estimate
+from devtrack.tracking._evaluate import evaluate
 
 QUICK = {"lr": 1e-3, "num_draws": 60, "num_burnin_steps": 20}
 

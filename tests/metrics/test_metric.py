@@ -28,10 +28,10 @@ from devtrack import (
     Status,
     WeightSpectrum,
 )
-from devtrack.evaluate import evaluate
 from devtrack.metrics.metric import Metric
 from devtrack.model_state.private_copy import private_copy
-from devtrack.provenance import describe
+from devtrack.store.provenance import describe
+from devtrack.tracking._evaluate import evaluate
 
 VOCABULARY, WIDTH, HEADS = 20, 16, 2
 

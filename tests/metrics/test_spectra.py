@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from devtrack.errors import MetricError
+from devtrack.metrics._spectra import WeightSpectrum
 from devtrack.metrics.metric import Subject
-from devtrack.metrics.spectra import WeightSpectrum
-from devtrack.rows import Status
+from devtrack.records import Status
 
 
 def _rows(model, **options):

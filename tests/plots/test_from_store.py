@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from devtrack import plots
 from devtrack.changepoints import Move, Transition
 from devtrack.errors import ConfigError, UnknownRunError
-from devtrack.rows import ChainTrace, Clock, Event, Row, RunInfo, Status
+from devtrack.records import ChainTrace, Clock, Event, Row, RunInfo, Status
 from devtrack.store import open_store
 
 STEPS = [0, 1, 3, 10, 30, 100, 300]

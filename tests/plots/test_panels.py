@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from devtrack.plots.curves import Curve
-from devtrack.plots.panels import arrange
+from devtrack.plots._data import Curve
+from devtrack.plots._panels import arrange
 
 
 def line(metric, site="model"):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from devtrack.rows import ChainTrace, Clock, Row, RunInfo
+from devtrack.records import ChainTrace, Clock, Row, RunInfo
 from devtrack.store import FlushPolicy, Store
 
 

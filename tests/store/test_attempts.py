@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from devtrack.errors import ConfigError
-from devtrack.rows import ChainTrace, Clock, Event, Row, RunInfo, SnapshotRecord
+from devtrack.records import ChainTrace, Clock, Event, Row, RunInfo, SnapshotRecord
 from devtrack.store import Store
 
 Info = Callable[..., RunInfo]
@@ -13,7 +13,7 @@ Info = Callable[..., RunInfo]
 _CLAIM = """
 import sys
 from pathlib import Path
-from devtrack.store.attempts import claim_attempt
+from devtrack.store._attempts import claim_attempt
 print(*[claim_attempt(Path(sys.argv[1]), keep_through_step=None) for _ in range(20)])
 """
 

@@ -9,12 +9,13 @@ import duckdb
 import numpy as np
 import pytest
 
-from devtrack.rows import ChainTrace, Clock, Row, RunInfo
-from devtrack.store import FlushPolicy, Store, compaction
-from devtrack.store.compaction import compact_writer
-from devtrack.store.layout import SegmentName
-from devtrack.store.listing import list_segments
-from devtrack.store.segments import writer_connection
+from devtrack.records import ChainTrace, Clock, Row, RunInfo
+from devtrack.store import FlushPolicy, Store
+from devtrack.store import _compaction as compaction
+from devtrack.store._compaction import compact_writer
+from devtrack.store._layout import SegmentName
+from devtrack.store._listing import list_segments
+from devtrack.store._segments import writer_connection
 
 Info = Callable[..., RunInfo]
 _HERE = Path(__file__).parent
@@ -198,7 +199,7 @@ def test_compaction_leaves_room_for_what_lies_in_quarantine(store: Store, info: 
 
 def test_the_views_rule_and_the_compactions_rule_agree(store: Store, info: Info) -> None:
     """devtrack.duckdb leaves out in SQL what layout.uncovered leaves out in Python."""
-    from devtrack.store.layout import uncovered
+    from devtrack.store._layout import uncovered
 
     rng = np.random.default_rng(0)
     _fill(store, info(), flushes=1)

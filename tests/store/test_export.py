@@ -6,7 +6,7 @@ import duckdb
 import pytest
 
 from devtrack.errors import ConfigError, QueryError
-from devtrack.rows import Clock, Row, RunInfo
+from devtrack.records import Clock, Row, RunInfo
 from devtrack.store import Store
 
 Info = Callable[..., RunInfo]

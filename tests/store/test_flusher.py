@@ -9,9 +9,10 @@ import duckdb
 import pytest
 
 from devtrack.errors import StoreError
-from devtrack.rows import Clock, Event, Row, RunInfo
-from devtrack.store import FlushPolicy, Store, Writer, backlog
-from devtrack.store.spill import spill_dir
+from devtrack.records import Clock, Event, Row, RunInfo
+from devtrack.store import FlushPolicy, Store, Writer
+from devtrack.store import _commit_queue as backlog
+from devtrack.store._overflow import spill_dir
 
 Info = Callable[..., RunInfo]
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from devtrack.rows import ChainTrace, Clock, Row, RunInfo
-from devtrack.store import Store, open_store, views
-from devtrack.store.listing import current_files
+from devtrack.records import ChainTrace, Clock, Row, RunInfo
+from devtrack.store import Store, open_store
+from devtrack.store import _views as views
+from devtrack.store._listing import current_files
 
 Info = Callable[..., RunInfo]
 

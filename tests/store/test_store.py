@@ -7,7 +7,7 @@ import duckdb
 import pytest
 
 from devtrack.errors import QueryError, StoreError
-from devtrack.rows import Clock, Row, RunInfo, Status
+from devtrack.records import Clock, Row, RunInfo, Status
 from devtrack.store import Store, open_store
 
 Info = Callable[..., RunInfo]

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from devtrack.errors import ConfigError, StoreError
-from devtrack.rows import ChainTrace, Clock, Event, Row, RunInfo, SnapshotRecord, Status
+from devtrack.records import ChainTrace, Clock, Event, Row, RunInfo, SnapshotRecord, Status
 from devtrack.store import FlushPolicy, Store, open_store
 
 Info = Callable[..., RunInfo]
@@ -61,7 +61,7 @@ def test_rows_come_back_as_they_went_in(
 
 
 def _expected(row: Row) -> tuple[Any, ...]:
-    from devtrack.store.json_text import to_json
+    from devtrack.store._json_text import to_json
 
     failed = row.status == "failed"
 
@@ -222,7 +222,7 @@ def test_a_zoned_time_is_stored_as_utc(store: Store, info: Info) -> None:
 _FORGETFUL = """
 import sys
 from datetime import datetime
-from devtrack.rows import Clock, Row, RunInfo
+from devtrack.records import Clock, Row, RunInfo
 from devtrack.store import open_store, FlushPolicy
 writer = open_store(sys.argv[1]).writer(RunInfo("r1", "r1", datetime(2026, 1, 1)),
                                         policy=FlushPolicy(interval_s=60))
