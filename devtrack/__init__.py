@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from devtrack import plots, schedules
     from devtrack.errors import DevtrackError
     from devtrack.metrics._spectra import WeightSpectrum
-    from devtrack.metrics.anomaly import Anomalies
+    from devtrack.metrics.anomaly import AnomalyRate
     from devtrack.metrics.attention.composition import HeadComposition
     from devtrack.metrics.attention.head_scores import HeadScores
-    from devtrack.metrics.behavior import Behaviour
-    from devtrack.metrics.function import Function
+    from devtrack.metrics.behavior import BehaviorSuite
+    from devtrack.metrics.function import FunctionMetric
     from devtrack.metrics.interventions.ablation import Ablation
     from devtrack.metrics.interventions.activation_patching import ActivationPatching
     from devtrack.metrics.language.bayesian_influence import BayesianInfluence
-    from devtrack.metrics.language.in_context_loss import ContextLoss
+    from devtrack.metrics.language.in_context_loss import InContextLoss
     from devtrack.metrics.language.ngrams import NGramScores
     from devtrack.metrics.language.susceptibility import Susceptibility
     from devtrack.metrics.llc import LLC
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     from devtrack.metrics.probing.regression import RegressionProbe
     from devtrack.metrics.representation.cka import CKA
     from devtrack.metrics.representation.dimensionality import Dimensionality
-    from devtrack.metrics.representation.idle_units import IdleUnits
+    from devtrack.metrics.representation.idle_units import UnitActivity
     from devtrack.metrics.weights import WeightNorm
     from devtrack.monitoring.invariants import Invariant
     from devtrack.monitoring.monitor import Monitor
-    from devtrack.records import Clock, Row, Status
+    from devtrack.records import Row, Status, TrainingProgress
     from devtrack.sampling.calibration._calibrate import calibrate
     from devtrack.store import Store, open_store
     from devtrack.tracking.lightning_tracker import Tracker
@@ -49,19 +49,19 @@ if TYPE_CHECKING:
 _HOMES = {
     "Ablation": "devtrack.metrics.interventions.ablation",
     "ActivationPatching": "devtrack.metrics.interventions.activation_patching",
-    "Anomalies": "devtrack.metrics.anomaly",
+    "AnomalyRate": "devtrack.metrics.anomaly",
     "BayesianInfluence": "devtrack.metrics.language.bayesian_influence",
-    "Behaviour": "devtrack.metrics.behavior",
+    "BehaviorSuite": "devtrack.metrics.behavior",
     "CKA": "devtrack.metrics.representation.cka",
-    "Clock": "devtrack.records",
+    "TrainingProgress": "devtrack.records",
     "ConceptDirection": "devtrack.metrics.probing.concept_direction",
-    "ContextLoss": "devtrack.metrics.language.in_context_loss",
+    "InContextLoss": "devtrack.metrics.language.in_context_loss",
     "DevtrackError": "devtrack.errors",
     "Dimensionality": "devtrack.metrics.representation.dimensionality",
-    "Function": "devtrack.metrics.function",
+    "FunctionMetric": "devtrack.metrics.function",
     "HeadComposition": "devtrack.metrics.attention.composition",
     "HeadScores": "devtrack.metrics.attention.head_scores",
-    "IdleUnits": "devtrack.metrics.representation.idle_units",
+    "UnitActivity": "devtrack.metrics.representation.idle_units",
     "Invariant": "devtrack.monitoring.invariants",
     "LLC": "devtrack.metrics.llc",
     "LinearProbe": "devtrack.metrics.probing.linear",
@@ -90,18 +90,16 @@ __all__ = [
     "LLC",
     "Ablation",
     "ActivationPatching",
-    "Anomalies",
+    "AnomalyRate",
     "BayesianInfluence",
-    "Behaviour",
-    "Clock",
+    "BehaviorSuite",
     "ConceptDirection",
-    "ContextLoss",
     "DevtrackError",
     "Dimensionality",
-    "Function",
+    "FunctionMetric",
     "HeadComposition",
     "HeadScores",
-    "IdleUnits",
+    "InContextLoss",
     "Invariant",
     "LinearProbe",
     "Loss",
@@ -115,6 +113,8 @@ __all__ = [
     "Subject",
     "Susceptibility",
     "Tracker",
+    "TrainingProgress",
+    "UnitActivity",
     "WeightNorm",
     "WeightSpectrum",
     "calibrate",

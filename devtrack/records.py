@@ -1,7 +1,7 @@
 """The words that all parts share: what a metric hands over and what the store keeps.
 
 A metric yields records (``Row``, ``ChainTrace``); the tracker adds where in training they were
-taken (``Clock``) and by which run (``RunInfo``); the store writes one line per record.
+taken (``TrainingProgress``) and by which run (``RunInfo``); the store writes one line per record.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NOT_FINITE = "not_finite"
 
 
 @dataclass(frozen=True, slots=True)
-class Clock:
+class TrainingProgress:
     """A position in training.
 
     Args:
@@ -51,7 +51,7 @@ class Row:
     """One measured number.
 
     Args:
-        metric: Name of the quantity, e.g. ``"llc"`` or ``"probe/parity.accuracy"``.
+        metric: Name of the quantity, e.g. ``"llc"`` or ``"probe/parity/accuracy"``.
         value: The number; NaN when ``status`` is failed.
         se: Standard error in the units of ``value``; NaN when the metric is exact or it is unknown.
         site: Module path where it was taken, e.g. ``"blocks.3.attn.head.2"``.

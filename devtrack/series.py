@@ -69,7 +69,7 @@ class Series:
         object.__setattr__(self, "se", np.where(np.isinf(se), np.nan, se))
 
 
-class RecipeEvent(NamedTuple):
+class ConfigEvent(NamedTuple):
     """Something that the tracker knows was done to the run.
 
     Args:

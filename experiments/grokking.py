@@ -39,7 +39,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from devtrack import LLC, Function, Loss, Row, Subject, Tracker, schedules
+from devtrack import LLC, FunctionMetric, Loss, Row, Subject, Tracker, schedules
 from devtrack.cli import _demo_training as network
 from devtrack.cli._demo_training import (
     ModularAddition,
@@ -151,7 +151,7 @@ def light_metrics(test: network.Batch) -> list[Metric]:
     return [
         Loss(name="train_loss"),
         Loss(name="test_loss", data=test),
-        Function("test_accuracy", correct, data=test),
+        FunctionMetric("test_accuracy", correct, data=test),
     ]
 
 

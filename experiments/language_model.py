@@ -54,8 +54,8 @@ import torch
 from devtrack import (
     LLC,
     Ablation,
-    ContextLoss,
     HeadScores,
+    InContextLoss,
     Loss,
     NGramScores,
     Tracker,
@@ -150,7 +150,7 @@ REFINED_EVERY = 3
 """Snapshots from one refined LLC to the next: all heads cost as much as the rest together."""
 
 DRAWN = ("loss", "test_loss", "llc", "rllc", "ngram.*", "*.icl_score")
-DRAWN += ("head.previous_token", "head.prefix_matching", "ablation_mean")
+DRAWN += ("head/previous_token", "head/prefix_matching", "ablation_mean")
 
 
 class Texts(NamedTuple):
@@ -185,8 +185,8 @@ def metrics_of(preset: Preset, texts: Texts) -> list[Metric]:
         Loss(),
         Loss(name="test_loss", data=[texts.test]),
         NGramScores(data=[texts.train[:whole].reshape(-1, preset.context)]),
-        ContextLoss(early=half // 4, late=preset.context - 2, data=[texts.test]),
-        ContextLoss(
+        InContextLoss(early=half // 4, late=preset.context - 2, data=[texts.test]),
+        InContextLoss(
             name="random_repeated", early=half // 2, late=half + half // 2, data=[repeated]
         ),
         HeadScores(data=[texts.test], vocabulary=preset.vocabulary, length=half),

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from devtrack import LLC, Clock, Row, Subject, open_store
+from devtrack import LLC, Row, Subject, TrainingProgress, open_store
 from devtrack.metrics.metric import LossFunction, Metric
 from devtrack.model_state.snapshots import load_into, read
 from devtrack.tracking._evaluate import evaluate
@@ -107,7 +107,7 @@ def measure_snapshots(
             loss=training_step_loss,
             seed=seed,
         )
-        writer.append(Clock(step, epoch, samples), found.records)
+        writer.append(TrainingProgress(step, epoch, samples), found.records)
     writer.close()
 
 

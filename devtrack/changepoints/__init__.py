@@ -1,5 +1,5 @@
 """Segmentation and transition models: numpy in, numpy out."""
 
-from devtrack.series import Move, RecipeEvent, Series, Transition
+from devtrack.series import ConfigEvent, Move, Series, Transition
 
-__all__ = ["Move", "RecipeEvent", "Series", "Transition"]
+__all__ = ["ConfigEvent", "Move", "Series", "Transition"]

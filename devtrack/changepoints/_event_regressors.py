@@ -15,7 +15,7 @@ import numpy.typing as npt
 from devtrack.changepoints._momentum_transient import Start
 from devtrack.changepoints._step_scale import Axis
 from devtrack.changepoints._templates import bend
-from devtrack.series import RecipeEvent, Series
+from devtrack.series import ConfigEvent, Series
 
 Array = npt.NDArray[np.floating]
 
@@ -31,7 +31,7 @@ def is_recipe(series: Series) -> bool:
     return series.metric == "lr" or series.metric.startswith("lr/")
 
 
-def jump_columns(step: Array, events: Sequence[RecipeEvent]) -> list[Array]:
+def jump_columns(step: Array, events: Sequence[ConfigEvent]) -> list[Array]:
     """Return what each event that does not steer the training may have left, each (point, column).
 
     Args:
@@ -42,13 +42,13 @@ def jump_columns(step: Array, events: Sequence[RecipeEvent]) -> list[Array]:
     return [columns for jump in jumps if (columns := _that_vary(jump)).size]
 
 
-def starts_of(events: Sequence[RecipeEvent], *, linear: bool = False) -> list[Start]:
+def starts_of(events: Sequence[ConfigEvent], *, linear: bool = False) -> list[Start]:
     """Return where an optimizer with momentum started (``Start``)."""
     return [Start(e.step, e.momentum, linear) for e in events if e.kind == START and e.momentum > 0]
 
 
 def recipe_columns(
-    step: Array, axis: Axis, *, events: Sequence[RecipeEvent], schedules: Sequence[Series]
+    step: Array, axis: Axis, *, events: Sequence[ConfigEvent], schedules: Sequence[Series]
 ) -> Array:
     """Return the columns of events and of the learning-rate schedules, (point, column).
 
@@ -74,12 +74,12 @@ def _that_vary(columns: Array) -> Array:
     return columns[:, np.ptp(columns, axis=0) > 1e-9]
 
 
-def _jumps(step: Array, event: RecipeEvent) -> Array:
+def _jumps(step: Array, event: ConfigEvent) -> Array:
     """Return level shifts before and after the snapshot at the event, if there is one."""
     return np.column_stack([step >= event.step, step > event.step]).astype(float)
 
 
-def _event_columns(step: Array, axis: Axis, event: RecipeEvent) -> Array:
+def _event_columns(step: Array, axis: Axis, event: ConfigEvent) -> Array:
     after, elapsed = step >= event.step, np.maximum(step - event.step, 0.0)
     relax = [
         np.where(after, 1 - np.exp(-elapsed / max(f * event.step, 1.0)), 0.0)

@@ -20,7 +20,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from devtrack import plots
-from devtrack.metrics.function import Function
+from devtrack.metrics.function import FunctionMetric
 from devtrack.metrics.llc import LLC
 from devtrack.metrics.loss import Loss
 from devtrack.metrics.metric import Metric
@@ -125,8 +125,8 @@ def demo_metrics(test: Batch) -> list[Metric]:
     return [
         Loss(name="train_loss"),
         Loss(name="test_loss", data=test),
-        Function("train_accuracy", correct),
-        Function("test_accuracy", correct, data=test),
+        FunctionMetric("train_accuracy", correct),
+        FunctionMetric("test_accuracy", correct, data=test),
         LLC(
             batch_size=64,
             n_beta=100.0,
@@ -136,7 +136,7 @@ def demo_metrics(test: Batch) -> list[Metric]:
             num_burnin_steps=50,
         ),
         WeightNorm(),
-        LinearProbe(name="upper_half", site="hidden", target=upper_half, data=test),
+        LinearProbe(name="upper_half", site="hidden", labels=upper_half, data=test),
     ]
 
 

@@ -60,11 +60,11 @@ def calibrate(
 
     from devtrack.model_state import snapshots
     from devtrack.plots.calibration import draw_calibration
-    from devtrack.sampling.calibration._calibrate import calibrate as calibration
+    from devtrack.sampling.calibration import calibrate as find_settings
 
     model, loss, batches = _built(build, problem)
     tried: dict[str, Any] = {"n_betas": n_beta, "localizations": localization}
-    found = calibration.calibrate(
+    found = find_settings(
         model,
         [snapshots.read(path) for path in paths],
         loss=loss,

@@ -99,7 +99,7 @@ def flat_features(activation: torch.Tensor, label: torch.Tensor, site: str) -> t
     if label.ndim == 1 and len(label) == len(activation):
         return activation.reshape(len(activation), -1)
     raise MetricError(
-        f"target of shape {tuple(label.shape)} for activations of shape {tuple(activation.shape)} "
+        f"labels of shape {tuple(label.shape)} for activations of shape {tuple(activation.shape)} "
         f"at site {site!r}: must be one label per sample or per position. Return a tensor of shape "
         f"{tuple(activation.shape[:1])} or {tuple(activation.shape[:-1])}."
     )

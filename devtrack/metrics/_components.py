@@ -59,7 +59,7 @@ def find_components(
     model: nn.Module,
     sites: str | Sequence[str],
     *,
-    heads: int | None = None,
+    num_heads: int | None = None,
     head_axes: HeadAxes | None = None,
 ) -> list[Component]:
     """Return the components that the globs name, in the model's order.
@@ -67,13 +67,14 @@ def find_components(
     Args:
         model: The model.
         sites: Globs of module paths; all trainable parameters below a module belong to it.
-        heads: Attention heads of every matched module; each becomes a component of its own, made of
-            the slices that belong to it. Parameters without heads (an output bias) are left out.
+        num_heads: Attention heads of every matched module; each becomes a component of its own,
+            made of the slices that belong to it. Parameters without heads (an output bias) are left
+            out.
         head_axes: Where the heads lie, for parameters that ``HEAD_AXES`` does not know.
 
     Raises:
-        MetricError: A glob matches nothing; a module has no trainable weights, or with ``heads``
-            none whose heads are known; a dimension cannot be divided.
+        MetricError: A glob matches nothing; a module has no trainable weights, or with
+            ``num_heads`` none whose heads are known; a dimension cannot be divided.
     """
     canonical = _canonical_names(model)
     found = []
@@ -88,19 +89,19 @@ def find_components(
                 f"site {site!r}: the module has no parameter that requires grad, so there is "
                 f"nothing to sample. Choose a module with weights."
             )
-        if heads is None:
+        if num_heads is None:
             found.append(Component(site, dict.fromkeys(names)))
         else:
-            found += _heads_of(model, site, names, heads, {**HEAD_AXES, **(head_axes or {})})
+            found += _heads_of(model, site, names, num_heads, {**HEAD_AXES, **(head_axes or {})})
     return found
 
 
-def require_heads(heads: Any, sites: str | Sequence[str], head_axes: Any = None) -> None:
+def require_heads(num_heads: Any, sites: str | Sequence[str], head_axes: Any = None) -> None:
     """Refuse heads that nothing has, and places where no heads can lie.
 
     Raises:
-        ConfigError: ``heads`` is no integer of at least 1, or there are no sites; or ``head_axes``
-            has other than pairs of integers.
+        ConfigError: ``num_heads`` is no integer of at least 1, or there are no sites; or
+            ``head_axes`` has other than pairs of integers.
     """
     axes = head_axes.values() if isinstance(head_axes, Mapping) else [head_axes]
     if head_axes is not None and not all(map(_is_axis, axes)):
@@ -108,12 +109,12 @@ def require_heads(heads: Any, sites: str | Sequence[str], head_axes: Any = None)
             f"head_axes={head_axes!r}: must map ends of parameters' paths to the dimension that "
             "holds the heads and the blocks before them. Use head_axes={'qkv.weight': (0, 3)}."
         )
-    if heads is None:
+    if num_heads is None:
         return
-    if not isinstance(heads, int) or isinstance(heads, bool) or heads < 1 or not sites:
+    if not isinstance(num_heads, int) or isinstance(num_heads, bool) or num_heads < 1 or not sites:
         raise ConfigError(
-            f"heads={heads!r} with sites={globs_of(sites)}: heads is the number of heads, at least "
-            f"1, of the modules that sites names. Use sites='blocks.*.attn', heads=4."
+            f"num_heads={num_heads!r} with sites={globs_of(sites)}: must be an integer, at least "
+            f"1, of the modules that sites names. Use sites='blocks.*.attn', num_heads=4."
         )
 
 
@@ -123,23 +124,24 @@ def _is_axis(axis: Any) -> bool:
 
 
 def _heads_of(
-    model: nn.Module, site: str, names: Sequence[str], heads: int, axes: HeadAxes
+    model: nn.Module, site: str, names: Sequence[str], num_heads: int, axes: HeadAxes
 ) -> list[Component]:
     divided = {name: axis for name in names if (axis := _axis_of(name, axes)) is not None}
     if not divided:
         raise MetricError(
-            f"site {site!r} with heads={heads}: where the heads lie in {', '.join(names[:4])} is "
-            f"not known. Pass head_axes={{{names[0].rpartition('.')[2]!r}: (dimension, blocks)}}."
+            f"site {site!r} with num_heads={num_heads}: where the heads lie in "
+            f"{', '.join(names[:4])} is not known. "
+            f"Pass head_axes={{{names[0].rpartition('.')[2]!r}: (dimension, blocks)}}."
         )
     return [
         Component(
             f"{site}.head.{head}",
             {
-                name: _head_mask(name, model.get_parameter(name).shape, head, heads, *axis)
+                name: _head_mask(name, model.get_parameter(name).shape, head, num_heads, *axis)
                 for name, axis in divided.items()
             },
         )
-        for head in range(heads)
+        for head in range(num_heads)
     ]
 
 
@@ -149,16 +151,16 @@ def _axis_of(name: str, axes: HeadAxes) -> tuple[int, int] | None:
 
 
 def _head_mask(
-    name: str, shape: torch.Size, head: int, heads: int, dim: int, blocks: int
+    name: str, shape: torch.Size, head: int, num_heads: int, dim: int, blocks: int
 ) -> torch.Tensor:
     size = shape[dim] if dim < len(shape) else 0
-    if size == 0 or size % (blocks * heads):
+    if size == 0 or size % (blocks * num_heads):
         raise MetricError(
             f"parameter {name!r} of shape {tuple(shape)}: dimension {dim} cannot be divided into "
-            f"{blocks} block(s) of {heads} heads. Give the number of heads of this module, or "
+            f"{blocks} block(s) of {num_heads} heads. Give the number of heads of this module, or "
             f"head_axes= if they lie elsewhere."
         )
-    along = torch.zeros(blocks, heads, size // (blocks * heads), dtype=torch.bool)
+    along = torch.zeros(blocks, num_heads, size // (blocks * num_heads), dtype=torch.bool)
     along[:, head] = True
     others = [1] * len(shape)
     others[dim] = size

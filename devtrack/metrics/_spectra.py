@@ -23,8 +23,8 @@ from devtrack.records import Row, Status
 class WeightSpectrum(MetricOptions):
     """Spectral norm, stable rank and effective rank of each weight matrix.
 
-    With σ the singular values, largest first: ``<name>.spectral_norm`` = σ₁,
-    ``<name>.stable_rank`` = Σσ² / σ₁², ``<name>.effective_rank`` = exp(−Σ p ln p) for p = σ / Σσ.
+    With σ the singular values, largest first: ``<name>/spectral_norm`` = σ₁,
+    ``<name>/stable_rank`` = Σσ² / σ₁², ``<name>/effective_rank`` = exp(−Σ p ln p) for p = σ / Σσ.
     Exact, hence without standard errors. (Euclidean norms: ``WeightNorm``.)
 
     A matrix is a parameter with two dimensions of at least 2. A convolution's is (out channel, all
@@ -52,18 +52,18 @@ class WeightSpectrum(MetricOptions):
                 continue
             sigma = torch.linalg.svdvals(matrix.double().cpu())
             largest = float(sigma[0])
-            yield Row(f"{self.name}.spectral_norm", largest, site=site)
+            yield Row(f"{self.name}/spectral_norm", largest, site=site)
             if largest == 0:
                 yield self._failed(
                     "stable_rank", site, f"parameter {site!r} is zero: it has no rank"
                 )
                 continue
             stable_rank = float((sigma / largest).square().sum())
-            yield Row(f"{self.name}.stable_rank", stable_rank, site=site)
-            yield Row(f"{self.name}.effective_rank", entropy_rank(sigma), site=site)
+            yield Row(f"{self.name}/stable_rank", stable_rank, site=site)
+            yield Row(f"{self.name}/effective_rank", entropy_rank(sigma), site=site)
 
     def _failed(self, kind: str, site: str, error: str) -> Row:
-        name = f"{self.name}.{kind}"
+        name = f"{self.name}/{kind}"
         return Row(name, math.nan, site=site, status=Status.FAILED, attrs={"error": error})
 
 

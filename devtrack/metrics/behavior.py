@@ -24,7 +24,7 @@ class Example(NamedTuple):
     """One line of the file.
 
     Attributes:
-        input: A prompt, or whatever ``judge`` makes of it.
+        input: A prompt, or whatever ``score_fn`` makes of it.
         expected: What the model should answer.
         group: The capability that it tests.
     """
@@ -34,27 +34,27 @@ class Example(NamedTuple):
     group: str
 
 
-Judge = Callable[[nn.Module, Sequence[Example]], Any]
+ScoreFunction = Callable[[nn.Module, Sequence[Example]], Any]
 """Maps (model, examples) to a verdict per example: booleans, or scores from 0 to 1."""
 
 
 @dataclass(frozen=True)
-class Behaviour(MetricOptions):
+class BehaviorSuite(MetricOptions):
     """Accuracy on a suite of examples, for each group and over all.
 
     The file has one JSON object a line: ``{"input": "2 + 2 =", "expected": " 4", "group":
     "addition"}``; ``group`` is optional, other keys are ignored. It is read once, when the metric
     is made; its hash is stored with the run, so that a suite cannot change unseen.
 
-    Rows: ``<name>.<group>`` for each group, ``<name>.all``. The error is binomial for yes-or-no
+    Rows: ``<name>/<group>`` for each group, ``<name>/all``. The error is binomial for yes-or-no
     verdicts, else that of the mean; it says how well the examples stand for their kind.
 
     Args:
         path: The JSON-lines file.
-        judge: Encodes the inputs, runs the model on its device and compares with what is expected.
-            The model is in eval mode; gradients are off.
+        score_fn: Encodes the inputs, runs the model on its device and compares with what is
+            expected. The model is in eval mode; gradients are off.
         name: Prefix of the rows.
-        batch_size: Examples per call of ``judge``.
+        batch_size: Examples per call of ``score_fn``.
 
     Raises:
         ConfigError: If the file cannot be read, or a line lacks a key; names the line.
@@ -67,12 +67,12 @@ class Behaviour(MetricOptions):
                 answers = model(tokens)[:, -1].argmax(-1)
                 return answers.cpu() == torch.tensor([vocabulary[e.expected] for e in examples])
 
-            Behaviour("capabilities.jsonl", judge)
+            BehaviorSuite("capabilities.jsonl", judge)
     """
 
     path: str | Path
-    judge: Judge
-    name: str = "behaviour"
+    score_fn: ScoreFunction
+    name: str = "behavior"
     batch_size: int = 64
     sha256: str = field(init=False, default="")
 
@@ -100,12 +100,12 @@ class Behaviour(MetricOptions):
         for example, verdict in zip(self.examples, verdicts, strict=True):
             groups.setdefault(example.group, []).append(verdict)
         for group, own in groups.items():
-            yield _accuracy(f"{self.name}.{group}", own)
+            yield _accuracy(f"{self.name}/{group}", own)
         if "all" not in groups:
-            yield _accuracy(f"{self.name}.all", verdicts)
+            yield _accuracy(f"{self.name}/all", verdicts)
 
     def _verdicts(self, model: nn.Module, examples: Sequence[Example]) -> list[float]:
-        found = torch.as_tensor(self.judge(model, examples), dtype=torch.float64).reshape(-1)
+        found = torch.as_tensor(self.score_fn(model, examples), dtype=torch.float64).reshape(-1)
         if len(found) != len(examples) or not ((found >= 0) & (found <= 1)).all():
             raise MetricError(
                 f"judge returned {found.tolist()[:5]} for {len(examples)} examples: must be one "

@@ -1,4 +1,4 @@
-"""Rules that a run must keep: ``Invariant("probe/deception.accuracy < 0.6")``."""
+"""Rules that a run must keep: ``Invariant("probe/deception/accuracy < 0.6")``."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Invariant:
         ConfigError: The rule cannot be read, or ``z`` is negative.
 
     Example:
-        >>> rule = Invariant("probe/deception.accuracy < 0.6")
+        >>> rule = Invariant("probe/deception/accuracy < 0.6")
         >>> rule.is_violated(0.63, se=0.02), rule.is_violated(0.63, se=0.01)
         (False, True)
     """
@@ -107,7 +107,7 @@ def parse(rule: str) -> Rule:
         raise ConfigError(
             f"Invariant({rule!r}): must read METRIC < NUMBER or METRIC@SITE < NUMBER, "
             "with one of <, <=, >, >= and a finite number. "
-            'Write for example Invariant("probe/deception.accuracy < 0.6").'
+            'Write for example Invariant("probe/deception/accuracy < 0.6").'
         )
     return Rule(match["metric"], match["site"], match["sign"], bound)
 

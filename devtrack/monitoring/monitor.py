@@ -18,7 +18,7 @@ from devtrack.monitoring._violations import Violations
 from devtrack.monitoring.actions import Action, Controls, Log, Occasion, StopTraining
 from devtrack.monitoring.invariants import Invariant
 from devtrack.records import CONFIG_EVENT_KINDS, NOT_FINITE, Event, Record, Row, Status
-from devtrack.series import RecipeEvent
+from devtrack.series import ConfigEvent
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Monitor:
             if not isinstance(rule, Invariant):
                 raise ConfigError(
                     f"invariants holds {rule!r}: must be Invariant objects. "
-                    'Write Invariant("probe/deception.accuracy < 0.6").'
+                    'Write Invariant("probe/deception/accuracy < 0.6").'
                 )
         OnlineDetector(false_alarms_per_1000=self.false_alarms_per_1000)
 
@@ -79,14 +79,14 @@ class Watch:
     def note(self, step: int, events: Iterable[Event]) -> None:
         """Take in that the recipe changed: what it does to the curves is no change of the run."""
         for event in events:
-            self._detector.note(RecipeEvent(step, event.kind, event.attrs.get("momentum", 0.0)))
+            self._detector.note(ConfigEvent(step, event.kind, event.attrs.get("momentum", 0.0)))
 
     def remember(
         self,
         rows: Iterable[tuple[int, Row]],
         *,
         alarms: Iterable[int] = (),
-        events: Iterable[RecipeEvent] = (),
+        events: Iterable[ConfigEvent] = (),
         said: Iterable[tuple[int, Event]] = (),
     ) -> None:
         """Take in what happened before a resume, without acting on it.
@@ -199,7 +199,7 @@ def recall(watch: Watch, store: Any, run_id: str, *, through_step: int) -> None:
     watch.remember(
         [(step, _row(*cells)) for step, *cells in rows],
         alarms=[step for step, kind, *_ in events if kind == "alarm"],
-        events=[RecipeEvent(*event[:3]) for event in events if event[1] in CONFIG_EVENT_KINDS],
+        events=[ConfigEvent(*event[:3]) for event in events if event[1] in CONFIG_EVENT_KINDS],
         said=[
             (step, Event(kind, attrs={"rule": rule, "site": site}))
             for step, kind, _, rule, site in events

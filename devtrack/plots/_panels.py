@@ -58,13 +58,13 @@ def family_of(metric: str) -> str:
     """Return the family that a metric is drawn with.
 
     Example:
-        >>> [family_of(name) for name in ("loss", "test_loss", "probe/parity.selectivity")]
+        >>> [family_of(name) for name in ("loss", "test_loss", "probe/parity/selectivity")]
         ['loss', 'loss', 'probe/parity']
         >>> [family_of(name) for name in ("llc", "accuracy/test", "attention/previous_token")]
         ['llc', 'accuracy', 'attention']
     """
     if metric.startswith("probe/"):
-        return metric.split(".")[0]
+        return "/".join(metric.split("/")[:2])
     words = re.split(r"[/._ ]", metric)
     for family in ("loss", "accuracy"):
         if family in words:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from devtrack.sampling._localization import pull_share
+from devtrack.sampling._localization import localization_share
 from devtrack.sampling.chain_record import Chains
 from devtrack.sampling.config import SamplerSettings
 from devtrack.sampling.diagnostics._failures import failed_chains
@@ -66,7 +66,7 @@ def heat_of(chains: Chains, settings: SamplerSettings) -> Heat:
         kept = 1.0
         if settings.method != "rmsprop_sgld":
             kept = remembered(chains.num_batches, rate=settings.lr * pull / 2)
-        lost = pull_share(chains, mean_of_finite(values[holds]))
+        lost = localization_share(chains, mean_of_finite(values[holds]))
         held = 1.0 - min(max(lost, 0.0), 1.0) if math.isfinite(lost) else 1.0
         batches = noise * (kept + (1 - kept) * held)  # (chain, look)
         steps = 0.0 * noise

@@ -48,7 +48,7 @@ def rise_by_pull(
     return risen / count
 
 
-def pull_share(chains: Chains, value: float) -> float:
+def localization_share(chains: Chains, value: float) -> float:
     """Return how far the chains' loss rises over how far it rises under the pull alone.
 
     On a quadratic without negative curvature, λ has lost at least this share of itself to the pull.

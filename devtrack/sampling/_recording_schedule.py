@@ -70,7 +70,7 @@ def plan(settings: SamplerSettings, *, num_batches: int, may_stop: bool) -> Pace
     num_looks = min(max(num_looks, LOOKS_MIN), LOOKS_MAX, num_steps)
     if may_stop:
         num_looks = max(num_looks, settings.num_draws // DRAWS_PER_LOOK)
-    measures = settings.measure_at == "looks" and num_batches > 1  # one batch: at every draw
+    measures = settings.evaluate_on == "full_data" and num_batches > 1  # one batch: at every draw
     if measures:
         num_looks = min(MEASURES_MIN, num_steps)
     after = [round(step) for step in np.linspace(0, num_steps, num_looks + 1)[1:]]

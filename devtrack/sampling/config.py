@@ -11,7 +11,7 @@ from devtrack.errors import ConfigError, DataError
 
 Method = Literal["sgld", "lm_sgld", "rmsprop_sgld"]
 Precision = Literal["full", "bf16"]
-MeasureAt = Literal["draws", "looks"]
+EvaluateOn = Literal["minibatch", "full_data"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +36,8 @@ class SamplerSettings:
         precision: Of the loss and its gradient: that of the model, or products of matrices in bf16
             (and, on a CPU, noise of 16 random bits a number). The chains themselves stay in the
             model's precision, in single at least.
-        measure_at: Where λ̂ is measured: at every draw, on the batch that the chain is about to step
-            on; or at looks, on all batches (see ``pace``), which costs a third of the steps.
+        evaluate_on: Where λ̂ is measured: at every draw, on the batch that the chain is about to
+            step on; or at looks, on all batches (see ``pace``), which costs a third of the steps.
 
     Raises:
         ConfigError: If a number is outside its range.
@@ -54,7 +54,7 @@ class SamplerSettings:
     rmsprop_decay: float = 0.99
     rmsprop_eps: float = 0.1
     precision: Precision = "full"
-    measure_at: MeasureAt = "draws"
+    evaluate_on: EvaluateOn = "minibatch"
 
     def __post_init__(self) -> None:
         if self.method not in ("sgld", "lm_sgld", "rmsprop_sgld"):
@@ -66,10 +66,10 @@ class SamplerSettings:
             raise ConfigError(
                 f"precision={self.precision!r}: must be 'full' or 'bf16'. Use precision='full'."
             )
-        if self.measure_at not in ("draws", "looks"):
+        if self.evaluate_on not in ("minibatch", "full_data"):
             raise ConfigError(
-                f"measure_at={self.measure_at!r}: must be 'draws' or 'looks'. "
-                "Use measure_at='draws'."
+                f"evaluate_on={self.evaluate_on!r}: must be 'minibatch' or 'full_data'. "
+                "Use evaluate_on='minibatch'."
             )
         if self.n_beta is not None:
             require_number("n_beta", self.n_beta, lambda x: x >= 0, "at least 0", "n_beta=30")

@@ -57,7 +57,7 @@ def signal_of(chains: Chains, settings: SamplerSettings) -> Signal:
         chains: From ``sample`` with the same settings.
         settings: The sampler's settings.
     """
-    at_looks = settings.measure_at == "looks"
+    at_looks = settings.evaluate_on == "full_data"
     if at_looks:
         signal = Signal(_full_signal(chains), "all")
     else:
@@ -95,13 +95,13 @@ def path_of(chains: Chains, settings: SamplerSettings) -> Path:
         virial = chains.n_beta * chains.virial[:, drawn]
         signal = chains.n_beta * (chains.loss - chains.baseline)[:, drawn]
         anharmonic = 0.5 * virial - signal
-        if settings.measure_at == "looks":  # one for each, like the signal
+        if settings.evaluate_on == "full_data":  # one for each, like the signal
             looks = np.array_split(anharmonic, chains.full_loss.shape[1], axis=1)
             anharmonic = np.stack([draws.mean(axis=1) for draws in looks], axis=1)
     return Path(
         slope=chains.n_beta * chains.first_order,
         step_bias=heat_of(chains, settings).total,
-        pull=pull / chains.num_parameters,
-        settled=(mean_of_finite(virial) + pull) / chains.num_parameters,
+        localization_virial=pull / chains.num_parameters,
+        equilibrated_fraction=(mean_of_finite(virial) + pull) / chains.num_parameters,
         anharmonic=anharmonic,
     )

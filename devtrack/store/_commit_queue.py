@@ -9,7 +9,7 @@ from pathlib import Path
 
 import duckdb
 
-from devtrack.records import Clock, Record
+from devtrack.records import Record, TrainingProgress
 from devtrack.store._encoding import Author, Columns, Stamped, num_rows, table_of, to_columns
 from devtrack.store._layout import WRITER_TABLES, SegmentName, segment_dir
 from devtrack.store._overflow import move_in
@@ -65,7 +65,9 @@ class Backlog:
         """Ticket of the last append whose rows, and all before, are in the store."""
         return self._batches[0].committed_before if self._batches else self._ticket
 
-    def add(self, entries: Iterable[tuple[Clock, Sequence[Record]]], *, ticket: int) -> None:
+    def add(
+        self, entries: Iterable[tuple[TrainingProgress, Sequence[Record]]], *, ticket: int
+    ) -> None:
         """Take records, one batch per table, in the order of commit.
 
         Args:

@@ -11,7 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from devtrack.errors import ConfigError
-from devtrack.records import ChainTrace, Clock, Event, Record, Row, SnapshotRecord, Status
+from devtrack.records import (
+    ChainTrace,
+    Event,
+    Record,
+    Row,
+    SnapshotRecord,
+    Status,
+    TrainingProgress,
+)
 from devtrack.store._json_text import text_of, to_json
 
 Columns = dict[str, npt.NDArray[Any]]
@@ -28,7 +36,7 @@ class Stamped(NamedTuple):
     """A record with its place in the writer's sequence and in training."""
 
     seq: int
-    clock: Clock
+    clock: TrainingProgress
     record: Record
 
 

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import duckdb
 
-from devtrack.records import Clock, Record
+from devtrack.records import Record, TrainingProgress
 from devtrack.store._atomic_files import remove_quietly
 from devtrack.store._commit_queue import Backlog
 from devtrack.store._compaction import compact_writer
@@ -86,7 +86,7 @@ class Flusher:
         self._lock = threading.Lock()
         self._progress = threading.Condition(self._lock)
         self._wake = threading.Event()
-        self._inbox: deque[tuple[Clock, Sequence[Record]]] = deque()
+        self._inbox: deque[tuple[TrainingProgress, Sequence[Record]]] = deque()
         self._inbox_rows = 0
         self._put = 0  # appends so far; the number of an append is its ticket
         self._committed = 0
@@ -100,7 +100,7 @@ class Flusher:
         self._thread = threading.Thread(target=self._loop, name="devtrack-flusher", daemon=True)
         self._thread.start()
 
-    def put(self, clock: Clock, records: Sequence[Record]) -> None:
+    def put(self, clock: TrainingProgress, records: Sequence[Record]) -> None:
         """Take records; never waits for a disk."""
         rows = sum(map(num_rows, records))
         with self._lock:

@@ -31,7 +31,7 @@
 CREATE TABLE segment.metrics (
     run_id VARCHAR, attempt INTEGER, rank INTEGER, seq BIGINT,
     step BIGINT, epoch BIGINT, samples_seen BIGINT, ts_utc TIMESTAMP,
-    metric VARCHAR,  -- name of the quantity: 'loss', 'llc', 'probe/parity.accuracy'
+    metric VARCHAR,  -- name of the quantity: 'loss', 'llc', 'probe/parity/accuracy'
     site VARCHAR,    -- module path where it was taken, 'model' for the whole
     value DOUBLE,    -- NULL when failed
     se DOUBLE,       -- standard error in the units of value; NULL when exact or unknown
@@ -184,8 +184,8 @@ CREATE VIEW llc AS
 -- Probes, one line per (run_id, attempt, step, site, probe); status is the worst of its parts.
 CREATE VIEW probes AS
     WITH parts AS (
-        SELECT *, regexp_extract(metric, '^probe/(.+)\.([a-z_]+)$', 1) AS probe,
-               regexp_extract(metric, '^probe/(.+)\.([a-z_]+)$', 2) AS part
+        SELECT *, regexp_extract(metric, '^probe/(.+)/([a-z0-9_]+)$', 1) AS probe,
+               regexp_extract(metric, '^probe/(.+)/([a-z0-9_]+)$', 2) AS part
         FROM metrics
         WHERE metric LIKE 'probe/%'
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from devtrack.records import Clock, Record
+from devtrack.records import Record, TrainingProgress
 
 
 class HeldSnapshot:
@@ -24,7 +24,7 @@ class HeldSnapshot:
         logger_step: Where loggers put its numbers: on the axis of the training's own.
     """
 
-    def __init__(self, copy: nn.Module, clock: Clock, extra: list[Record]) -> None:
+    def __init__(self, copy: nn.Module, clock: TrainingProgress, extra: list[Record]) -> None:
         self.clock = clock
         self.extra = extra
         self.logger_step = clock.step

@@ -20,7 +20,7 @@ from devtrack.model_state import snapshots
 from devtrack.model_state.isolation import isolated
 from devtrack.model_state.private_copy import private_copy
 from devtrack.model_state.stub_trainer import StubTrainer
-from devtrack.records import Clock, Event, Record, Row, SnapshotRecord
+from devtrack.records import Event, Record, Row, SnapshotRecord, TrainingProgress
 from devtrack.store import Writer
 from devtrack.tracking._evaluate import Evaluation, evaluate
 from devtrack.tracking._held_snapshot import HeldSnapshot
@@ -136,7 +136,7 @@ class Observer:
     def take(
         self,
         module: nn.Module,
-        clock: Clock,
+        clock: TrainingProgress,
         extra: Iterable[Record] = (),
         *,
         stub: StubTrainer | None = None,
@@ -221,7 +221,7 @@ class Observer:
         """Say whether another observation is within ``max_overhead``."""
         return self._max_overhead is None or self.cost().overhead_frac <= self._max_overhead
 
-    def record(self, clock: Clock, records: Iterable[Record]) -> None:
+    def record(self, clock: TrainingProgress, records: Iterable[Record]) -> None:
         """Append records that were not measured on a snapshot, such as events."""
         self._writer.append(clock, records)
 
@@ -250,7 +250,7 @@ class Observer:
             dict(self._by_status),
         )
 
-    def close(self, clock: Clock) -> Cost:
+    def close(self, clock: TrainingProgress) -> Cost:
         """Append the account of costs, write everything to disk, release the store."""
         start = self._clock()
         self._disk.shutdown(wait=True)
@@ -260,12 +260,12 @@ class Observer:
         self._elapsed_s += self._clock() - start
         return self.cost()
 
-    def _write_behind(self, clock: Clock, tensors: snapshots.Tensors) -> None:
+    def _write_behind(self, clock: TrainingProgress, tensors: snapshots.Tensors) -> None:
         while len(self._pending) >= _MAX_PENDING_SNAPSHOTS:
             self._pending.popleft().result()
         self._pending.append(self._disk.submit(self._write_snapshot, clock, tensors))
 
-    def _write_snapshot(self, clock: Clock, tensors: snapshots.Tensors) -> None:
+    def _write_snapshot(self, clock: TrainingProgress, tensors: snapshots.Tensors) -> None:
         record: SnapshotRecord | Event
         try:
             record = snapshots.write(self._writer.run_dir, tensors)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from devtrack.model_state.isolation import isolated
 from devtrack.monitoring.actions import Controls
 from devtrack.monitoring.monitor import Watch
-from devtrack.records import CONFIG_EVENT_KINDS, Clock, Event, Record
+from devtrack.records import CONFIG_EVENT_KINDS, Event, Record, TrainingProgress
 from devtrack.schedules import Cursor
 from devtrack.tracking import _trainer_info as facts
 from devtrack.tracking._fault_isolation import Guard
@@ -48,7 +48,7 @@ class Reporter:
         watch: Watch | None,
         cursor: Cursor,
         run_dir: Path,
-        clock: Callable[[], Clock],
+        clock: Callable[[], TrainingProgress],
         use_loggers: bool,
         seed: int,
         doctor: str,
@@ -66,7 +66,11 @@ class Reporter:
         self._untold: list[tuple[int, Event]] = []
 
     def note(
-        self, events: Sequence[Event], *, at: Clock | None = None, snapshots_wait: bool = False
+        self,
+        events: Sequence[Event],
+        *,
+        at: TrainingProgress | None = None,
+        snapshots_wait: bool = False,
     ) -> None:
         """Record events.
 
@@ -114,7 +118,7 @@ class Reporter:
             message = f"devtrack could not write a snapshot ({self._observer.snapshot_error})"
             self._guard.say("snapshot", message, instead="snapshots=False writes none")
 
-    def _look(self, watch: Watch, clock: Clock, records: Sequence[Record]) -> None:
+    def _look(self, watch: Watch, clock: TrainingProgress, records: Sequence[Record]) -> None:
         trainer = self._trainer
         controls = Controls(
             observe_at=self._cursor.add,

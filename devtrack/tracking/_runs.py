@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from devtrack.errors import UnknownRunError
-from devtrack.records import Clock, Event, RunInfo
+from devtrack.records import Event, RunInfo, TrainingProgress
 from devtrack.store import Store
 from devtrack.store.provenance import new_run_id, utc_now, versions
 
@@ -53,7 +53,9 @@ def last_step(store: Store, run_id: str) -> int | None:
     return found[0][0]
 
 
-def unmeasured(store: Store, run_id: str, *, through_step: int) -> list[tuple[Clock, str]]:
+def unmeasured(
+    store: Store, run_id: str, *, through_step: int
+) -> list[tuple[TrainingProgress, str]]:
     """Return the snapshots of a run that no metric was computed on, with their files.
 
     An attempt that was killed before its evaluation set was complete leaves such behind.
@@ -64,7 +66,7 @@ def unmeasured(store: Store, run_id: str, *, through_step: int) -> list[tuple[Cl
         "ORDER BY step",
         [run_id, through_step],
     ).fetchall()
-    return [(Clock(*where), path) for *where, path in found]
+    return [(TrainingProgress(*where), path) for *where, path in found]
 
 
 def resumed(step: int, *, attempt: int, seen: int | None, config: Mapping[str, Any]) -> Event:

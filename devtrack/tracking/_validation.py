@@ -38,7 +38,8 @@ def require_metrics(metrics: Any) -> list[Metric]:
         if not is_one or not (isinstance(metric.name, str) and metric.name.strip()):
             raise ConfigError(
                 f"metrics holds {metric!r}: must be objects with a name and compute(subject). "
-                "Pass an instance such as Loss(), or wrap a function: Function('name', function)."
+                "Pass an instance such as Loss(), or wrap a function: "
+                "FunctionMetric('name', function)."
             )
         _require_options(metric)
     names = [metric.name for metric in listed]

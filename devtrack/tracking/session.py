@@ -17,7 +17,7 @@ from devtrack.model_state.isolation import isolated
 from devtrack.model_state.private_copy import eager, is_initialized, private_copy
 from devtrack.model_state.stub_trainer import StubTrainer
 from devtrack.monitoring.monitor import start_watch
-from devtrack.records import Clock, Event, Record, Row
+from devtrack.records import Event, Record, Row, TrainingProgress
 from devtrack.schedules import Cursor
 from devtrack.store import Store, Writer, open_store
 from devtrack.store.provenance import describe
@@ -373,9 +373,9 @@ class Session:
     def _doctor(self) -> str:
         return f"run `devtrack doctor --store {self._settings.store}`"
 
-    def _clock(self) -> Clock:
+    def _clock(self) -> TrainingProgress:
         trainer = self._trainer
-        return Clock(trainer.global_step, trainer.current_epoch, self.samples_seen)
+        return TrainingProgress(trainer.global_step, trainer.current_epoch, self.samples_seen)
 
     def _stub(self) -> StubTrainer:
         return StubTrainer(facts.known(self._trainer))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from devtrack.changepoints import Move, RecipeEvent, Series, Transition
+from devtrack.changepoints import ConfigEvent, Move, Series, Transition
 from devtrack.errors import ConfigError, DataError
 from devtrack.records import CONFIG_EVENT_KINDS
 from devtrack.store import Store, StoreWarning
@@ -60,7 +60,7 @@ def load_series(
     return [one for one in series if one is not None]
 
 
-def load_events(store: Store, run: str | None = None) -> list[RecipeEvent]:
+def load_events(store: Store, run: str | None = None) -> list[ConfigEvent]:
     """Read the changes of the recipe that the tracker recorded.
 
     Args:
@@ -73,7 +73,7 @@ def load_events(store: Store, run: str | None = None) -> list[RecipeEvent]:
         [store.run(run).run_id],
     ).fetchall()
     return [
-        RecipeEvent(float(step), *rest) for step, *rest in rows if rest[0] in CONFIG_EVENT_KINDS
+        ConfigEvent(float(step), *rest) for step, *rest in rows if rest[0] in CONFIG_EVENT_KINDS
     ]
 
 

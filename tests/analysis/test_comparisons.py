@@ -13,7 +13,7 @@ from analysis.command import run_comparison
 from analysis.lead_time import __doc__ as LEAD_QUESTION
 from analysis.lead_time import _options, lead_time
 from analysis.seed_variation import seed_variation
-from devtrack.records import Clock, Row, RunInfo
+from devtrack.records import Row, RunInfo, TrainingProgress
 from devtrack.store import open_store
 from devtrack.transitions.detection import STANDARD
 from devtrack.transitions.lead_time import largest_changes
@@ -42,7 +42,7 @@ def store(tmp_path_factory):
     for number, run_id in enumerate(RUNS):
         with opened.writer(RunInfo(run_id, "seed", datetime(2026, 1, 1, number))) as writer:
             for step in STEPS:
-                writer.append(Clock(step), [Row("accuracy", 0.0, 0.1)])
+                writer.append(TrainingProgress(step), [Row("accuracy", 0.0, 0.1)])
         at = 3 + 0.2 * rng.standard_normal()
         rows = [
             change(0, "accuracy", 1.0, 0.1),

@@ -5,12 +5,12 @@ from devtrack.changepoints._momentum_transient import Start, rolls
 from devtrack.changepoints._trend import decay_columns
 from devtrack.changepoints.offline.detector import detect
 from devtrack.changepoints.online.detector import OnlineDetector
-from devtrack.series import RecipeEvent, Series
+from devtrack.series import ConfigEvent, Series
 
 STEPS = np.unique(np.geomspace(1, 10_000, 90).astype(int))
 U = np.log1p(STEPS) / np.log1p(10_000)
 MOMENTUM = 0.9
-EVENT = RecipeEvent(0.0, "optimizer_start", MOMENTUM)
+EVENT = ConfigEvent(0.0, "optimizer_start", MOMENTUM)
 
 
 def descend(momentum, curvature, steps):

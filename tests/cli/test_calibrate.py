@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from devtrack.cli import app
 from devtrack.model_state import snapshots
-from devtrack.records import Clock, RunInfo
+from devtrack.records import RunInfo, TrainingProgress
 from devtrack.store import open_store
 
 PROBLEM = """
@@ -55,12 +55,12 @@ def folder(tmp_path_factory):
         RunInfo("bowl-1", "bowl", datetime(2026, 11, 21))
     )
     weights = {"w": torch.zeros(10, dtype=torch.float64)}
-    writer.append(Clock(5), [snapshots.write(writer.run_dir, weights)])
+    writer.append(TrainingProgress(5), [snapshots.write(writer.run_dir, weights)])
     writer.close()
     writer = open_store(path / "runs").writer(RunInfo("begun-1", "begun", datetime(2026, 11, 20)))
     start = {"w": torch.ones(10, dtype=torch.float64)}
     for step, at in ((0, start), (5, weights)):
-        writer.append(Clock(step), [snapshots.write(writer.run_dir, at)])
+        writer.append(TrainingProgress(step), [snapshots.write(writer.run_dir, at)])
     writer.close()
     open_store(path / "runs").writer(RunInfo("bare-1", "bare", datetime(2026, 11, 20))).close()
     return path

@@ -22,7 +22,7 @@ def test_it_leaves_a_run_a_picture_and_an_account(tmp_path, short):
     store = open_store(result.store)
     query = "SELECT DISTINCT metric FROM metrics WHERE status = 'ok'"
     metrics = {metric for (metric,) in store.sql(query).fetchall()}
-    assert {"llc", "test_accuracy", "probe/upper_half.selectivity"} <= metrics
+    assert {"llc", "test_accuracy", "probe/upper_half/selectivity"} <= metrics
     assert "observations" in result.cost
     assert torch.equal(torch.random.get_rng_state(), state)
 

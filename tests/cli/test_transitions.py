@@ -12,7 +12,7 @@ import pytest
 
 from devtrack.changepoints import Move, Transition
 from devtrack.cli.transitions import COLUMNS, transition_lines
-from devtrack.records import Clock, Row, RunInfo, Status
+from devtrack.records import Row, RunInfo, Status, TrainingProgress
 from devtrack.store import open_store
 
 QUIET, GROKKING = "quiet-20261121-093000-aaaa", "grokking-20261121-094000-bbbb"
@@ -112,7 +112,7 @@ def test_where_nothing_could_be_judged_it_does_not_say_that_nothing_happened(
     opened = open_store(tmp_path / "runs", create=True)
     with opened.writer(RunInfo("r-1", "r", datetime(2026, 11, 21))) as writer:
         for step in range(20):
-            writer.append(Clock(step), rows(step))
+            writer.append(TrainingProgress(step), rows(step))
     code, out, err = devtrack("transitions", "r", "--store", opened.path)
     assert (code, out) == (3, "")
     assert err.startswith(f"devtrack: run 'r': no series could be judged; {told}")
@@ -120,7 +120,7 @@ def test_where_nothing_could_be_judged_it_does_not_say_that_nothing_happened(
 
 def test_beside_what_was_found_stands_what_could_not_be_judged(devtrack, store):
     with open_store(store).writer(open_store(store).run("grokking")) as writer:
-        writer.append(Clock(2000), [row("new", 1.0)])
+        writer.append(TrainingProgress(2000), [row("new", 1.0)])
     code, _, err = devtrack("transitions", "grokking", "--store", store)
     assert code == 0
     assert "\n3 of 4 series judged; fewer than 10 ok points: new (1 ok)\n" in err

@@ -7,7 +7,7 @@ from torch import nn
 
 from devtrack.errors import ConfigError, MetricError
 from devtrack.metrics._proportions import binomial_se
-from devtrack.metrics.behavior import Behaviour
+from devtrack.metrics.behavior import BehaviorSuite
 from devtrack.metrics.metric import Subject
 from devtrack.store.provenance import describe
 
@@ -41,26 +41,26 @@ def _rows(metric):
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
 def test_a_model_that_adds_can_add_and_cannot_multiply(tmp_path, batch_size):
-    rows = _rows(Behaviour(_suite(tmp_path), _judge, batch_size=batch_size))
-    assert rows["behaviour.add"].value == 1.0
-    assert rows["behaviour.mult"].value == 0.1  # 2 + 2 = 2 · 2
-    assert rows["behaviour.all"].value == pytest.approx(0.55)
-    assert rows["behaviour.add"].se == binomial_se(1.0, 10)
-    assert rows["behaviour.all"].attrs["num_examples"] == 20
+    rows = _rows(BehaviorSuite(_suite(tmp_path), _judge, batch_size=batch_size))
+    assert rows["behavior/add"].value == 1.0
+    assert rows["behavior/mult"].value == 0.1  # 2 + 2 = 2 · 2
+    assert rows["behavior/all"].value == pytest.approx(0.55)
+    assert rows["behavior/add"].se == binomial_se(1.0, 10)
+    assert rows["behavior/all"].attrs["num_examples"] == 20
 
 
 def test_scores_have_the_error_of_a_mean(tmp_path):
     path = _file(tmp_path, [{"input": x, "expected": 0} for x in (0.0, 0.5, 0.75)])
-    rows = _rows(Behaviour(path, lambda m, examples: [e.input for e in examples]))
-    assert set(rows) == {"behaviour.all"}
+    rows = _rows(BehaviorSuite(path, lambda m, examples: [e.input for e in examples]))
+    assert set(rows) == {"behavior/all"}
     each = torch.tensor([0.0, 0.5, 0.75]).double()
-    assert rows["behaviour.all"].value == pytest.approx(float(each.mean()))
-    assert rows["behaviour.all"].se == pytest.approx(float(each.std()) / math.sqrt(3))
+    assert rows["behavior/all"].value == pytest.approx(float(each.mean()))
+    assert rows["behavior/all"].se == pytest.approx(float(each.std()) / math.sqrt(3))
 
 
 def test_the_runs_record_holds_the_hash_and_not_the_suite(tmp_path):
-    told = describe(Behaviour(_suite(tmp_path), _judge))
-    other = describe(Behaviour(_file(tmp_path, [{"input": 1, "expected": 1}], "b"), _judge))
+    told = describe(BehaviorSuite(_suite(tmp_path), _judge))
+    other = describe(BehaviorSuite(_file(tmp_path, [{"input": 1, "expected": 1}], "b"), _judge))
     assert len(told["sha256"]) == 64
     assert told["sha256"] != other["sha256"]
     assert json.loads(json.dumps(told)) == told
@@ -77,18 +77,18 @@ def test_the_runs_record_holds_the_hash_and_not_the_suite(tmp_path):
 )
 def test_a_wrong_file_is_refused_at_the_door(tmp_path, entries, message):
     with pytest.raises(ConfigError, match=message):
-        Behaviour(_file(tmp_path, entries), _judge)
+        BehaviorSuite(_file(tmp_path, entries), _judge)
 
 
 def test_a_missing_file_and_a_wrong_size_are_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"nowhere.jsonl: cannot be read"):
-        Behaviour(tmp_path / "nowhere.jsonl", _judge)
+        BehaviorSuite(tmp_path / "nowhere.jsonl", _judge)
     with pytest.raises(ConfigError, match="batch_size=0"):
-        Behaviour(_suite(tmp_path), _judge, batch_size=0)
+        BehaviorSuite(_suite(tmp_path), _judge, batch_size=0)
 
 
 @pytest.mark.parametrize("verdicts", [[True], [2.0] * 20, [math.nan] * 20])
 def test_a_wrong_verdict_is_told(tmp_path, verdicts):
-    metric = Behaviour(_suite(tmp_path), lambda m, examples: verdicts)
+    metric = BehaviorSuite(_suite(tmp_path), lambda m, examples: verdicts)
     with pytest.raises(MetricError, match="judge returned .* for 20 examples: must be one boolean"):
         _rows(metric)

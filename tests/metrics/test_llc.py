@@ -58,8 +58,10 @@ def test_a_regular_model_has_half_its_parameters():
 
 def test_measured_at_looks_it_says_so_and_agrees_with_the_draws():
     at_draws, _ = _records(LLC(**QUICK))
-    at_looks, _ = _records(LLC(**QUICK, measure_at="looks"))
-    assert at_looks.attrs["measure_at"] == "looks" and at_looks.attrs["control"] == "all"
+    at_looks, _ = _records(LLC(**QUICK, evaluate_on="full_data"))
+    assert (
+        at_looks.attrs["evaluate_on"] == "full_data" and at_looks.attrs["control_variate"] == "all"
+    )
     # an exact solution: gradients hardly differ over batches, and both measure the same chains
     assert at_looks.value == pytest.approx(at_draws.value, abs=3 * at_draws.se)
     assert at_looks.value != at_draws.value
@@ -115,7 +117,7 @@ def test_own_data_and_own_loss_replace_the_runs():
     metric = LLC(**QUICK, data=own, loss=lambda m, b: m(b[0]).abs().mean() + 7)
     row, _ = _records(metric, _subject(batches=[]))
     assert row.attrs["samples_per_batch"] == 8
-    assert row.attrs["init_loss"] > 7
+    assert row.attrs["anchor_loss"] > 7
 
 
 def test_batch_size_cuts_the_batches():
@@ -158,8 +160,8 @@ def test_no_data_is_an_error():
         ({"batch_size": 0}, "batch_size=0: must be an integer of at least 1. Use batch_size=64"),
         ({"batch_size": "64"}, "batch_size='64': must be an integer of at least 1"),
         ({"batch_size": 64.0}, "batch_size=64.0: must be an integer of at least 1"),
-        ({"heads": "4", "sites": "a"}, "heads='4' with sites=('a',): heads is the number of"),
-        ({"heads": 2.5, "sites": "a"}, "heads=2.5 with sites=('a',): heads is the number of"),
+        ({"num_heads": "4", "sites": "a"}, "num_heads='4' with sites=('a',): must be an integer"),
+        ({"num_heads": 2.5, "sites": "a"}, "num_heads=2.5 with sites=('a',): must be an integer"),
         ({"head_axes": {"w": 0}}, "head_axes={'w': 0}: must map ends of parameters' paths"),
         ({"engine": "vectorised"}, "engine='vectorised': must be 'auto', 'vectorized'"),
         ({"engine": "reference", "method": "lm_sgld"}, "engine='reference': devinterp knows"),
@@ -319,8 +321,8 @@ def test_all_data_sets_of_one_llc_share_one_n_beta_whatever_their_batches():
 def test_refined_rows_need_sites_that_exist():
     with pytest.raises(MetricError, match="no module has this path"):
         list(LLC(sites="blocks.*", **QUICK).compute(_subject()))
-    with pytest.raises(ConfigError, match="heads=2 with sites="):
-        LLC(heads=2)
+    with pytest.raises(ConfigError, match="num_heads=2 with sites="):
+        LLC(num_heads=2)
 
 
 def test_without_a_step_size_it_finds_one_says_so_and_keeps_it():

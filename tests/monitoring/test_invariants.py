@@ -9,7 +9,7 @@ from devtrack.monitoring.invariants import Invariant, Rule, parse
 @pytest.mark.parametrize(
     ("text", "rule"),
     [
-        ("probe/deception.accuracy < 0.6", Rule("probe/deception.accuracy", None, "<", 0.6)),
+        ("probe/deception/accuracy < 0.6", Rule("probe/deception/accuracy", None, "<", 0.6)),
         ("llc@blocks.0.attn>=1e2", Rule("llc", "blocks.0.attn", ">=", 100.0)),
         ("  loss<= -3 ", Rule("loss", None, "<=", -3.0)),
     ],

@@ -21,13 +21,13 @@ HEADS = [f"attn.{layer}.head.{head}" for layer in range(2) for head in range(4)]
         (
             [line(f"head.{score}", site) for score in ("previous", "prefix") for site in HEADS],
             [
-                ("head.prefix (1 of 2)", 4),
-                ("head.prefix (2 of 2)", 4),
-                ("head.previous (1 of 2)", 4),
-                ("head.previous (2 of 2)", 4),
+                ("head/prefix (1 of 2)", 4),
+                ("head/prefix (2 of 2)", 4),
+                ("head/previous (1 of 2)", 4),
+                ("head/previous (2 of 2)", 4),
             ],
         ),
-        ([line("head.prefix"), *(line("head.previous", s) for s in HEADS[:3])], [("head", 4)]),
+        ([line("head/prefix"), *(line("head/previous", s) for s in HEADS[:3])], [("head", 4)]),
         ([line(f"kl.{i}") for i in range(9)], [("kl (1 of 2)", 5), ("kl (2 of 2)", 4)]),
     ],
     ids=["many sites: by metric", "few lines: together", "one site: together"],

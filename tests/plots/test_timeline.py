@@ -57,7 +57,7 @@ def texts(figure):
 
 
 def test_one_panel_per_family_in_the_reader_s_order():
-    names = ["weight_norm", "probe/parity.accuracy", "llc", "my_score", "train_loss", "test_loss"]
+    names = ["weight_norm", "probe/parity/accuracy", "llc", "my_score", "train_loss", "test_loss"]
     figure = draw_timeline([curve(name) for name in names])
     labels = [ax.get_label() for ax in figure.axes]
     assert labels == ["strip", "loss", "llc", "probe/parity", "my_score", "weight_norm"]

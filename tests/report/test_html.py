@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from devtrack.errors import ConfigError, UnknownRunError
-from devtrack.records import Clock, Event, Row, RunInfo, Status
+from devtrack.records import Event, Row, RunInfo, Status, TrainingProgress
 from devtrack.report import render_report
 from devtrack.store import open_store
 
@@ -72,9 +72,9 @@ def written(path, name="grokking", *, rows=None, events=(), config=None):
     with store.writer(info) as writer:
         for step in STEPS:
             made = [Row("llc", 80.0 - step / 100, 1.0, attrs=LLC), Row("loss", 4.0, 0.02)]
-            writer.append(Clock(step), made if rows is None else rows(step))
+            writer.append(TrainingProgress(step), made if rows is None else rows(step))
         for step, event in events:
-            writer.append(Clock(step), [event])
+            writer.append(TrainingProgress(step), [event])
     return store
 
 

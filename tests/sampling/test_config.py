@@ -34,7 +34,7 @@ def test_one_sample_leaves_n_beta_undefined():
         {"rmsprop_decay": 1.0},
         {"rmsprop_eps": 0.0},
         {"precision": "half"},
-        {"measure_at": "the end"},
+        {"evaluate_on": "the end"},
         {"method": "sgnht"},
     ],
     ids=str,

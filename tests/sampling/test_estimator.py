@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from devtrack.records import Status
-from devtrack.sampling._localization import pull_share
+from devtrack.sampling._localization import localization_share
 from devtrack.sampling.config import SamplerSettings
 from devtrack.sampling.diagnostics import diagnose
 from devtrack.sampling.diagnostics.warning_codes import Cause
@@ -23,7 +23,7 @@ SETTINGS = SamplerSettings(
     num_chains=32,
     num_draws=250,
     num_burnin_steps=120,
-    measure_at="looks",
+    evaluate_on="full_data",
 )
 DIMS = 20
 
@@ -58,7 +58,7 @@ def noisy():
 def test_looks_know_nothing_of_what_batches_add_to_draws(noisy):
     chains, variance = noisy
     at_looks = estimate(chains, SETTINGS)
-    draws = replace(SETTINGS, measure_at="draws")
+    draws = replace(SETTINGS, evaluate_on="minibatch")
     as_met = estimate(chains, draws).value + signal_of(chains, draws).step_bias_removed
     assert at_looks.status is Status.OK
     assert at_looks.se < 0.3
@@ -89,7 +89,7 @@ def test_equal_batches_add_nothing():
     few = replace(SETTINGS, num_chains=8)
     chains, _ = _chains(few, spread=0.0)
     at_looks = estimate(chains, few)
-    at_draws = estimate(chains, replace(few, measure_at="draws"))
+    at_draws = estimate(chains, replace(few, evaluate_on="minibatch"))
     assert at_draws.value == pytest.approx(at_looks.value, abs=3 * at_looks.se)
 
 
@@ -255,7 +255,7 @@ def test_equal_curvatures_lose_to_the_pull_the_share_that_is_told(localization):
     lost = localization / (100 + localization)
     assert chains.rise_by_pull == pytest.approx(100 / localization, rel=0.04)
     assert found.value == pytest.approx(100 * (1 - lost), rel=0.03)
-    assert pull_share(chains, found.value) == pytest.approx(lost, rel=0.06)
+    assert localization_share(chains, found.value) == pytest.approx(lost, rel=0.06)
 
 
 @pytest.mark.parametrize("localization", [10.0, 100.0])
@@ -264,14 +264,14 @@ def test_of_unequal_curvatures_more_is_lost_than_is_told(localization):
     chains, found = _in_bowl(curvature, localization=localization)
     left = float((100 * curvature / (100 * curvature + localization)).mean())
     assert found.value == pytest.approx(30 * left, rel=0.1)
-    assert 0 < pull_share(chains, found.value) < 1 - left
+    assert 0 < localization_share(chains, found.value) < 1 - left
 
 
 def test_without_a_pull_or_a_loss_that_rises_nothing_is_told(noisy):
     chains, _ = noisy
-    assert np.isnan(pull_share(_in_bowl(torch.ones(2), localization=0.0)[0], 1.0))
-    assert np.isnan(pull_share(chains._replace(rise_by_pull=-1.0), 1.0))
-    assert np.isnan(pull_share(chains._replace(n_beta=0.0), 0.0))
+    assert np.isnan(localization_share(_in_bowl(torch.ones(2), localization=0.0)[0], 1.0))
+    assert np.isnan(localization_share(chains._replace(rise_by_pull=-1.0), 1.0))
+    assert np.isnan(localization_share(chains._replace(n_beta=0.0), 0.0))
 
 
 def test_a_chain_that_is_left_out_tells_nothing_of_the_others():
@@ -292,7 +292,7 @@ def test_a_chain_that_is_left_out_tells_nothing_of_the_others():
 
 def test_what_a_large_step_changes_is_not_taken_for_noise_of_the_batches():
     """Equal batches: a step forgets εnβh/2 = .3 of the gradient, and they add nothing."""
-    large = replace(SETTINGS, lr=6e-3, measure_at="draws", num_burnin_steps=20)
+    large = replace(SETTINGS, lr=6e-3, evaluate_on="minibatch", num_burnin_steps=20)
     chains, _ = _chains(large, spread=0.0)
     found = estimate(chains, large)
     by_sgld = path_of(chains, replace(large, method="sgld")).step_bias
@@ -303,7 +303,7 @@ def test_what_a_large_step_changes_is_not_taken_for_noise_of_the_batches():
 
 def test_the_standard_error_holds_that_of_what_is_taken_out(noisy):
     chains, _ = noisy
-    draws = replace(SETTINGS, measure_at="draws", num_chains=32)
+    draws = replace(SETTINGS, evaluate_on="minibatch", num_chains=32)
     bare = diagnose(
         signal_of(chains, draws).values, chains.full_loss, num_parameters=DIMS, path=None
     )

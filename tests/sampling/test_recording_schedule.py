@@ -15,7 +15,7 @@ def _plan(num_batches, *, may_stop=False, **settings):
 def test_looks_that_measure_see_all_batches_whenever_all_have_been_stepped_on(
     num_batches, num_looks
 ):
-    pace = _plan(num_batches, measure_at="looks")
+    pace = _plan(num_batches, evaluate_on="full_data")
     assert pace.full_batches == num_batches
     assert len(pace.looks) == num_looks
     assert pace.looks[-1] == 300
@@ -24,14 +24,14 @@ def test_looks_that_measure_see_all_batches_whenever_all_have_been_stepped_on(
 
 
 def test_there_are_always_some_looks_that_measure():
-    assert len(_plan(1000, measure_at="looks").looks) == 8
-    assert len(_plan(1000, measure_at="looks", num_draws=5).looks) == 5
+    assert len(_plan(1000, evaluate_on="full_data").looks) == 8
+    assert len(_plan(1000, evaluate_on="full_data", num_draws=5).looks) == 5
 
 
 @pytest.mark.parametrize("may_stop", [False, True])
 def test_one_batch_is_measured_at_every_draw_anyway(may_stop):
-    measured = _plan(1, measure_at="looks", may_stop=may_stop)
-    assert measured == _plan(1, measure_at="draws", may_stop=may_stop)
+    measured = _plan(1, evaluate_on="full_data", may_stop=may_stop)
+    assert measured == _plan(1, evaluate_on="minibatch", may_stop=may_stop)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from devtrack.records import Clock, Row, RunInfo, SnapshotRecord
+from devtrack.records import Row, RunInfo, SnapshotRecord, TrainingProgress
 from devtrack.store import Store
 from devtrack.store import _health_check as check
 from devtrack.store._compaction import compact_writer
@@ -16,7 +16,9 @@ Info = Callable[..., RunInfo]
 def _fill(store: Store, info: RunInfo) -> Path:
     writer = store.writer(info)
     for step in range(3):
-        writer.append(Clock(step), [Row("a", 1.0), SnapshotRecord("ab", "snapshots/ab", 1)])
+        writer.append(
+            TrainingProgress(step), [Row("a", 1.0), SnapshotRecord("ab", "snapshots/ab", 1)]
+        )
         writer.flush()
     writer.close(compact=False)
     (writer.run_dir / "snapshots").mkdir()

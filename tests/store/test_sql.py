@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from devtrack.errors import QueryError
-from devtrack.records import Clock, Row, RunInfo
+from devtrack.records import Row, RunInfo, TrainingProgress
 from devtrack.store import Store, open_store
 
 PIVOT = "PIVOT metrics ON metric USING first(value) GROUP BY step"
@@ -14,7 +14,7 @@ PIVOT = "PIVOT metrics ON metric USING first(value) GROUP BY step"
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Store:
     store = open_store(tmp_path_factory.mktemp("store") / "runs", create=True)
     with store.writer(RunInfo("r1", "r1", datetime(2026, 1, 1))) as writer:
-        writer.append(Clock(0), [Row("a", 1.0), Row("b", 2.0)])
+        writer.append(TrainingProgress(0), [Row("a", 1.0), Row("b", 2.0)])
     return store
 
 

@@ -3,7 +3,7 @@ from collections.abc import Callable
 import pytest
 
 from devtrack.errors import ConfigError, UnknownRunError
-from devtrack.records import Clock, Row, RunInfo
+from devtrack.records import Row, RunInfo, TrainingProgress
 from devtrack.store import Store
 
 Info = Callable[..., RunInfo]
@@ -25,7 +25,7 @@ _ROW = {
 
 def test_the_newest_analysis_is_shown_and_grows_stale(store: Store, info: Info) -> None:
     writer = store.writer(info(name="grok"))
-    writer.append(Clock(5), [Row("loss", 1.0)])
+    writer.append(TrainingProgress(5), [Row("loss", 1.0)])
     writer.flush()
     store.write_transitions("r1", [{**_ROW, "kind": "old"}])
     store.write_transitions("r1", [_ROW, {**_ROW, "transition": 1, "midpoint": 9.0}])
@@ -34,7 +34,7 @@ def test_the_newest_analysis_is_shown_and_grows_stale(store: Store, info: Info) 
         ("grok", 0, "step", 1.5, None, "SELECT 'it''s'", 5, False),
         ("grok", 1, "step", 9.0, None, "SELECT 'it''s'", 5, False),
     ]
-    writer.append(Clock(6), [Row("loss", 1.0)])
+    writer.append(TrainingProgress(6), [Row("loss", 1.0)])
     writer.close()
     assert store.sql("SELECT DISTINCT stale FROM transitions").fetchall() == [(True,)]
     store.write_transitions("r1", [_ROW], through_step=6)

@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from devtrack.errors import StoreError
-from devtrack.records import Clock, Row, RunInfo
+from devtrack.records import Row, RunInfo, TrainingProgress
 from devtrack.store import Store, open_store
 from devtrack.store import _atomic_files as files
 from devtrack.store import _schema as schema
@@ -23,7 +23,7 @@ _COUNT = "SELECT count(*) FROM metrics"
 
 def _one_row(store: Store, info: RunInfo) -> None:
     with store.writer(info) as writer:
-        writer.append(Clock(0), [Row("loss", 1.0)])
+        writer.append(TrainingProgress(0), [Row("loss", 1.0)])
 
 
 def _read_plainly(store_path: Path, query: str = _COUNT) -> list[tuple]:

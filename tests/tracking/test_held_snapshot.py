@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from devtrack.records import Clock
+from devtrack.records import TrainingProgress
 from devtrack.tracking._held_snapshot import HeldSnapshot
 
 
@@ -10,7 +10,7 @@ def test_what_is_moved_to_disk_comes_back_as_it_was(tmp_path):
     model[2].weight = model[0].weight
     model.note = ["kept"]
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    held = HeldSnapshot(model, Clock(3), [])
+    held = HeldSnapshot(model, TrainingProgress(3), [])
     full = held.num_bytes()
     held.spill(tmp_path)
     assert held.num_bytes() == 0 < full
@@ -23,7 +23,7 @@ def test_what_is_moved_to_disk_comes_back_as_it_was(tmp_path):
 
 
 def test_a_snapshot_that_is_not_measured_leaves_no_file(tmp_path):
-    held = HeldSnapshot(nn.Linear(2, 2), Clock(0), [])
+    held = HeldSnapshot(nn.Linear(2, 2), TrainingProgress(0), [])
     held.spill(tmp_path)
     held.discard()
     assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,7 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from devtrack import LLC, Function, Loss, WeightNorm, open_store
+from devtrack import LLC, FunctionMetric, Loss, WeightNorm, open_store
 from devtrack.tracking.lightning_tracker import Tracker
 from tests.training import QUIET
 
@@ -58,7 +58,7 @@ def loader(**options):
 
 
 def size(name, data=None):
-    return Function(name, lambda model, batch: batch[0].abs().mean(dim=-1), data=data)
+    return FunctionMetric(name, lambda model, batch: batch[0].abs().mean(dim=-1), data=data)
 
 
 def fit(tracker, *, module=None, data=None, **options):
@@ -106,8 +106,8 @@ def test_hooks_that_write_in_place_leave_the_users_data_alone(tmp_path):
 
 def test_own_data_are_as_many_as_the_runs_and_chosen_by_its_seed(tmp_path):
     def values(folder, **options):
-        which = Function("own", lambda model, batch: batch[0].sum(dim=1), data=(X, Y))
-        count = Function("count", lambda model, batch: float(len(batch[0])), data=(X, Y))
+        which = FunctionMetric("own", lambda model, batch: batch[0].sum(dim=1), data=(X, Y))
+        count = FunctionMetric("count", lambda model, batch: float(len(batch[0])), data=(X, Y))
         rows = fit(Tracker(tmp_path / folder, metrics=[which, count], **options))
         return rows["own"][0], rows["count"][0]
 
@@ -142,7 +142,7 @@ import sys
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch.utils.data import DataLoader, SubsetRandomSampler, TensorDataset
-from devtrack import Function, Tracker, WeightNorm, schedules
+from devtrack import FunctionMetric, Tracker, WeightNorm, schedules
 
 X = torch.arange(100.0).reshape(100, 1) / 100
 
@@ -167,7 +167,7 @@ def train(*callbacks):
     trainer.fit(module, loader)
     return torch.cat([p.detach().flatten() for p in module.parameters()]).tolist()
 
-data = Function("data", lambda model, batch: batch[0])
+data = FunctionMetric("data", lambda model, batch: batch[0])
 tracker = Tracker(sys.argv[1], schedules.every(3), metrics=[data, WeightNorm()])
 print(train(), train(tracker), sep="\\n")
 """

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, Tens
 
 from devtrack import (
     LLC,
-    Function,
+    FunctionMetric,
     LinearProbe,
     Loss,
     Monitor,
@@ -89,8 +89,8 @@ def all_metrics():
         Loss(),
         WeightNorm(sites=("body",)),
         SMALL_LLC,
-        LinearProbe(name="sign", site="body", target=lambda b: (b[0][:, 1] > 0).long()),
-        Function("mean_output", lambda model, batch: model(batch[0]).flatten()),
+        LinearProbe(name="sign", site="body", labels=lambda b: (b[0][:, 1] > 0).long()),
+        FunctionMetric("mean_output", lambda model, batch: model(batch[0]).flatten()),
     ]
 
 
@@ -177,7 +177,7 @@ def test_training_is_bitwise_the_same_with_and_without(tmp_path, num_workers):
     for step, (without, with_tracker) in enumerate(zip(*traces, strict=True)):
         assert _equal(without, with_tracker), f"differs at batch {step}"
     ok = open_store(tmp_path).sql("SELECT DISTINCT metric FROM metrics WHERE status = 'ok'")
-    assert {"loss", "weight_norm", "probe/sign.accuracy", "mean_output"} <= {
+    assert {"loss", "weight_norm", "probe/sign/accuracy", "mean_output"} <= {
         metric for (metric,) in ok.fetchall()
     }
 
@@ -430,7 +430,7 @@ def test_a_stream_is_measured_on_its_first_batches(tmp_path):
         def __iter__(self):
             yield from zip(X, Y, strict=True)
 
-    seen = Function("seen", lambda model, batch: batch[0].sum(dim=1))
+    seen = FunctionMetric("seen", lambda model, batch: batch[0].sum(dim=1))
     tracker = Tracker(tmp_path, schedules.every(2), metrics=[Loss(), seen], num_samples=48)
     fit(tracker, steps=4, loader=DataLoader(Stream(), batch_size=16))
     assert steps_of(tmp_path) == [0, 2, 4]
@@ -473,7 +473,7 @@ def test_a_resumed_stream_is_measured_on_what_its_run_began_with(tmp_path, last,
     loader = DataLoader(Fresh(last), batch_size=None)
 
     def go(steps, **options):
-        which = Function("which", lambda model, batch: float(batch[0].mean()))
+        which = FunctionMetric("which", lambda model, batch: float(batch[0].mean()))
         tracker = Tracker(store, schedules.every(2), metrics=[which, Loss()], num_samples=16)
         fit(tracker, steps=steps, loader=loader, **options)
 
@@ -492,7 +492,7 @@ def test_a_resume_on_other_data_is_an_event_that_explains_the_jump(tmp_path):
     store, checkpoint = tmp_path / "runs", tmp_path / "first.ckpt"
 
     def go(steps, *, name="Net", **options):
-        which = Function("which", lambda model, batch: batch[0].mean(dim=1))
+        which = FunctionMetric("which", lambda model, batch: batch[0].mean(dim=1))
         metrics = [Loss(), which]
         tracker = Tracker(store, schedules.every(2), metrics=metrics, name=name, **options)
         start = checkpoint if checkpoint.exists() else None
@@ -663,7 +663,7 @@ def test_a_store_that_cannot_be_is_said_before_training(tmp_path):
     ("metrics", "message"),
     [
         ([Loss(), Loss()], r"same name \['loss'\]: names must be unique.*Pass name="),
-        ([lambda m, b: 1.0], "must be objects with a name and compute.*Function"),
+        ([lambda m, b: 1.0], "must be objects with a name and compute.*FunctionMetric"),
         ([Loss(name=" ")], "must be objects with a name and compute"),
         ([Loss], "must be objects with a name and compute.*an instance such as Loss\\(\\)"),
     ],

@@ -21,7 +21,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import DataLoader, TensorDataset
 
-from devtrack import Function, Loss, Tracker, schedules
+from devtrack import FunctionMetric, Loss, Tracker, schedules
 
 X = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
 
@@ -62,7 +62,7 @@ def train(*callbacks):
 tracker = Tracker(
     sys.argv[1],
     schedules.at([4]),
-    metrics=[Loss(), Function("slow", slow, data=[(X,)])],
+    metrics=[Loss(), FunctionMetric("slow", slow, data=[(X,)])],
     num_samples=32,
 )
 print(train(), train(tracker), sep="\\n")

@@ -7,7 +7,7 @@ import pytest
 
 from devtrack.changepoints._preprocessing import MIN_POINTS
 from devtrack.changepoints.offline.detector import _models
-from devtrack.records import Clock, Row, RunInfo, Status
+from devtrack.records import Row, RunInfo, Status, TrainingProgress
 from devtrack.store import open_store
 from devtrack.transitions.coverage import _TOO_FEW, Judged, read_judged, read_last_judged
 from devtrack.transitions.detection import find_transitions, load_series
@@ -45,7 +45,9 @@ def written(path, *names, steps=STEPS):
     store = open_store(path / "runs", create=True)
     with store.writer(RunInfo("r1", "r1", datetime(2026, 1, 1))) as writer:
         for step in steps:
-            writer.append(Clock(step), [row for name in names for row in SERIES[name](step)])
+            writer.append(
+                TrainingProgress(step), [row for name in names for row in SERIES[name](step)]
+            )
     return store
 
 

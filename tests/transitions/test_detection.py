@@ -10,7 +10,7 @@ import pytest
 
 from devtrack.changepoints.offline.detector import detect
 from devtrack.errors import ConfigError, UnknownRunError
-from devtrack.records import CONFIG_EVENT_KINDS, Clock, Event, Row, RunInfo, Status
+from devtrack.records import CONFIG_EVENT_KINDS, Event, Row, RunInfo, Status, TrainingProgress
 from devtrack.store import StoreWarning, open_store
 from devtrack.store._schema import detector
 from devtrack.transitions.detection import (
@@ -38,9 +38,9 @@ def store(tmp_path_factory):
                 Row("loss", 3.0 - value / 2, 0.05, site="it's"),
                 Row("broken", float("nan"), status=Status.FAILED),
             ]
-            writer.append(Clock(int(step)), rows)
-        writer.append(Clock(0), [Event("optimizer_start", attrs={"momentum": 0.9})])
-        writer.append(Clock(77), [Event("lr_change"), Event("alert")])
+            writer.append(TrainingProgress(int(step)), rows)
+        writer.append(TrainingProgress(0), [Event("optimizer_start", attrs={"momentum": 0.9})])
+        writer.append(TrainingProgress(77), [Event("lr_change"), Event("alert")])
         writer.flush()
     return opened
 
@@ -95,11 +95,13 @@ def test_new_rows_make_the_analysis_stale(tmp_path):
     opened = open_store(tmp_path / "runs", create=True)
     with opened.writer(RunInfo("r1", "r1", datetime(2026, 1, 1))) as writer:
         for step in range(1, 61):
-            writer.append(Clock(step), [Row("loss", float(step > 30) + 0.01 * (step % 3), 0.01)])
+            writer.append(
+                TrainingProgress(step), [Row("loss", float(step > 30) + 0.01 * (step % 3), 0.01)]
+            )
         writer.flush()
         assert len(find_transitions(opened, "r1")) == 1
         assert opened.sql("SELECT bool_or(stale) FROM transitions").fetchall() == [(False,)]
-        writer.append(Clock(61), [Row("loss", 1.0, 0.01)])
+        writer.append(TrainingProgress(61), [Row("loss", 1.0, 0.01)])
         writer.flush()
         assert opened.sql("SELECT bool_and(stale) FROM transitions").fetchall() == [(True,)]
 
@@ -109,15 +111,17 @@ def test_a_change_of_the_recipe_makes_the_analysis_stale(tmp_path, kind):
     opened = open_store(tmp_path / "runs", create=True)
     with opened.writer(RunInfo("r1", "r1", datetime(2026, 1, 1))) as writer:
         for step in range(1, 61):
-            writer.append(Clock(step), [Row("loss", float(step > 30) + 0.01 * (step % 3), 0.01)])
-        writer.append(Clock(20), [Event(kind)])
+            writer.append(
+                TrainingProgress(step), [Row("loss", float(step > 30) + 0.01 * (step % 3), 0.01)]
+            )
+        writer.append(TrainingProgress(20), [Event(kind)])
         writer.flush()
         find_transitions(opened, "r1")
         assert is_current(opened, "r1")
-        writer.append(Clock(60), [Event("cost"), Event("alarm"), Event("interrupted")])
+        writer.append(TrainingProgress(60), [Event("cost"), Event("alarm"), Event("interrupted")])
         writer.flush()
         assert is_current(opened, "r1"), "the detector reads none of these"
-        writer.append(Clock(30), [Event(kind)])
+        writer.append(TrainingProgress(30), [Event(kind)])
         writer.flush()
         assert not is_current(opened, "r1")
         find_transitions(opened, "r1")
@@ -128,13 +132,15 @@ def test_rows_that_come_while_the_detector_works_make_the_analysis_stale(tmp_pat
     opened = open_store(tmp_path / "runs", create=True)
     writer = opened.writer(RunInfo("r1", "r1", datetime(2026, 1, 1)))
     for step in range(1, 61):
-        writer.append(Clock(step), [Row("loss", float(step > 30) + 0.01 * (step % 3), 0.01)])
+        writer.append(
+            TrainingProgress(step), [Row("loss", float(step > 30) + 0.01 * (step % 3), 0.01)]
+        )
     writer.flush()
 
     steps = iter([61, 61])  # a later one, and the last one again by a second metric
 
     def slow(series, **options):
-        writer.append(Clock(next(steps)), [Row("late", 1.0)])
+        writer.append(TrainingProgress(next(steps)), [Row("late", 1.0)])
         writer.flush()
         return detect(series, **options)
 
@@ -155,7 +161,9 @@ def test_an_analysis_of_a_part_or_at_another_rate_is_no_standard_one(tmp_path, o
     opened = open_store(tmp_path / "runs", create=True)
     with opened.writer(RunInfo("r1", "r1", datetime(2026, 1, 1))) as writer:
         for step in range(1, 61):
-            writer.append(Clock(step), [Row("loss", float(step > 30) + 0.01 * (step % 3), 0.01)])
+            writer.append(
+                TrainingProgress(step), [Row("loss", float(step > 30) + 0.01 * (step % 3), 0.01)]
+            )
     assert not is_current(opened, "r1")
     find_transitions(opened, "r1", **options)
     assert is_current(opened, "r1")
@@ -170,11 +178,11 @@ def test_an_analysis_that_found_nothing_is_current(tmp_path):
     opened = open_store(tmp_path / "runs", create=True)
     with opened.writer(RunInfo("r1", "r1", datetime(2026, 1, 1))) as writer:
         for step in range(1, 61):
-            writer.append(Clock(step), [Row("loss", 0.01 * (step % 3), 0.01)])
+            writer.append(TrainingProgress(step), [Row("loss", 0.01 * (step % 3), 0.01)])
         writer.flush()
         assert find_transitions(opened, "r1") == []
         assert is_current(opened, "r1", standard=True)
-        writer.append(Clock(61), [Row("loss", 0.0, 0.01)])
+        writer.append(TrainingProgress(61), [Row("loss", 0.0, 0.01)])
         writer.flush()
         assert not is_current(opened, "r1")
 
@@ -184,7 +192,7 @@ def test_a_series_that_cannot_be_one_is_left_out_and_named(tmp_path):
     with opened.writer(RunInfo("r1", "r1", datetime(2026, 1, 1))) as writer:
         for step in range(1, 61):
             rise = Row("loss", float(step > 30) + 0.01 * (step % 3), 0.01)
-            writer.append(Clock(step), [rise, Row("bad", 1.0, -0.1)])
+            writer.append(TrainingProgress(step), [rise, Row("bad", 1.0, -0.1)])
     with pytest.warns(StoreWarning, match=r"bad@model: standard error -0\.1.*left out"):
         (found,) = find_transitions(opened, "r1")
     assert [move.metric for move in found.moves] == ["loss"]
@@ -194,7 +202,9 @@ def test_another_detectors_analysis_is_stale(tmp_path, monkeypatch):
     opened = open_store(tmp_path / "runs", create=True)
     with opened.writer(RunInfo("r1", "r1", datetime(2026, 1, 1))) as writer:
         for step in range(1, 61):
-            writer.append(Clock(step), [Row("loss", float(step > 30) + 0.01 * (step % 3), 0.01)])
+            writer.append(
+                TrainingProgress(step), [Row("loss", float(step > 30) + 0.01 * (step % 3), 0.01)]
+            )
     monkeypatch.setattr("devtrack.store._transition_table.detector", lambda: "an older one")
     assert len(find_transitions(opened, "r1")) == 1
     shown = "SELECT DISTINCT detector, stale FROM transitions"

@@ -9,7 +9,7 @@ import pytest
 
 from devtrack.changepoints._step_scale import Axis
 from devtrack.errors import ConfigError
-from devtrack.records import Clock, Event, Row, RunInfo
+from devtrack.records import Event, Row, RunInfo, TrainingProgress
 from devtrack.store import open_store
 from devtrack.transitions.detection import STANDARD
 from devtrack.transitions.recurrence import (
@@ -143,8 +143,8 @@ def test_runs_are_read_from_a_store_and_analysed_where_need_be(tmp_path):
             for step in steps.tolist():
                 risen = 0 if run_id == "quiet" else 1 / (1 + np.exp(-8 * np.log(step / 400)))
                 row = Row("llc", 2.0 * risen + 0.1 * rng.standard_normal(), 0.1)
-                writer.append(Clock(step), [row])
-            writer.append(Clock(9), [Event("note")])
+                writer.append(TrainingProgress(step), [row])
+            writer.append(TrainingProgress(9), [Event("note")])
     runs = ["a", "b", "quiet"]
     axis = common_axis(store, runs)
     assert axis.kind == "log"

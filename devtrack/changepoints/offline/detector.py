@@ -33,7 +33,7 @@ from devtrack.changepoints.offline._segmentation import learn_noise, relearn_noi
 from devtrack.changepoints.offline._series_model import SeriesModel
 from devtrack.changepoints.offline._significance import Chance, chance
 from devtrack.errors import ConfigError
-from devtrack.series import RecipeEvent, Series, Transition
+from devtrack.series import ConfigEvent, Series, Transition
 
 SEED = 20261121  # of the draws: the same series give the same answer
 SPIKE_POINTS = 6  # snapshots that two loss spikes take, one upon the other
@@ -45,7 +45,7 @@ def detect(
     *,
     alpha: float = 0.05,
     axis: str = "auto",
-    events: Sequence[RecipeEvent] = (),
+    events: Sequence[ConfigEvent] = (),
 ) -> list[Transition]:
     """Find the transitions of one run.
 
@@ -91,7 +91,7 @@ def _marks(
     series: Sequence[Series],
     unexplained: Sequence[Transition],
     found: Sequence[Transition],
-    events: Sequence[RecipeEvent],
+    events: Sequence[ConfigEvent],
 ) -> Iterator[Transition]:
     """Yield the changes that only the events explain, each with the event nearest its midpoint."""
     if not unexplained:
@@ -106,7 +106,7 @@ def _marks(
 
 def _coincides(
     one: Transition,
-    event: RecipeEvent,
+    event: ConfigEvent,
     grid: npt.NDArray[np.int64],
 ) -> bool:
     """Say whether an event lies in a change, which is known to the snapshots around it."""
@@ -125,7 +125,7 @@ def _find(
     *,
     alpha: float,
     axis: str,
-    events: Sequence[RecipeEvent],
+    events: Sequence[ConfigEvent],
     starts: Sequence[Start] | None = None,
 ) -> list[Transition]:
     """Return the transitions that the events do not explain."""
@@ -191,7 +191,7 @@ def _models(
     series: Sequence[Series],
     *,
     axis: str,
-    events: Sequence[RecipeEvent],
+    events: Sequence[ConfigEvent],
     starts: Sequence[Start],
     jumped: bool = False,
 ) -> tuple[list[SeriesModel], Axis | None]:

@@ -26,7 +26,7 @@ from devtrack.changepoints._step_scale import Axis, choose_axis
 from devtrack.changepoints.online._bayes_factor import Surprise, surprise
 from devtrack.changepoints.online._window import MIN_POINTS_KNOWN, Past, recent_past
 from devtrack.errors import ConfigError
-from devtrack.series import RecipeEvent, Series
+from devtrack.series import ConfigEvent, Series
 
 Array = npt.NDArray[np.floating]
 
@@ -97,9 +97,9 @@ class OnlineDetector:
         self._points: dict[str, list[tuple[int, float, float]]] = {}
         self._grid: list[int] = []
         self._rates: list[tuple[int, float]] = []
-        self._events: list[RecipeEvent] = []
+        self._events: list[ConfigEvent] = []
 
-    def note(self, event: RecipeEvent) -> None:
+    def note(self, event: ConfigEvent) -> None:
         """Take in that the recipe changed; what it does to the curves is no change of the run."""
         self._events.append(event)
 

@@ -54,8 +54,8 @@ def known_weights(model: nn.Module) -> list[HeadWeights]:
     if not found:
         raise MetricError(
             f"{type(model).__name__} holds no nn.MultiheadAttention and no W_Q, W_K, W_V, W_O of "
-            f"heads: its heads' weights are unknown. Pass heads=, a function from the model to a "
-            f"list of HeadWeights."
+            f"heads: its heads' weights are unknown. Pass head_weights=, a "
+            f"function from the model to a list of HeadWeights."
         )
     return found
 
@@ -92,27 +92,27 @@ def composition(later: HeadWeights, earlier: HeadWeights, kind: Kind) -> torch.T
 class HeadComposition(MetricOptions):
     """The strongest Q-, K- and V-composition of each head with a head of an earlier layer.
 
-    Rows ``<name>.q``, ``.k``, ``.v`` at ``<module>.head.<h>``; ``attrs["earlier"]`` names the
+    Rows ``<name>/q``, ``/k``, ``/v`` at ``<module>.head.<h>``; ``attrs["earlier"]`` names the
     earlier head. ``attrs["chance"]`` = 1/√(model width) is the root mean square of the score for
     matrices of the same spectra that are turned at random against each other; the strongest of
     many is above it by luck alone. Read off the weights, hence without standard errors. Layer
-    norms between the heads are not folded in; fold them in ``heads`` where they matter.
+    norms between the heads are not folded in; fold them in ``head_weights`` where they matter.
 
     Args:
-        heads: Maps the model to its layers' ``HeadWeights``, first layer first; by default those
-            of its ``nn.MultiheadAttention`` modules, or of TransformerLens' attention.
+        head_weights: Maps the model to its layers' ``HeadWeights``, first layer first; by default
+            those of its ``nn.MultiheadAttention`` modules, or of TransformerLens' attention.
         name: Prefix of the rows.
 
     Source:
         See ``composition``.
     """
 
-    heads: Callable[[nn.Module], Sequence[HeadWeights]] = known_weights
+    head_weights: Callable[[nn.Module], Sequence[HeadWeights]] = known_weights
     name: str = "composition"
 
     def compute(self, subject: Subject) -> Iterator[Row]:
         """Yield three rows for each head that has an earlier layer."""
-        layers = self.heads(subject.model)
+        layers = self.head_weights(subject.model)
         for index, later in enumerate(layers):
             earlier = layers[:index]
             names = [f"{one.site}.head.{h}" for one in earlier for h in range(len(one.w_o))]
@@ -125,7 +125,7 @@ class HeadComposition(MetricOptions):
     def _row(
         self, kind: Kind, site: str, scores: torch.Tensor, names: list[str], later: HeadWeights
     ) -> Row:
-        metric = f"{self.name}.{kind}"
+        metric = f"{self.name}/{kind}"
         if not scores.isfinite().all():
             attrs: dict[str, Any] = {"error": "the weights of a head are zero or not finite"}
             return Row(metric, math.nan, site=site, status=Status.FAILED, attrs=attrs)

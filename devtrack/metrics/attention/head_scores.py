@@ -26,15 +26,15 @@ class HeadScores(MetricOptions):
 
     On the run's data, by forward passes of the loss:
 
-    - ``<name>.previous_token``: mean over t ≥ 1 of A[t, t − 1].
-    - ``<name>.entropy``: mean over queries of −Σ A ln A, in nats.
+    - ``<name>/previous_token``: mean over t ≥ 1 of A[t, t − 1].
+    - ``<name>/entropy``: mean over queries of −Σ A ln A, in nats.
 
     With ``vocabulary``, also on sequences [r][r] of ``length`` random tokens and the same again,
     which hold no statistics but their own repetition:
 
-    - ``<name>.prefix_matching``: mean attention from the second occurrence of a token to the one
+    - ``<name>/prefix_matching``: mean attention from the second occurrence of a token to the one
       after its first; high for induction heads.
-    - ``<name>.duplicate_token``: the same to the first occurrence itself.
+    - ``<name>/duplicate_token``: the same to the first occurrence itself.
 
     These sequences depend on ``seed`` alone: they stay the same along a run and after a resume.
     ``attrs["uniform"]`` is the score of a causal head that attends equally to all it may see.
@@ -113,7 +113,7 @@ class HeadScores(MetricOptions):
                 for head, value in enumerate(values.mean(0).tolist()):
                     se = math.nan if error is None else float(error[head])
                     place = f"{site}.head.{head}"
-                    yield Row(f"{self.name}.{score}", value, se, place, attrs=attrs)
+                    yield Row(f"{self.name}/{score}", value, se, place, attrs=attrs)
 
 
 def natural_scores(pattern: torch.Tensor) -> tuple[Scores, dict[str, float]]:

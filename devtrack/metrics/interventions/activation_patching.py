@@ -32,7 +32,7 @@ class ActivationPatching(MetricOptions):
 
     ``<name>`` at a site = mean(patched − corrupted) / mean(clean − corrupted): 0 where the site
     carries nothing of the difference, 1 where it carries all; values outside are possible.
-    ``<name>.gap`` = mean(clean − corrupted). Errors leave out one group of pairs at a time. Where
+    ``<name>/gap`` = mean(clean − corrupted). Errors leave out one group of pairs at a time. Where
     the gap is within two of its errors of 0, the model does not tell the inputs apart (yet): the
     shares are then suspect.
 
@@ -78,7 +78,7 @@ class ActivationPatching(MetricOptions):
         gap = clean - corrupted  # (pair,)
         groups = groups_of(torch.arange(len(gap)), self.num_groups)
         gap_se = jackknife_se(lambda kept: float(gap[kept].mean()), groups)
-        yield Row(f"{self.name}.gap", float(gap.mean()), gap_se, attrs={"num_pairs": len(gap)})
+        yield Row(f"{self.name}/gap", float(gap.mean()), gap_se, attrs={"num_pairs": len(gap)})
         for place in places(model, self.sites, self.where, self.num_heads):
             parts = [self._patched(model, place, batch) for batch in batches]
             gain = torch.cat(parts) - corrupted  # (pair,)

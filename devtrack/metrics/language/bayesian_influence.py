@@ -26,7 +26,7 @@ class BayesianInfluence(LanguagePosterior):
     of the chains, judged as an LLC's are.
 
     Args:
-        queries: Query sets φ by name, each as ``fixed_batches`` takes them, of
+        query_data: Query sets φ by name, each as ``fixed_batches`` takes them, of
             sequences as long as those of ``data``.
         num_examples: How many sequences; ``num_observed`` at most.
         name: Prefix of the rows.
@@ -40,27 +40,27 @@ class BayesianInfluence(LanguagePosterior):
         Kreer et al. 2025 (arXiv:2509.26544).
     """
 
-    queries: Mapping[str, Any] = field(default_factory=dict)
+    query_data: Mapping[str, Any] = field(default_factory=dict)
     num_examples: int = 16
     name: str = "influence"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.queries or not 1 <= self.num_examples <= self.num_observed:
+        if not self.query_data or not 1 <= self.num_examples <= self.num_observed:
             raise ConfigError(
-                f"queries={list(self.queries)}, num_examples={self.num_examples}: at least one "
-                f"query, and from 1 to num_observed={self.num_observed} examples. Use "
-                f'queries={{"code": code_tokens}}, num_examples=16.'
+                f"query_data={list(self.query_data)}, num_examples={self.num_examples}: at "
+                f"least one query, and from 1 to num_observed={self.num_observed} examples. Use "
+                f'query_data={{"code": code_tokens}}, num_examples=16.'
             )
 
     def compute(self, subject: Subject) -> Iterator[Row]:
         """Yield a row for each example and query."""
-        queries = [
-            self.text_of(subject, data)[: self.num_observed] for data in self.queries.values()
+        query_data = [
+            self.text_of(subject, data)[: self.num_observed] for data in self.query_data.values()
         ]
-        chains = self.watch(subject, queries)
+        chains = self.watch(subject, query_data)
         end = chains.num_reference
-        for name, query in zip(self.queries, queries, strict=True):
+        for name, query in zip(self.query_data, query_data, strict=True):
             start, end = end, end + len(query)
             for example in range(min(self.num_examples, chains.num_reference)):
                 found = Covariance(float("nan"), float("nan"))

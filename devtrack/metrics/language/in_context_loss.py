@@ -33,12 +33,12 @@ def first_tensor(batch: Any) -> torch.Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ContextLoss(MetricOptions):
+class InContextLoss(MetricOptions):
     """Loss by position, and the in-context learning score.
 
     The loss at position k is the cross-entropy, in nats, of the token that follows the first k
-    tokens. ``<name>.icl_score`` is the mean loss at ``late`` minus that at ``early``: below 0 where
-    the model makes use of its context. ``<name>.position_<k>`` is the mean loss at k. The score's
+    tokens. ``<name>/icl_score`` is the mean loss at ``late`` minus that at ``early``: below 0 where
+    the model makes use of its context. ``<name>/position_<k>`` is the mean loss at k. The score's
     error comes from the difference within each sequence, since both ends share its difficulty.
 
     Args:
@@ -87,9 +87,9 @@ class ContextLoss(MetricOptions):
                 parts.append(losses[:, [k - 1 for k in wanted]].double().cpu())
         each = torch.cat(parts)  # (sample, wanted)
         gain = each[:, wanted.index(self.late)] - each[:, wanted.index(self.early)]
-        yield _mean_row(f"{self.name}.icl_score", gain)
+        yield _mean_row(f"{self.name}/icl_score", gain)
         for column, position in enumerate(wanted):
-            yield _mean_row(f"{self.name}.position_{position}", each[:, column])
+            yield _mean_row(f"{self.name}/position_{position}", each[:, column])
 
 
 def position_losses(

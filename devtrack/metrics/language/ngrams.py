@@ -43,7 +43,7 @@ class NGramScores(MetricOptions):
     """Cross-entropy between the model's next-token distribution and the empirical n-gram.
 
     For each n, ``num_contexts`` contexts of n − 1 tokens are drawn from the text as often as they
-    occur there; the model sees nothing else. ``<name>.1gram``, ``.2gram``, … is the mean over them
+    occur there; the model sees nothing else. ``<name>/1gram``, ``.2gram``, … is the mean over them
     of −Σ_x p̂(x | context) ln p_model(x | context), in nats: the bigram score of Hoogland et al. for
     n = 2, and the loss on n-token contexts. For n = 1 the model is given one token, since it needs
     some, and is held to p̂(x). ``attrs["floor"]`` is the entropy of p̂, the value of a model that is
@@ -100,7 +100,7 @@ class NGramScores(MetricOptions):
             each = torch.cat(scores)  # (context,)
             attrs = {"num_contexts": len(each), "floor": entropy_of(found)}
             se = float(each.std()) / math.sqrt(len(each))
-            yield Row(f"{self.name}.{order}gram", float(each.mean()), se, attrs=attrs)
+            yield Row(f"{self.name}/{order}gram", float(each.mean()), se, attrs=attrs)
 
     def _continuations(self, subject: Subject) -> list[Continuations]:
         found = recall(self, subject)

@@ -29,9 +29,9 @@ class Susceptibility(LanguagePosterior):
 
     Args:
         sites: Globs of module paths: a component for each match.
-        datasets: Data sets ℓ by name, each as ``fixed_batches`` takes them, of
+        perturbation_data: Data sets ℓ by name, each as ``fixed_batches`` takes them, of
             sequences as long as those of ``data``.
-        heads, head_axes: As in ``LLC``: a component for each attention head.
+        num_heads, head_axes: As in ``LLC``: a component for each attention head.
         name: Prefix of the rows.
 
     All other settings are those of ``LanguagePosterior``.
@@ -44,33 +44,35 @@ class Susceptibility(LanguagePosterior):
     """
 
     sites: str | Sequence[str] = ()
-    datasets: Mapping[str, Any] = field(default_factory=dict)
-    heads: int | None = None
+    perturbation_data: Mapping[str, Any] = field(default_factory=dict)
+    num_heads: int | None = None
     head_axes: HeadAxes | None = None
     name: str = "susceptibility"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_heads(self.heads, self.sites, self.head_axes)
-        if not self.sites or not self.datasets:
+        require_heads(self.num_heads, self.sites, self.head_axes)
+        if not self.sites or not self.perturbation_data:
             raise ConfigError(
-                f"sites={self.sites!r}, datasets={list(self.datasets)}: at least one of each is "
-                f'needed. Use sites="*.attn", datasets={{"code": code_tokens}}.'
+                f"sites={self.sites!r}, perturbation_data={list(self.perturbation_data)}: at least "
+                f"one of each is needed. "
+                f'Use sites="*.attn", perturbation_data={{"code": code_tokens}}.'
             )
 
     def compute(self, subject: Subject) -> Iterator[Row]:
         """Yield a row for each component and data set."""
         components = find_components(
-            subject.model, self.sites, heads=self.heads, head_axes=self.head_axes
+            subject.model, self.sites, num_heads=self.num_heads, head_axes=self.head_axes
         )
         probes = [
-            self.text_of(subject, data)[: self.num_observed] for data in self.datasets.values()
+            self.text_of(subject, data)[: self.num_observed]
+            for data in self.perturbation_data.values()
         ]
         whole = self.watch(subject, probes)
         for component in components:
             own = self.watch(subject, probes, component.parts)
             end = own.num_reference
-            for name, probe in zip(self.datasets, probes, strict=True):
+            for name, probe in zip(self.perturbation_data, probes, strict=True):
                 start, end = end, end + len(probe)
                 found = _susceptibility(own, whole, slice(start, end))
                 yield covariance_row(f"{self.name}/{name}", component.site, found, whole, own)

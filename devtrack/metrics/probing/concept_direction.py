@@ -40,8 +40,8 @@ class _Sums(NamedTuple):
 class ConceptDirection(MetricOptions):
     """The difference of mean activations with and without a concept, and its drift.
 
-    - ``concept/<name>.norm``: length of the direction Δ = mean(with) − mean(without).
-    - ``concept/<name>.cosine_previous`` or ``.cosine_first``: cosine of Δ with that of the previous
+    - ``concept/<name>/norm``: length of the direction Δ = mean(with) − mean(without).
+    - ``concept/<name>/cosine_previous`` or ``/cosine_first``: cosine of Δ with that of the previous
       snapshot, or of the first one seen (the last is not known during a run); 1 where it stayed. No
       row for the first snapshot. ``attrs["reference_step"]`` says which one it was. What
       was seen is kept in memory: after a resume ``previous`` misses one row, and ``first`` marks
@@ -55,7 +55,7 @@ class ConceptDirection(MetricOptions):
 
     Args:
         site: Module path.
-        concept: Maps a batch to booleans, one per sample, or one per position.
+        labels: Maps a batch to booleans, one per sample, or one per position.
         name: Of the concept.
         reference: ``"previous"`` or ``"first"``.
         data: What to measure on (see ``fixed_batches``); else the run's batches.
@@ -71,7 +71,7 @@ class ConceptDirection(MetricOptions):
     """
 
     site: str
-    concept: Callable[[Any], torch.Tensor]
+    labels: Callable[[Any], torch.Tensor]
     name: str
     reference: Literal["previous", "first"] = "previous"
     data: Any = None
@@ -101,7 +101,7 @@ class ConceptDirection(MetricOptions):
         }
         norms = np.linalg.norm(directions(now, draws), axis=1)
         value = float(np.linalg.norm(self._direction(now)))
-        yield Row(f"{prefix}.norm", value, float(np.nanstd(norms)), self.site, attrs=attrs)
+        yield Row(f"{prefix}/norm", value, float(np.nanstd(norms)), self.site, attrs=attrs)
         then: _Sums | None = recall(self, subject)
         if then is None or self.reference == "previous":
             remember(self, subject, now)
@@ -111,7 +111,7 @@ class ConceptDirection(MetricOptions):
     def _cosine_row(
         self, now: _Sums, then: _Sums, draws: npt.NDArray[np.integer], attrs: dict[str, Any]
     ) -> Row:
-        metric = f"concept/{self.name}.cosine_{self.reference}"
+        metric = f"concept/{self.name}/cosine_{self.reference}"
         attrs = {**attrs, "reference_step": then.step}
         value = float(cosines(self._direction(now), self._direction(then)))
         if not math.isfinite(value):
@@ -140,7 +140,7 @@ class ConceptDirection(MetricOptions):
         totals: torch.Tensor | None = None
         start = 0
         for batch, outputs in forward_passes(subject.model, batches, [self.site], subject.loss):
-            label = self.concept(batch)
+            label = self.labels(batch)
             x = flat_features(outputs[self.site], label, self.site).float().cpu()
             has = label.reshape(-1).cpu().bool()
             count = num_rows(batch)

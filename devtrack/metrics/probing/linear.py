@@ -49,9 +49,9 @@ class LinearProbe(MetricOptions):
 
     Args:
         site: Module path whose output is probed. A forward pass of the loss must reach it.
-        target: Maps a batch to integer labels, one per sample, or one per position for activations
+        labels: Maps a batch to integer labels, one per sample, or one per position for activations
             of shape (batch, position, feature).
-        name: Rows are named ``probe/<name>.accuracy``, ``.control_accuracy``, ``.selectivity``.
+        name: Rows are named ``probe/<name>/accuracy``, ``/control_accuracy``, ``/selectivity``.
         data: What to probe on (see ``fixed_batches``); else the run's batches.
         control_group: Maps a batch to integers of the labels' shape: rows of one group share their
             control label, as all occurrences of a word do in Hewitt & Liang. Without it, every row
@@ -61,7 +61,7 @@ class LinearProbe(MetricOptions):
         num_folds: None for two halves; else every row is scored once, by a classifier fitted on
             the other folds: all rows count, at ``num_folds`` times the cost. Errors treat the
             scores of samples as independent; since the fits share data, they are a little small.
-        description_length: Adds ``probe/<name>.mdl_bits``, the online code's length in bits per
+        description_length: Adds ``probe/<name>/mdl_bits``, the online code's length in bits per
             row (Voita & Titov 2020, arXiv:2003.12298), and ``.compression``, log₂ of the number of
             classes over it: above 1 where the labels can be read off, and the more the fewer rows
             it takes to learn that. Costs about one fit more.
@@ -70,7 +70,7 @@ class LinearProbe(MetricOptions):
         seed: Chooses the halves or folds, the control labels and the order of the code.
 
     Shapes:
-        target: as many labels as samples, or as positions; −100 marks one that does not count.
+        labels: as many labels as samples, or as positions; −100 marks one that does not count.
         Activations (sample, …, feature) are flattened to (sample, feature) if labels come one per
         sample, to (sample · position, feature) if they come one per position. Rows of one sample
         are never parted, and errors are taken over samples.
@@ -80,7 +80,7 @@ class LinearProbe(MetricOptions):
     """
 
     site: str
-    target: Callable[[Any], torch.Tensor]
+    labels: Callable[[Any], torch.Tensor]
     name: str
     data: Any = None
     control_group: Callable[[Any], torch.Tensor] | None = None
@@ -119,7 +119,7 @@ class LinearProbe(MetricOptions):
             subject,
             batches,
             self.site,
-            self.target,
+            self.labels,
             num_rows=len(rows.label),
             max_chunk_bytes=int(1e9 * self.max_memory_gb / 2),  # a chunk, and a copy to fit on
         )
@@ -131,7 +131,7 @@ class LinearProbe(MetricOptions):
         prefix, status = f"probe/{self.name}", Status.SUSPECT if reasons else Status.OK
 
         def row(part: str, value: float, se: float) -> Row:
-            return Row(f"{prefix}.{part}", value, se, self.site, status, attrs)
+            return Row(f"{prefix}/{part}", value, se, self.site, status, attrs)
 
         accuracy, control = right.sum(1) / total.sum()
         scored = total > 0
@@ -165,7 +165,7 @@ class LinearProbe(MetricOptions):
         group_of = self.control_group
         start = 0
         for batch in batches:
-            label = self.target(batch)
+            label = self.labels(batch)
             self._require_classes(label)
             count = len(label)
             labels.append(label.detach().reshape(-1).cpu().numpy())
@@ -180,7 +180,7 @@ class LinearProbe(MetricOptions):
         label[counts] = found
         if 2 * len(names) > counts.sum() and len(names) > MOST_FEW_CLASSES:
             raise MetricError(
-                f"target with {len(names)} different values on {counts.sum()} rows: a class must "
+                f"labels with {len(names)} different values on {counts.sum()} rows: a class must "
                 f"be met more than once to be learned, so these look like ids or measurements. "
                 f"Pass classes, more data=, or use RegressionProbe for numbers."
             )
@@ -192,7 +192,7 @@ class LinearProbe(MetricOptions):
         numbers = label.detach().double() if label.is_floating_point() else None
         if numbers is not None and bool((numbers != numbers.round()).any()):
             raise MetricError(
-                f"target of dtype {label.dtype} with values such as "
+                f"labels of dtype {label.dtype} with values such as "
                 f"{float(numbers[numbers != numbers.round()][0]):g}: LinearProbe tells classes "
                 f"apart. Return integer labels, or use RegressionProbe for numbers."
             )
@@ -283,7 +283,7 @@ def _require_classes(labels: Integers, part: Mask) -> None:
     num_classes = len(np.unique(labels))
     if num_classes < 2 or part.all():
         raise MetricError(
-            f"target with {num_classes} classes on {len(labels)} of {len(part)} rows to fit on: "
+            f"labels with {num_classes} classes on {len(labels)} of {len(part)} rows to fit on: "
             f"must hold at least 2 classes, and something must be left to score. Pass more data= "
-            f"or another target."
+            f"or other labels."
         )

@@ -29,18 +29,18 @@ class RegressionProbe(MetricOptions):
     the data (1M tokens × 1024 units take less than 2 GiB, if they come in batches). Samples fall
     into ``num_folds`` folds at random; each is predicted by the regression on the others.
 
-    - ``probe/<name>.r_squared`` = 1 − Σ(y − ŷ)² / Σ(y − ȳ)², with ȳ the mean of the training folds.
+    - ``probe/<name>/r_squared`` = 1 − Σ(y − ŷ)² / Σ(y − ȳ)², with ȳ the mean of the training folds.
       Below 0 where the prediction is worse than the mean.
-    - ``probe/<name>.control_r_squared``: the same for random targets (Hewitt & Liang 2019,
+    - ``probe/<name>/control_r_squared``: the same for random targets (Hewitt & Liang 2019,
       arXiv:1909.03368).
-    - ``probe/<name>.selectivity``: the first minus the second.
+    - ``probe/<name>/selectivity``: the first minus the second.
 
     Errors leave out one fold's residuals at a time, with the fitted maps as they are; since these
     share data, the errors are a little small.
 
     Args:
         site: Module path whose output is probed.
-        target: Maps a batch to numbers, one per sample, or one per position.
+        labels: Maps a batch to numbers, one per sample, or one per position.
         name: Of the probe.
         data: What to probe on (see ``fixed_batches``); else the run's batches.
         control_group: Maps a batch to integers of the target's shape: rows of one group share their
@@ -55,7 +55,7 @@ class RegressionProbe(MetricOptions):
     """
 
     site: str
-    target: Callable[[Any], torch.Tensor]
+    labels: Callable[[Any], torch.Tensor]
     name: str
     data: Any = None
     control_group: Callable[[Any], torch.Tensor] | None = None
@@ -83,7 +83,7 @@ class RegressionProbe(MetricOptions):
         prefix = f"probe/{self.name}"
         if not (total.sum(0) > 0).all():
             error = {"error": "the target is the same for all samples"}
-            yield Row(f"{prefix}.r_squared", math.nan, math.nan, self.site, Status.FAILED, error)
+            yield Row(f"{prefix}/r_squared", math.nan, math.nan, self.site, Status.FAILED, error)
             return
         scores: dict[str, Callable[[Array], float]] = {
             "r_squared": lambda r2: float(r2[0]),
@@ -98,7 +98,7 @@ class RegressionProbe(MetricOptions):
                 return score(1 - residual[kept].sum(0) / total[kept].sum(0))
 
             se = jackknife_se(of, every)
-            yield Row(f"{prefix}.{part}", of(every), se, self.site, attrs=attrs)
+            yield Row(f"{prefix}/{part}", of(every), se, self.site, attrs=attrs)
 
     def _moments(self, subject: Subject) -> list[Moments]:
         batches = subject.batches_of(self.data)
@@ -107,7 +107,7 @@ class RegressionProbe(MetricOptions):
         moments = GroupedMoments(self.num_folds)
         sample = row = 0
         for batch, outputs in forward_passes(subject.model, batches, [self.site], subject.loss):
-            label = self.target(batch)
+            label = self.labels(batch)
             x = flat_features(outputs[self.site], label, self.site)
             y = label.detach().reshape(-1).cpu().double().numpy()
             count = num_rows(batch)

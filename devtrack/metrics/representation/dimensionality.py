@@ -22,10 +22,10 @@ class Dimensionality(MetricOptions):
     Both are 1 when all variance lies on one line and d when d directions share it equally. The
     effective rank counts weak directions too; the participation ratio hardly does.
 
-    - ``<name>.effective_rank`` = exp(−Σ p_i ln p_i), p_i = σ_i / Σσ, with σ the singular values of
+    - ``<name>/effective_rank`` = exp(−Σ p_i ln p_i), p_i = σ_i / Σσ, with σ the singular values of
       the centred activations. It is a plug-in value: it grows with the number of rows until every
       direction has been seen, so compare it along a run, not between models.
-    - ``<name>.participation_ratio`` = (tr Σ)² / tr Σ². Both parts are estimated without bias
+    - ``<name>/participation_ratio`` = (tr Σ)² / tr Σ². Both parts are estimated without bias
       (U-statistics), so that few rows in many dimensions do not lower it; the plug-in value could
       not exceed the number of rows.
 
@@ -80,9 +80,9 @@ class Dimensionality(MetricOptions):
         attrs: dict[str, Any] = {"num_rows": len(x), "num_units": x.shape[1]}
         if not math.isfinite(value):
             attrs["error"] = f"the {len(x)} activation vectors do not vary enough for this number"
-            return Row(f"{self.name}.{kind}", math.nan, math.nan, site, Status.FAILED, attrs)
+            return Row(f"{self.name}/{kind}", math.nan, math.nan, site, Status.FAILED, attrs)
         se = jackknife_se(lambda kept: function(x[kept]), groups)
-        return Row(f"{self.name}.{kind}", value, se, site, attrs=attrs)
+        return Row(f"{self.name}/{kind}", value, se, site, attrs=attrs)
 
 
 def effective_rank(x: torch.Tensor) -> float:

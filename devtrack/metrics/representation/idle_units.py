@@ -26,13 +26,13 @@ _BOUNDS: dict[type[nn.Module], tuple[float, float]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class IdleUnits(MetricOptions):
+class UnitActivity(MetricOptions):
     """Shares of the units at each site that are dead, dormant or saturated.
 
-    - ``<name>.dead``: output 0 on every row, the sense of the word for ReLU. No standard error:
+    - ``<name>/dead``: output 0 on every row, the sense of the word for ReLU. No standard error:
       a unit that slept on all rows may fire on others, which no resampling of these rows can show.
-    - ``<name>.dormant``: E|h_i| at most ``dormant_below`` times its mean over the site's units.
-    - ``<name>.saturated``: share of all outputs that lie within ``margin`` of the range's ends, for
+    - ``<name>/dormant``: E|h_i| at most ``dormant_below`` times its mean over the site's units.
+    - ``<name>/saturated``: share of all outputs that lie within ``margin`` of the range's ends, for
       activation functions with two bounds, or for ``bounds`` that you state; else no row.
 
     Standard errors leave out one group of samples at a time; for ``dormant`` this measures how many
@@ -57,7 +57,7 @@ class IdleUnits(MetricOptions):
     """
 
     sites: str | Sequence[str]
-    name: str = "idle_units"
+    name: str = "unit_activity"
     data: Any = None
     dormant_below: float = 0.025
     bounds: tuple[float, float] | None = None
@@ -78,21 +78,21 @@ class IdleUnits(MetricOptions):
             groups = groups_of(sample, self.num_groups)
             attrs = {"num_rows": len(values), "num_units": values.shape[1]}
             dead = (values == 0).all(0).double().mean()
-            yield Row(f"{self.name}.dead", float(dead), math.nan, site, attrs=attrs)
+            yield Row(f"{self.name}/dead", float(dead), math.nan, site, attrs=attrs)
 
             def dormant(kept: torch.Tensor, values: torch.Tensor = values) -> float:
                 return dormant_share(values[kept], self.dormant_below)
 
             everything = torch.arange(len(values))
             se = jackknife_se(dormant, groups)
-            yield Row(f"{self.name}.dormant", dormant(everything), se, site, attrs=attrs)
+            yield Row(f"{self.name}/dormant", dormant(everything), se, site, attrs=attrs)
             bounds = self.bounds or _bounds_of(subject.model.get_submodule(site))
             if bounds is not None:
                 margin = self.margin * (bounds[1] - bounds[0])
                 at_end = (values <= bounds[0] + margin) | (values >= bounds[1] - margin)
                 per_row = at_end.double().mean(1)  # (row,)
                 se = jackknife_se(lambda kept, p=per_row: float(p[kept].mean()), groups)
-                yield Row(f"{self.name}.saturated", float(per_row.mean()), se, site, attrs=attrs)
+                yield Row(f"{self.name}/saturated", float(per_row.mean()), se, site, attrs=attrs)
 
 
 def dormant_share(values: torch.Tensor, threshold: float) -> float:

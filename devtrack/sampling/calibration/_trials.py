@@ -201,7 +201,7 @@ class Bench:
         return min(gains, default=math.inf)
 
 
-def settled_share(settings: SamplerSettings) -> float:
+def expected_equilibrated_fraction(settings: SamplerSettings) -> float:
     """Return to what share a direction that the pull alone holds comes to rest, mean over draws.
 
     Its ⟨(w − w*)²⟩ goes to 1/γ as 1 − exp(−ε γ t).
@@ -219,11 +219,13 @@ def _foreseen(
 ) -> tuple[Doubt, ...]:
     """Return what so few draws can say, and whether chains would come to rest over all draws."""
     kept = [d for d in doubts if d.cause not in TOO_FEW_DRAWS]
-    share = path_of(chains, used).settled
+    share = path_of(chains, used).equilibrated_fraction
     if settings.method == "rmsprop_sgld" or not share < 1:
         return tuple(kept)  # each direction has a step size of its own, or nothing is left to rest
-    flat = (1 - share) / (1 - settled_share(used))  # directions that the loss does not hold
-    foreseen = 1 - flat * (1 - settled_share(settings))
+    flat = (1 - share) / (
+        1 - expected_equilibrated_fraction(used)
+    )  # directions that the loss does not hold
+    foreseen = 1 - flat * (1 - expected_equilibrated_fraction(settings))
     if foreseen < SETTLED_MIN:
         sentence = (
             f"{1 - foreseen:.0%} of the directions would not settle: raise localization, "

@@ -38,8 +38,8 @@ class Evidence(NamedTuple):
     gamma_ratio: float
     slope: Floats
     step_bias: float
-    pull: float
-    settled: float
+    localization_virial: float
+    equilibrated_fraction: float
     anharmonic: Floats
     num_parameters: int
 
@@ -145,10 +145,11 @@ def _step(seen: Evidence) -> Iterator[Doubt]:
 
 
 def _pulled(seen: Evidence) -> Iterator[Doubt]:
-    if seen.pull > bands.PULL_MAX:
+    if seen.localization_virial > bands.PULL_MAX:
         yield Doubt(
             Cause.DRIVEN,
-            f"chains lie {seen.pull:.1f} times farther from w* than the pull alone allows: the "
+            f"chains lie {seen.localization_virial:.1f} times farther from w* than the "
+            f"pull alone allows: the "
             "loss drives them away; raise localization, or lower n_beta",
         )
 
@@ -159,10 +160,10 @@ def _settled(seen: Evidence) -> Iterator[Doubt]:
     if not np.isfinite(virial).all():
         return
     error = virial.std() / np.sqrt(effective_draws(virial)) / seen.num_parameters
-    least = bands.SETTLED_MIN if seen.pull > 0 else bands.SETTLED_MIN_UNPULLED
-    if seen.settled + bands.SETTLED_SIGMAS * error < least:
-        unsettled = f"{1 - seen.settled:.0%} of the directions have not settled"
-        if seen.pull > 0:
+    least = bands.SETTLED_MIN if seen.localization_virial > 0 else bands.SETTLED_MIN_UNPULLED
+    if seen.equilibrated_fraction + bands.SETTLED_SIGMAS * error < least:
+        unsettled = f"{1 - seen.equilibrated_fraction:.0%} of the directions have not settled"
+        if seen.localization_virial > 0:
             yield Doubt(
                 Cause.UNSETTLED,
                 f"{unsettled}: chains still spread there, and λ̂ lacks what they have not met; "

@@ -28,15 +28,15 @@ class Path(NamedTuple):
         slope: nβ ∇L(w*)·(w − w*); 0 at a minimum.
         step_bias: How much too high a finite step size makes the chains' loss, in units of λ̂; the
             signal may be without it already.
-        pull: γ E‖w − w*‖² / parameters.
-        settled: Share of the sampled directions that have come to rest.
+        localization_virial: γ E‖w − w*‖² / parameters.
+        equilibrated_fraction: Share of the sampled directions that have come to rest.
         anharmonic: nβ (½ ∇L(w)·(w − w*) − L(w) + L(w*)); 0 where the loss is a quadratic.
     """
 
     slope: npt.NDArray[np.floating]
     step_bias: float
-    pull: float
-    settled: float
+    localization_virial: float
+    equilibrated_fraction: float
     anharmonic: npt.NDArray[np.floating]
 
 
@@ -133,8 +133,8 @@ def diagnose(
         gamma_ratio=estimate.gamma_ratio,
         slope=slope,
         step_bias=path.step_bias if path else np.nan,
-        pull=path.pull if path else np.nan,
-        settled=path.settled if path else np.nan,
+        localization_virial=path.localization_virial if path else np.nan,
+        equilibrated_fraction=path.equilibrated_fraction if path else np.nan,
         anharmonic=path.anharmonic[holds] if path else np.full((1, 1), np.nan),
         num_parameters=num_parameters,
     )

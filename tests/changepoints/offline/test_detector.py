@@ -14,7 +14,7 @@ from devtrack.changepoints.offline._segmentation import learn_noise
 from devtrack.changepoints.offline._significance import Chance
 from devtrack.changepoints.offline.detector import detect
 from devtrack.errors import ConfigError
-from devtrack.series import RecipeEvent, Series
+from devtrack.series import ConfigEvent, Series
 
 STEPS = np.unique(np.geomspace(1, 10_000, 90).astype(int))
 U = np.log1p(STEPS) / np.log1p(10_000)
@@ -151,7 +151,7 @@ def test_a_harmless_resume_hides_no_turn():
     u = np.log1p(steps) / np.log1p(10_000)
     value = 18 * u - 27 * bend(u, 0.72, 0.08)[:, 0]
     runs = [series(value, se=0.7, phi=0.3, seed=seed, steps=steps) for seed in range(8)]
-    resume = RecipeEvent(step_of(0.85), "resume")
+    resume = ConfigEvent(step_of(0.85), "resume")
 
     def turns(events):
         return sum("turn" in [t.kind for t in detect([run], events=events)] for run in runs)
@@ -163,7 +163,7 @@ def test_what_a_resume_did_is_no_transition_nearby():
     """Small jumps in ten series. A detector that asked each by itself, at a price of 9, explained
     them by changes beside the resume in three runs of eight."""
     steps = np.arange(1, 81) * 50
-    resume = RecipeEvent(2020.0, "resume")
+    resume = ConfigEvent(2020.0, "resume")
     for seed in range(8):
         rng = np.random.default_rng(seed)
         sign = np.array([[-1], [1]] * 5)
@@ -275,11 +275,11 @@ def test_the_recipe_explains_a_drop():
     drop = -2.0 * (STEPS >= 500)
     run = [series(drop, name="loss")]
     assert len(detect(run)) == 1
-    (mark,) = detect(run, events=[RecipeEvent(500, "lr_change")])
+    (mark,) = detect(run, events=[ConfigEvent(500, "lr_change")])
     assert mark.event == "lr_change"
     around = STEPS[mark.onset >= STEPS].max(), STEPS[mark.end <= STEPS].min()
     assert around == (497, 551)  # it fell between two snapshots, and no more is known
-    assert [t.event for t in detect(run, events=[RecipeEvent(20, "lr_change")])] == [None]
+    assert [t.event for t in detect(run, events=[ConfigEvent(20, "lr_change")])] == [None]
 
 
 @settings(max_examples=6, deadline=None, phases=[Phase.explicit, Phase.generate])
@@ -370,7 +370,7 @@ def test_the_unit_of_a_real_run_does_not_matter(unit):
 
 def test_a_loss_that_falls_throughout_has_no_turn():
     """The marks of three drops of the learning rate made one, p 7e-8, and took its fall away."""
-    drops = [RecipeEvent(step, "lr_change") for step in (500, 1000, 1500)]
+    drops = [ConfigEvent(step, "lr_change") for step in (500, 1000, 1500)]
     found = detect(read_run("lr_steps"), events=drops)
     assert {t.kind for t in found} == {"step"}
     assert {m.direction for t in found for m in t.moves if m.metric == "test_loss"} == {"down"}
@@ -379,8 +379,8 @@ def test_a_loss_that_falls_throughout_has_no_turn():
 def test_no_part_is_larger_than_its_series():
     """Beside what momentum may do a loss that falls by 2.3 was told to fall by 5.1."""
     run = read_run("warm_up")
-    start = RecipeEvent(0, "optimizer_start", 0.9)
-    found = detect(run, events=[start, RecipeEvent(101, "warmup_end")])
+    start = ConfigEvent(0, "optimizer_start", 0.9)
+    found = detect(run, events=[start, ConfigEvent(101, "warmup_end")])
     extent = {s.metric: np.ptp(s.value) for s in run}
     shares = [abs(m.effect) / extent[m.metric] for t in found for m in t.moves]
     assert shares
@@ -416,7 +416,7 @@ def test_a_count_that_rises_is_a_step():
     for seed in range(20):
         noise = 0.6 * np.random.default_rng(seed).standard_normal(80)
         count = np.round(3 + 3 * (steps >= 400) + noise)
-        found = detect([Series("idle_units", "model", steps, count)])
+        found = detect([Series("unit_activity", "model", steps, count)])
         assert any(abs(t.midpoint - 395) < 20 for t in found)
 
 

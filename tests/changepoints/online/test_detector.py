@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from devtrack.changepoints._event_regressors import RecipeEvent, recipe_columns
+from devtrack.changepoints._event_regressors import ConfigEvent, recipe_columns
 from devtrack.changepoints._step_scale import choose_axis
 from devtrack.changepoints.online._bayes_factor import surprise
 from devtrack.changepoints.online._window import recent_past
@@ -121,7 +121,7 @@ def test_joint_odds_average_one_when_nothing_moves():
 
 def test_what_the_recipe_did_is_no_alarm():
     jump = np.where(LINEAR >= 2000, 10.0, 0.0)
-    event = RecipeEvent(2000.0, "evalset_change")
+    event = ConfigEvent(2000.0, "evalset_change")
     assert watch(LINEAR, {"loss": jump})
     assert watch(LINEAR, {"loss": jump}, events=[event]) == {}
 
@@ -131,7 +131,7 @@ def test_jumps_of_many_series_at_a_resume_are_no_alarm():
     in all of these runs."""
     jump = {f"m{j}": (-1) ** j * np.where(LINEAR >= 2350, 2.0, 0.0) for j in range(10)}
     for seed in range(4):
-        assert watch(LINEAR, jump, seed=seed, events=[RecipeEvent(2350.0, "resume")]) == {}
+        assert watch(LINEAR, jump, seed=seed, events=[ConfigEvent(2350.0, "resume")]) == {}
 
 
 def test_rough_series_without_standard_errors_witness_only_where_none_has_one():
@@ -150,7 +150,7 @@ def test_rough_series_without_standard_errors_witness_only_where_none_has_one():
 
 def test_more_marks_than_points_leave_the_odds_finite():
     """Two events bring 18 columns: nothing is left to tell the noise of 16 points from."""
-    events = [RecipeEvent(200.0, "lr_change"), RecipeEvent(500.0, "lr_change")]
+    events = [ConfigEvent(200.0, "lr_change"), ConfigEvent(500.0, "lr_change")]
     step = LINEAR[:16].astype(float)
     noise = np.random.default_rng(4).standard_normal(step.size)
     past = recent_past([(s, v, math.nan) for s, v in zip(step, noise)], step)

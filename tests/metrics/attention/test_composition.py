@@ -9,15 +9,15 @@ from devtrack.metrics.metric import Subject
 from devtrack.records import Status
 
 
-def _random(site, seed, heads=3, width=16, head_width=4):
+def _random(site, seed, head_weights=3, width=16, head_width=4):
     rng = torch.Generator().manual_seed(seed)
-    q, k, v = (torch.randn(heads, head_width, width, generator=rng) for _ in range(3))
-    return HeadWeights(site, q, k, v, torch.randn(heads, width, head_width, generator=rng))
+    q, k, v = (torch.randn(head_weights, head_width, width, generator=rng) for _ in range(3))
+    return HeadWeights(site, q, k, v, torch.randn(head_weights, width, head_width, generator=rng))
 
 
-def _rows(heads=None, model=None):
+def _rows(head_weights=None, model=None):
     model = nn.Identity() if model is None else model
-    options = {} if heads is None else {"heads": lambda _: heads}
+    options = {} if head_weights is None else {"head_weights": lambda _: head_weights}
     subject = Subject(model, 0, [], lambda m, b: torch.tensor(0.0), torch.Generator())
     found = HeadComposition(**options).compute(subject)
     return {(row.site, row.metric.split(".")[-1]): row for row in found}
@@ -25,7 +25,7 @@ def _rows(heads=None, model=None):
 
 @pytest.mark.parametrize("kind", ["q", "k", "v"])
 def test_scores_are_those_of_the_whole_matrices(kind):
-    later, earlier = _random("b", 0), _random("a", 1, heads=2)
+    later, earlier = _random("b", 0), _random("a", 1, head_weights=2)
     scores = composition(later, earlier, kind)
     for i in range(3):
         w_qk = (later.w_q[i].T @ later.w_k[i]).double().numpy()
@@ -39,7 +39,7 @@ def test_scores_are_those_of_the_whole_matrices(kind):
 
 def test_a_planted_reader_is_found_by_the_right_letter():
     """Head 1 of layer b takes its keys from where head 2 of layer a writes, in one dimension."""
-    earlier, later = _random("a", 0, heads=3), _random("b", 1, heads=2)
+    earlier, later = _random("a", 0, head_weights=3), _random("b", 1, head_weights=2)
     where = torch.zeros(16, 4)
     where[5, 0] = 1.0
     earlier.w_o[2] = where
@@ -68,7 +68,7 @@ def test_multihead_attention_is_read_as_torch_applies_it():
     model = nn.ModuleList([nn.MultiheadAttention(8, 2, bias=False) for _ in range(2)]).eval()
     rows = _rows(model=model)
     assert {site for site, _ in rows} == {"1.head.0", "1.head.1"}
-    first, second = HeadComposition().heads(model)
+    first, second = HeadComposition().head_weights(model)
     x = torch.randn(5, 8)
     with torch.no_grad():
         out, pattern = model[0](x, x, x, average_attn_weights=False)
@@ -98,7 +98,7 @@ def test_transformer_lens_is_read_as_it_applies_it():
     torch.manual_seed(0)
     model = nn.ModuleList([PerHead(), PerHead()]).eval()
     assert {site for site, _ in _rows(model=model)} == {"1.head.0", "1.head.1"}
-    first, _ = HeadComposition().heads(model)
+    first, _ = HeadComposition().head_weights(model)
     x = torch.randn(5, 8)
     with torch.no_grad():
         out, pattern = model[0](x)
@@ -112,5 +112,7 @@ def test_zero_weights_and_other_models_are_told():
     zero = HeadWeights("b", *(torch.zeros_like(w) for w in _random("b", 0)[1:]))
     row = _rows([_random("a", 1), zero])["b.head.0", "q"]
     assert row.status is Status.FAILED
-    with pytest.raises(MetricError, match="Identity holds no nn.MultiheadAttention.*Pass heads="):
+    with pytest.raises(
+        MetricError, match="Identity holds no nn.MultiheadAttention.*Pass head_weights="
+    ):
         _rows()

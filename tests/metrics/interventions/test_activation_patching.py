@@ -44,7 +44,7 @@ def test_planted_shares_are_found():
     shares = {site: rows["patching", site].value for site in "abc"}
     assert shares == pytest.approx({"a": 0.75, "b": 0.25, "c": 0.0}, abs=1e-6)
     gap = 4 * (data[0] - data[1])[:, 0]
-    assert rows["patching.gap", "model"].value == pytest.approx(float(gap.mean()), rel=1e-5)
+    assert rows["patching/gap", "model"].value == pytest.approx(float(gap.mean()), rel=1e-5)
     assert all(row.status is Status.OK for row in rows.values())
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from devtrack.errors import ConfigError, MetricError
-from devtrack.metrics.language.in_context_loss import ContextLoss, position_losses
+from devtrack.metrics.language.in_context_loss import InContextLoss, position_losses
 from devtrack.metrics.metric import Subject
 
 VOCABULARY = 7
@@ -26,22 +26,24 @@ class Copycat(nn.Module):
 
 def _rows(model, tokens, **options):
     subject = Subject(model, 0, [tokens], lambda m, b: torch.tensor(0.0), torch.Generator())
-    return {r.metric: r for r in ContextLoss(**{"early": 2, "late": 8} | options).compute(subject)}
+    return {
+        r.metric: r for r in InContextLoss(**{"early": 2, "late": 8} | options).compute(subject)
+    }
 
 
 def test_a_planted_gain_is_the_score():
     """Constant sequences: ln 7 while blind, the copy's loss after that."""
     rows = _rows(Copycat(blind=4), torch.ones(6, 10, dtype=torch.long), positions=(4, 5))
     copied = math.log(math.exp(5) + 6) - 5
-    assert rows["context.position_4"].value == pytest.approx(math.log(7), rel=1e-5)
-    assert rows["context.position_5"].value == pytest.approx(copied, rel=1e-4)
-    assert rows["context.icl_score"].value == pytest.approx(copied - math.log(7), rel=1e-5)
-    assert rows["context.icl_score"].se == pytest.approx(0.0, abs=1e-6)
+    assert rows["context/position_4"].value == pytest.approx(math.log(7), rel=1e-5)
+    assert rows["context/position_5"].value == pytest.approx(copied, rel=1e-4)
+    assert rows["context/icl_score"].value == pytest.approx(copied - math.log(7), rel=1e-5)
+    assert rows["context/icl_score"].se == pytest.approx(0.0, abs=1e-6)
 
 
 def test_without_gain_the_score_is_zero_within_its_error():
     tokens = torch.randint(VOCABULARY, (500, 10), generator=torch.Generator().manual_seed(0))
-    row = _rows(Copycat(), tokens)["context.icl_score"]
+    row = _rows(Copycat(), tokens)["context/icl_score"]
     assert 0 < abs(row.value) < 3 * row.se < 0.5
 
 
@@ -54,7 +56,7 @@ def test_losses_are_the_naive_ones_and_the_error_is_paired():
             naive[n, t] = -model(tokens)[n, t].log_softmax(-1)[tokens[n, t + 1]]
     torch.testing.assert_close(position_losses(model, tokens), naive)
     gain = (naive[:, 7] - naive[:, 1]).double()  # losses given 8 and 2 tokens
-    row = _rows(model, tokens)["context.icl_score"]
+    row = _rows(model, tokens)["context/icl_score"]
     assert row.value == pytest.approx(float(gain.mean()), rel=1e-5)
     assert row.se == pytest.approx(float(gain.std()) / math.sqrt(20), rel=1e-5)
 
@@ -76,7 +78,7 @@ def test_tokens_are_found_in_dicts_and_tuples_and_logits_in_outputs():
 
 def test_errors_say_given_allowed_next():
     with pytest.raises(ConfigError, match="early=5, late=5.*Use early=50, late=500"):
-        ContextLoss(early=5, late=5)
+        InContextLoss(early=5, late=5)
     with pytest.raises(MetricError, match="position 8 in sequences of 8 tokens: must be at most 7"):
         _rows(Copycat(), torch.ones(2, 8, dtype=torch.long))
     with pytest.raises(MetricError, match=r"logits of shape \(2, 10\).*Pass logits="):

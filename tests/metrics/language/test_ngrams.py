@@ -68,8 +68,8 @@ def test_a_model_that_is_the_ngram_is_at_the_floor_and_uniform_is_at_ln_v(order)
 def test_the_unigram_rises_when_the_bigram_is_learned():
     text = _text()
     before, after = _rows(Table(text, 1), text), _rows(Table(text, 2), text)
-    assert after["ngram.2gram"].value < before["ngram.2gram"].value - 0.1
-    assert after["ngram.1gram"].value > before["ngram.1gram"].value + 0.1
+    assert after["ngram/2gram"].value < before["ngram/2gram"].value - 0.1
+    assert after["ngram/1gram"].value > before["ngram/1gram"].value + 0.1
 
 
 @pytest.mark.parametrize("order", [1, 2, 3])
@@ -100,7 +100,7 @@ def test_the_error_is_that_of_the_choice_of_contexts():
     text = _text()
     model = Table(text, 1)
     rows = [
-        _rows(model, text, orders=(2,), num_contexts=64, seed=seed)["ngram.2gram"]
+        _rows(model, text, orders=(2,), num_contexts=64, seed=seed)["ngram/2gram"]
         for seed in range(60)
     ]
     spread = np.std([row.value for row in rows])

@@ -44,8 +44,8 @@ def test_they_leave_no_trace_of_a_transformer(gpt2, tmp_path, monkeypatch):
     tokens = torch.randint(VOCABULARY, (16, 10))
     other = (torch.randint(VOCABULARY, (8, 10)),)
     metrics = [
-        Susceptibility(sites="*.1.attn", heads=2, datasets={"other": other}, **FEW),
-        BayesianInfluence(queries={"other": other}, num_examples=2, **FEW),
+        Susceptibility(sites="*.1.attn", num_heads=2, perturbation_data={"other": other}, **FEW),
+        BayesianInfluence(query_data={"other": other}, num_examples=2, **FEW),
     ]
     before = {name: value.clone() for name, value in gpt2.state_dict().items()}
     states = torch.get_rng_state(), np.random.get_state(), random.getstate()

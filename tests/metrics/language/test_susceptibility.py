@@ -66,7 +66,9 @@ def planted(monkeypatch):
 
 
 def test_a_susceptibility_is_the_mean_over_tokens_of_devinterps(planted):
-    metric = Susceptibility(sites=("first", "second"), datasets={"other": (_text(4, 1),)}, **FEW)
+    metric = Susceptibility(
+        sites=("first", "second"), perturbation_data={"other": (_text(4, 1),)}, **FEW
+    )
     subject = _subject()
     subject.batches[0].resize_(8, 8)
     rows = list(metric.compute(subject))
@@ -83,7 +85,7 @@ def test_a_susceptibility_is_the_mean_over_tokens_of_devinterps(planted):
 
 
 def test_a_susceptibility_by_hand(planted):
-    metric = Susceptibility(sites="first", datasets={"other": (_text(4, 1),)}, **FEW)
+    metric = Susceptibility(sites="first", perturbation_data={"other": (_text(4, 1),)}, **FEW)
     subject = _subject()
     subject.batches[0].resize_(8, 8)
     (row,) = metric.compute(subject)
@@ -101,7 +103,7 @@ def test_a_susceptibility_by_hand(planted):
 
 
 def test_an_influence_is_devinterps(planted):
-    metric = BayesianInfluence(queries={"q": (_text(4, 1),)}, num_examples=3, **FEW)
+    metric = BayesianInfluence(query_data={"q": (_text(4, 1),)}, num_examples=3, **FEW)
     subject = _subject()
     subject.batches[0].resize_(8, 8)
     rows = list(metric.compute(subject))
@@ -129,7 +131,7 @@ def test_a_sequence_helps_most_where_the_query_is_the_sequence_itself():
     subject = _subject()
     subject.batches[0][0], subject.batches[0][1] = same[0], apart[0]
     options = {**FEW, "num_draws": 200, "localization": 100.0, "lr": 3e-3}
-    metric = BayesianInfluence(queries={"same": (same,)}, num_examples=2, **options)
+    metric = BayesianInfluence(query_data={"same": (same,)}, num_examples=2, **options)
     first, second = metric.compute(subject)
     assert first.value < -5 * first.se
     assert abs(second.value) < 3 * second.se + 0.2 * abs(first.value)
@@ -138,7 +140,7 @@ def test_a_sequence_helps_most_where_the_query_is_the_sequence_itself():
 def test_failed_chains_make_failed_rows():
     subject = _subject()
     wild = {**FEW, "lr": 1e12, "n_beta": 1e30}
-    (row,) = BayesianInfluence(queries={"q": (_text(4, 1),)}, num_examples=1, **wild).compute(
+    (row,) = BayesianInfluence(query_data={"q": (_text(4, 1),)}, num_examples=1, **wild).compute(
         subject
     )
     assert row.status is Status.FAILED
@@ -147,14 +149,16 @@ def test_failed_chains_make_failed_rows():
 
 
 def test_errors_say_given_allowed_next():
-    with pytest.raises(ConfigError, match=r"sites=\(\), datasets=\[\]: at least one of each"):
+    with pytest.raises(
+        ConfigError, match=r"sites=\(\), perturbation_data=\[\]: at least one of each"
+    ):
         Susceptibility()
     with pytest.raises(ConfigError, match="at least one query, and from 1 to num_observed=64"):
-        BayesianInfluence(queries={"q": None}, num_examples=65)
+        BayesianInfluence(query_data={"q": None}, num_examples=65)
     with pytest.raises(ConfigError, match="num_chains=1"):
-        BayesianInfluence(queries={"q": None}, num_chains=1)
+        BayesianInfluence(query_data={"q": None}, num_chains=1)
     with pytest.raises(ConfigError, match="batch_size=0.*must be at least 1"):
-        BayesianInfluence(queries={"q": None}, batch_size=0)
-    metric = BayesianInfluence(queries={"q": (_text(4, 1, length=5),)}, **FEW)
+        BayesianInfluence(query_data={"q": None}, batch_size=0)
+    metric = BayesianInfluence(query_data={"q": (_text(4, 1, length=5),)}, **FEW)
     with pytest.raises(DataError, match=r"sequences of \[5, 8\] tokens: all must be of one length"):
         list(metric.compute(_subject()))

@@ -32,7 +32,7 @@ def _at(subject, step, angle=0.0, scale=1.0):
 
 
 def _metric(**options):
-    return ConceptDirection(**{"site": "0", "concept": lambda b: b[1], "name": "c"} | options)
+    return ConceptDirection(**{"site": "0", "labels": lambda b: b[1], "name": "c"} | options)
 
 
 def test_a_planted_turn_is_its_cosine_and_the_length_its_norm():
@@ -46,7 +46,7 @@ def test_a_planted_turn_is_its_cosine_and_the_length_its_norm():
     assert turned.se == pytest.approx(0.0, abs=1e-5)  # all turned alike, whatever the sample
     assert stayed.value == pytest.approx(1.0, abs=1e-6)  # no-change control
     assert [r.attrs["reference_step"] for r in (turned, stayed)] == [0, 5]
-    assert turned.metric == "concept/c.cosine_previous"
+    assert turned.metric == "concept/c/cosine_previous"
     assert turned.attrs["split_half"] > 0.98
 
 
@@ -124,6 +124,6 @@ def test_errors_say_given_allowed_next():
         _metric(num_groups=2)
     subject = _subject()
     with pytest.raises(MetricError, match="concept 'c' on 0 rows with it and 2000 without"):
-        list(_metric(concept=lambda b: torch.zeros_like(b[1])).compute(subject))
+        list(_metric(labels=lambda b: torch.zeros_like(b[1])).compute(subject))
     with pytest.raises(MetricError, match="site 'x': no module"):
         list(_metric(site="x").compute(subject))

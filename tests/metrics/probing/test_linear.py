@@ -32,7 +32,7 @@ def _subject(x, y, groups=None):
 
 
 def _values(subject, **options):
-    options = {"site": "features", "target": lambda b: b[1], "name": "p"} | options
+    options = {"site": "features", "labels": lambda b: b[1], "name": "p"} | options
     return {r.metric.split(".")[-1]: r for r in LinearProbe(**options).compute(subject)}
 
 
@@ -111,8 +111,8 @@ def test_the_score_is_the_same_each_time():
     [
         ({"site": "feature"}, "site 'feature'.*Near ones: features"),
         ({"site": "unused"}, "the loss never calls this module"),
-        ({"target": lambda b: b[1][:3]}, r"target of shape \(3,\).*one label per sample"),
-        ({"target": lambda b: torch.zeros_like(b[1])}, "at least 2 classes"),
+        ({"labels": lambda b: b[1][:3]}, r"labels of shape \(3,\).*one label per sample"),
+        ({"labels": lambda b: torch.zeros_like(b[1])}, "at least 2 classes"),
     ],
 )
 def test_errors_say_given_allowed_next(options, message):
@@ -122,12 +122,12 @@ def test_errors_say_given_allowed_next(options, message):
 
 def test_regularization_is_checked_at_the_door():
     with pytest.raises(ConfigError, match="regularization=0: must be positive.*Use"):
-        LinearProbe(site="a", target=lambda b: b, name="p", regularization=0)
+        LinearProbe(site="a", labels=lambda b: b, name="p", regularization=0)
 
 
 def test_num_folds_is_checked_at_the_door():
     with pytest.raises(ConfigError, match="num_folds=1: must be at least 2.*Use num_folds=5"):
-        LinearProbe(site="a", target=lambda b: b, name="p", num_folds=1)
+        LinearProbe(site="a", labels=lambda b: b, name="p", num_folds=1)
 
 
 def _in_chunks(x, **options):

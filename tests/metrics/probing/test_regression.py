@@ -20,7 +20,7 @@ def _subject(*batches):
 
 
 def _rows(*batches, **options):
-    options = {"site": "0", "target": lambda b: b[1], "name": "p"} | options
+    options = {"site": "0", "labels": lambda b: b[1], "name": "p"} | options
     found = RegressionProbe(**options).compute(_subject(*batches))
     return {row.metric.split(".")[-1]: row for row in found}
 
@@ -104,7 +104,7 @@ def test_a_constant_target_and_a_silent_unit():
 
 def test_errors_say_given_allowed_next():
     with pytest.raises(ConfigError, match="regularization=0, num_folds=10: must be positive"):
-        RegressionProbe(site="0", target=lambda b: b, name="p", regularization=0)
+        RegressionProbe(site="0", labels=lambda b: b, name="p", regularization=0)
     with pytest.raises(MetricError, match="5 rows in 10 folds: each must hold a sample"):
         _rows((torch.randn(5, 3), torch.randn(5)))
     with pytest.raises(MetricError, match="site 'x': no module"):
@@ -127,7 +127,7 @@ class Model(nn.Module):
         return self.embed(tokens)
 batches = [torch.randint(1000, (16, 1024)) for _ in range(61)]
 subject = Subject(Model(), 0, batches, lambda m, b: m(b).sum(), torch.Generator())
-probe = RegressionProbe(site="embed", target=lambda b: b.float(), name="p")
+probe = RegressionProbe(site="embed", labels=lambda b: b.float(), name="p")
 rows = list(probe.compute(subject))
 print(rows[0].attrs["num_rows"], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """

@@ -5,12 +5,12 @@ import torch
 from torch import nn
 
 from devtrack.metrics.metric import Subject
-from devtrack.metrics.representation.idle_units import IdleUnits
+from devtrack.metrics.representation.idle_units import UnitActivity
 
 
 def _rows(model, x, **options):
     subject = Subject(model, 0, [x], lambda m, b: m(b).sum(), torch.Generator())
-    found = IdleUnits(**{"sites": ("*",)} | options).compute(subject)
+    found = UnitActivity(**{"sites": ("*",)} | options).compute(subject)
     return {row.metric.split(".")[-1]: row for row in found}
 
 

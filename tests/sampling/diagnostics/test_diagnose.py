@@ -212,10 +212,12 @@ def test_gamma_ratio_has_the_standard_error_it_claims():
     assert np.std(ratios) == pytest.approx(claimed, rel=0.12)  # sd of 400: 3.5 %, and O(1/n) terms
 
 
-def _on_path(*, slope=0.0, step_bias=0.0, pull=0.1, settled=1.0, anharmonic=0.0, value=10.0):
+def _on_path(
+    *, slope=0.0, step_bias=0.0, pull=0.1, equilibrated_fraction=1.0, anharmonic=0.0, value=10.0
+):
     signal = _gamma_draws(value)
     slopes = slope + np.random.default_rng(1).normal(size=(4, 25)) * 0.1
-    path = Path(slopes, step_bias, pull, settled, np.zeros_like(signal) + anharmonic)
+    path = Path(slopes, step_bias, pull, equilibrated_fraction, np.zeros_like(signal) + anharmonic)
     return diagnose(signal, signal, num_parameters=100, path=path)
 
 
@@ -254,18 +256,20 @@ def test_what_is_unknown_of_the_path_is_not_held_against_it():
 
 
 def test_directions_that_have_not_settled_are_doubted():
-    assert _on_path(settled=0.8).status is Status.OK
-    assert "40% of the directions have not settled: chains still" in _reason(_on_path(settled=0.6))
+    assert _on_path(equilibrated_fraction=0.8).status is Status.OK
+    assert "40% of the directions have not settled: chains still" in _reason(
+        _on_path(equilibrated_fraction=0.6)
+    )
 
 
 def test_without_a_pull_every_direction_must_be_held_by_the_loss():
-    assert "without a pull nothing holds" in _reason(_on_path(settled=0.8, pull=0.0))
-    assert _on_path(settled=0.95, pull=0.0).status is Status.OK
+    assert "without a pull nothing holds" in _reason(_on_path(equilibrated_fraction=0.8, pull=0.0))
+    assert _on_path(equilibrated_fraction=0.95, pull=0.0).status is Status.OK
 
 
 def test_a_share_within_its_own_noise_is_not_doubted():
     wild = np.random.default_rng(0).normal(scale=2000.0, size=(4, 500))  # error of the share: 0.9
-    assert _on_path(settled=0.0, anharmonic=wild).status is Status.OK
+    assert _on_path(equilibrated_fraction=0.0, anharmonic=wild).status is Status.OK
 
 
 def test_chains_that_keep_leaving_are_doubted():
@@ -298,7 +302,7 @@ def test_every_doubt_has_a_cause_that_code_can_act_on():
         Cause.SLOPE: _on_path(slope=-1.0),
         Cause.HOT: _on_path(step_bias=5.0),
         Cause.DRIVEN: _on_path(pull=4.0),
-        Cause.UNSETTLED: _on_path(settled=0.6),
+        Cause.UNSETTLED: _on_path(equilibrated_fraction=0.6),
         Cause.LEAVING: _on_path(anharmonic=growing),
         Cause.BOUND: _diagnose(signal, num_parameters=12),
     }
