@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from devtrack.data.evaluation_set import BatchInfo, EvaluationSet, samples_of
 from devtrack.data.private_data import can_be_copied
@@ -11,28 +11,25 @@ from devtrack.metrics.metric import Choose
 from devtrack.model_state._reachable_globals import kept_globals
 from devtrack.records import Event
 from devtrack.tracking._checkpoint_state import Memory
-from devtrack.tracking._lightning_data import count_samples
 from devtrack.tracking._training_events import evalset_change
-
-if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
+from devtrack.tracking.training_loop import TrainingLoop
 
 
 class BatchCollector:
     """The batches that a run is measured on, from the first that reaches its training step.
 
     Args:
-        trainer: Of the training.
+        loop: The training.
         evaluation_set: Grown, or replaced by that of the run before a resume.
         run_dir: The run's folder, which keeps the set.
         memory: Says which data the run was measured on before a resume.
         is_resumed: Whether the training continues a run.
-        choose: Chooses batches of a loader (see ``training_data.chooser``).
+        choose: Chooses batches of a loader (see ``TrainingLoop.batch_chooser``).
     """
 
     def __init__(
         self,
-        trainer: Trainer,
+        loop: TrainingLoop,
         evaluation_set: EvaluationSet,
         *,
         run_dir: Path,
@@ -41,7 +38,7 @@ class BatchCollector:
         choose: Choose,
     ) -> None:
         self.set = evaluation_set
-        self._trainer = trainer
+        self._loop = loop
         self._run_dir = run_dir
         self._memory = memory
         self._awaits_old_set = is_resumed and not evaluation_set.is_complete
@@ -54,7 +51,7 @@ class BatchCollector:
         self._has_added = False
         if self._awaits_old_set:
             self._awaits_old_set = False
-            device = self._trainer.strategy.root_device
+            device = self._loop.device
             events = self.set.load(self._run_dir, like=batch, device=device)
         if not self.set.is_complete:
             self._saw_start_of_epoch = self._saw_start_of_epoch or info.batch_idx == 0
@@ -69,16 +66,16 @@ class BatchCollector:
 
     def end_batch(self) -> None:
         """Complete the set at the end of an epoch: what comes after are the same samples."""
-        is_whole = self._saw_start_of_epoch and self._trainer.is_last_batch
+        is_whole = self._saw_start_of_epoch and self._loop.is_last_batch
         if is_whole and self.set.batches:
             self.set.complete()
 
     def end_training(self) -> None:
         """Fill the set of a training that ended early from a copy of its loader, if it has one."""
-        loader: Any = self._trainer.train_dataloader
+        loader: Any = self._loop.loader
         if self.set.is_complete or not self.set.batches or not can_be_copied(loader):
             return
-        if self._trainer.num_training_batches < len(loader):
+        if self._loop.batches_per_epoch < len(loader):
             return  # training would never have seen the rest
         with kept_globals(type(loader.dataset)):
             batches = self._choose(loader)
@@ -105,5 +102,5 @@ class BatchCollector:
             args: Of the training step.
         """
         batch_idx, dataloader_idx = (*args[1:3], 0, 0)[:2]
-        count = count_samples(self._trainer.train_dataloader, args[0], batch_idx)
+        count = self._loop.count_samples(args[0], batch_idx)
         return BatchInfo(count, batch_idx, dataloader_idx)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
-
-from torch import nn
+from typing import Any
 
 from devtrack.data.evaluation_set import BatchInfo, own_copy
 from devtrack.errors import ConfigError
@@ -15,20 +13,16 @@ from devtrack.model_state.isolation import isolated, take_streams
 from devtrack.model_state.private_copy import private_copy
 from devtrack.model_state.stub_trainer import StubTrainer
 from devtrack.records import Event
-from devtrack.tracking import _trainer_info as facts
-from devtrack.tracking._lightning_data import training_precision
 from devtrack.tracking._reporter import Reporter
 from devtrack.tracking._training_loss import RunObjective, loss_in
-
-if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
+from devtrack.tracking.training_loop import TrainingLoop
 
 
 class ObjectiveCheck:
     """Whether what is measured is what trains: tried at the first step, and again when it is due.
 
     Args:
-        trainer, module: Of the training.
+        loop: The training.
         objective: What is measured.
         loss: The user's own objective, which need not be that of training; None: training's own.
         reporter: Hears of what is found.
@@ -40,8 +34,7 @@ class ObjectiveCheck:
 
     def __init__(
         self,
-        trainer: Trainer,
-        module: nn.Module,
+        loop: TrainingLoop,
         objective: RunObjective,
         *,
         loss: LossFunction | None,
@@ -49,8 +42,7 @@ class ObjectiveCheck:
     ) -> None:
         self.is_due = True
         self.doubt = ""
-        self._trainer = trainer
-        self._module = module
+        self._loop = loop
         self._objective = objective
         self._own_loss = loss
         self._reporter = reporter
@@ -67,7 +59,7 @@ class ObjectiveCheck:
             return
         self.is_due = False
         is_first, self._is_first = self._is_first, False
-        if self._own_loss is None and facts.steps_itself(self._module):
+        if self._own_loss is None and self._loop.steps_itself:
             return  # manual optimization: there is no one loss to compare
         try:
             self._found = self._try(batch, info)
@@ -87,24 +79,23 @@ class ObjectiveCheck:
             return
         mismatch = compare(
             found,
-            loss_in(output, type(self._module).__name__),
-            is_compiled=facts.is_compiled(self._module),
-            precision=str(self._trainer.precision),
+            loss_in(output, type(self._loop.module).__name__),
+            is_compiled=self._loop.is_compiled,
+            precision=self._loop.precision,
         )
         self._take_in(mismatch)
 
     def _try(self, batch: Any, info: BatchInfo) -> Check | None:
         streams = take_streams()
         with isolated():
-            copy = private_copy(self._module, StubTrainer(facts.known(self._trainer)))
+            copy = private_copy(self._loop.module, StubTrainer(self._loop.stub_facts()))
         is_training = self._own_loss is None
-        plugin = self._trainer.precision_plugin
         found = check_copy(
-            self._module,
+            self._loop.module,
             copy,
             lambda model: self._objective.call(model, own_copy(batch), info),
             streams=streams,
-            context=plugin.train_step_context if is_training else training_precision(self._trainer),
+            context=self._loop.training_context if is_training else self._loop.measuring_context,
         )
         if found.sends:
             message = f"each call of the objective sends {', '.join(found.sends)}: measurements too"

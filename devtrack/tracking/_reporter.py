@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from devtrack.model_state.isolation import isolated
 from devtrack.monitoring.actions import Controls
 from devtrack.monitoring.monitor import Watch
 from devtrack.records import CONFIG_EVENT_KINDS, Event, Record, TrainingProgress
 from devtrack.schedules import Cursor
-from devtrack.tracking import _trainer_info as facts
 from devtrack.tracking._fault_isolation import Guard
 from devtrack.tracking._held_snapshot import HeldSnapshot
 from devtrack.tracking._observer import Observer
-
-if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
+from devtrack.tracking.training_loop import TrainingLoop
 
 
 class Reporter:
@@ -28,13 +25,13 @@ class Reporter:
 
     Args:
         observer: Writes to the store.
-        trainer: Of the training.
+        loop: The training.
         guard: Contains what fails.
         watch: The monitor's; None without one.
         cursor: The schedule, which actions may make denser.
         run_dir: The run's folder.
         clock: Returns where training stands.
-        use_loggers: Forward numbers to the Trainer's loggers.
+        use_loggers: Forward numbers to the training's loggers.
         seed: Of what actions draw.
         doctor: What to do about a failing store, for warnings.
     """
@@ -42,7 +39,7 @@ class Reporter:
     def __init__(
         self,
         observer: Observer,
-        trainer: Trainer,
+        loop: TrainingLoop,
         guard: Guard,
         *,
         watch: Watch | None,
@@ -54,7 +51,7 @@ class Reporter:
         doctor: str,
     ) -> None:
         self._observer = observer
-        self._trainer = trainer
+        self._loop = loop
         self._guard = guard
         self._watch = watch
         self._cursor = cursor
@@ -83,7 +80,7 @@ class Reporter:
             return
         with self._guard.doing("record an event", instead=self._doctor):
             self._observer.record(at or self._clock(), events)
-        step = self._trainer.global_step if at is None else at.step
+        step = self._loop.step if at is None else at.step
         self._untold += [(step, event) for event in events if event.kind in CONFIG_EVENT_KINDS]
         if not snapshots_wait:
             self._tell_watch(step, ())
@@ -103,10 +100,10 @@ class Reporter:
         step = held.clock.step
         self._guard.say_failed(records, step=step)
         self.warn_of_snapshots()
-        for logger in self._trainer.loggers if self._use_loggers and records else ():
+        for logger in self._loop.loggers if self._use_loggers and records else ():
             name = type(logger).__name__
             with self._guard.doing(f"forward numbers to {name}", instead="the store has them"):
-                facts.forward(records, logger, step=held.logger_step)
+                self._loop.forward(records, logger, step=held.logger_step)
         if self._watch is not None and records:
             self._tell_watch(step, records)
             with self._guard.doing("look for changes", instead="they may go unnoticed"):
@@ -119,12 +116,11 @@ class Reporter:
             self._guard.say("snapshot", message, instead="snapshots=False writes none")
 
     def _look(self, watch: Watch, clock: TrainingProgress, records: Sequence[Record]) -> None:
-        trainer = self._trainer
         controls = Controls(
             observe_at=self._cursor.add,
             own_steps=self._cursor.own_steps,
-            save_checkpoint=trainer.save_checkpoint,
-            stop=lambda: setattr(trainer, "should_stop", True),
+            save_checkpoint=self._loop.save_checkpoint,
+            stop=self._loop.stop,
             folder=self._run_dir,
         )
         with isolated(seed=self._seed):

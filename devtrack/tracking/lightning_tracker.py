@@ -20,7 +20,7 @@ from devtrack.metrics.metric import LossFunction, Metric
 from devtrack.metrics.weights import WeightNorm
 from devtrack.monitoring.monitor import Monitor
 from devtrack.schedules import Cursor, LogSpaced, Schedule
-from devtrack.tracking import _trainer_info as facts
+from devtrack.tracking._lightning_loop import LightningLoop, is_dry_run, planned_steps
 from devtrack.tracking._ranks import Ranks
 from devtrack.tracking._settings import Settings
 from devtrack.tracking._training_steps import StepListener
@@ -151,15 +151,15 @@ class Tracker(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse what cannot be observed, before anything has started."""
-        if stage == "fit" and not facts.is_dry_run(trainer):
+        if stage == "fit" and not is_dry_run(trainer):
             require_replicated(trainer.strategy)
             require_one_process(self._settings.monitor, trainer.world_size)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the run."""
-        if facts.is_dry_run(trainer):
+        if is_dry_run(trainer):
             return
-        self._ranks, total = Ranks(trainer.world_size), facts.planned_steps(trainer)
+        self._ranks, total = Ranks(trainer.world_size), planned_steps(trainer)
         self._cursor = Cursor(self._settings.schedule, total=total, start=trainer.global_step)
         if trainer.is_global_zero:
             self._open(trainer, pl_module)
@@ -236,9 +236,8 @@ class Tracker(Callback):
 
     def _open(self, trainer: Trainer, pl_module: LightningModule) -> None:
         origin = self._origin or self._own_end(trainer)
-        self._session = Session(
-            self._settings, trainer, pl_module, origin=origin, say=rank_zero_info
-        )
+        loop = LightningLoop(trainer, pl_module)
+        self._session = Session(self._settings, loop, origin=origin, say=rank_zero_info)
         self.run_id = self._session.run_id
         self._steps = StepListener(
             trainer.strategy, before=self._session.before_step, after=self._session.after_step

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,12 +21,10 @@ from devtrack.records import Event, Record, Row, TrainingProgress
 from devtrack.schedules import Cursor
 from devtrack.store import Store, Writer, open_store
 from devtrack.store.provenance import describe
-from devtrack.tracking import _trainer_info as facts
 from devtrack.tracking._batch_collector import BatchCollector
 from devtrack.tracking._checkpoint_state import Memory
 from devtrack.tracking._fault_isolation import Guard
 from devtrack.tracking._held_snapshot import HeldSnapshot
-from devtrack.tracking._lightning_data import chooser, count_samples, training_precision
 from devtrack.tracking._objective_check import ObjectiveCheck
 from devtrack.tracking._observer import Cost, Observer
 from devtrack.tracking._reporter import Reporter
@@ -35,9 +33,7 @@ from devtrack.tracking._settings import Settings
 from devtrack.tracking._training_events import LearningRateWatch, optimizer_start
 from devtrack.tracking._training_loss import RunObjective, fetches_batches
 from devtrack.tracking._validation import require_copy
-
-if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
+from devtrack.tracking.training_loop import TrainingLoop
 
 
 class Session:
@@ -48,7 +44,7 @@ class Session:
 
     Args:
         settings: The tracker's.
-        trainer, module: Of the training that starts.
+        loop: The training that starts.
         origin: The tracker's state in the checkpoint that the training resumes; None without one.
         say: Tells the user something that is no warning.
 
@@ -66,20 +62,19 @@ class Session:
     def __init__(
         self,
         settings: Settings,
-        trainer: Trainer,
-        module: nn.Module,
+        loop: TrainingLoop,
         *,
         origin: dict[str, Any] | None,
         say: Callable[[str], None],
     ) -> None:
-        since, step = time.perf_counter(), trainer.global_step
+        since, step = time.perf_counter(), loop.step
         self._settings = settings
-        self._trainer, self._module = trainer, module
+        self._loop, self._module = loop, loop.module
         self._say = say
         self._guard = Guard()
-        self._choose = chooser(trainer, num_samples=settings.num_samples, seed=settings.seed)
+        self._choose = loop.batch_chooser(num_samples=settings.num_samples, seed=settings.seed)
         own = None if settings.data is None else self._choose(settings.data)
-        require_copy(module)  # refused, as data are, before a run is made
+        require_copy(loop.module)  # refused, as data are, before a run is made
         store = open_store(settings.store, create=True)
         state, config = origin or {}, self._config()
         parent, info, seen = state.get("run_id"), None, None
@@ -90,14 +85,14 @@ class Session:
         self.memory = Memory() if info is None else Memory.of_state(state)
         changed = self.memory.configure(config["metrics"])
         if info is None:
-            name = settings.name or type(module).__name__
+            name = settings.name or type(loop.module).__name__
             info = store.create_run(new_run(name, config, parent=parent, step=step))
         else:
             seen = last_step(store, info.run_id)
         self.run_id = info.run_id
         self._run_dir = settings.store / self.run_id
         writer = store.writer(info, keep_through_step=None if self._is_new else step)
-        self._cursor = Cursor(settings.schedule, total=facts.planned_steps(trainer), start=step)
+        self._cursor = Cursor(settings.schedule, total=loop.total_steps, start=step)
         self._rates = LearningRateWatch()
         self._held: deque[HeldSnapshot] = deque()
         self._set = EvaluationSet(
@@ -106,13 +101,11 @@ class Session:
             keep_on_cpu=settings.data_on_cpu,
         )
         objective = RunObjective(
-            settings.loss, infos=self._set.infos.get, context=training_precision(trainer)
+            settings.loss, infos=self._set.infos.get, context=loop.measuring_context
         )
         self._observer = self._make_observer(writer, objective, since)
         self._reporter = self._make_reporter(store)
-        self._check = ObjectiveCheck(
-            trainer, module, objective, loss=settings.loss, reporter=self._reporter
-        )
+        self._check = ObjectiveCheck(loop, objective, loss=settings.loss, reporter=self._reporter)
         self._first_rates = self._rate_rows()  # by the first step, an optimizer may be in its own
         self._awaits_first = self._is_new
         self._is_due = self._is_measuring = False
@@ -121,7 +114,7 @@ class Session:
         if own is not None:
             self._set.replace(own)
         self._batches = BatchCollector(
-            trainer,
+            loop,
             self._set,
             run_dir=self._run_dir,
             memory=self.memory,
@@ -155,19 +148,18 @@ class Session:
     def after_step(self, output: Any) -> None:
         """Take in what the training step returned."""
         with self._guard.doing("compare the loss", instead="it goes unchecked"):
-            if output is None and not facts.steps_itself(self._module):
+            if output is None and not self._loop.steps_itself:
                 self._batches.skip()
             self._check.after_step(output)
 
     def after_batch(self, batch: Any, batch_idx: int) -> None:
         """Observe if a scheduled step was crossed."""
-        trainer = self._trainer
-        count = count_samples(trainer.train_dataloader, batch, batch_idx)
-        self.samples_seen += count * trainer.world_size
+        loop = self._loop
+        self.samples_seen += loop.count_samples(batch, batch_idx) * loop.world_size
         with self._guard.doing("read the learning rates", instead="their changes go unrecorded"):
-            events = self._rates.update(facts.learning_rates(trainer))
+            events = self._rates.update(loop.learning_rates())
             self._reporter.note(events, snapshots_wait=bool(self._held))
-        self._is_due = self._cursor.due(trainer.global_step) or self._is_due
+        self._is_due = self._cursor.due(loop.step) or self._is_due
         if self._is_due and self._is_affordable() and is_initialized(self._module):
             self._is_due = False
             self._take(in_batch=True)
@@ -189,7 +181,7 @@ class Session:
             self._batches.end_training()
         self._set.complete("training ended")
         self._awaits_first = False
-        observer, step = self._observer, self._trainer.global_step
+        observer, step = self._observer, self._loop.step
         if not is_initialized(self._module):
             return
         if observer.last_step != step:
@@ -244,12 +236,12 @@ class Session:
 
     def _make_reporter(self, store: Store) -> Reporter:
         settings, watch = self._settings, None
-        through_step = None if self._is_new else self._trainer.global_step
+        through_step = None if self._is_new else self._loop.step
         with self._guard.doing("begin to watch", instead="changes and violations go unnoticed"):
             watch = start_watch(settings.monitor, store, self.run_id, through_step)
         return Reporter(
             self._observer,
-            self._trainer,
+            self._loop,
             self._guard,
             watch=watch,
             cursor=self._cursor,
@@ -268,7 +260,7 @@ class Session:
         origin: dict[str, Any] | None,
     ) -> list[Event]:
         if not self._is_new:
-            step = self._trainer.global_step
+            step = self._loop.step
             event = resumed(step, attempt=writer.attempt, seen=seen, config=config)
             self._say(
                 f"devtrack: {self.run_id} {event.message}. "
@@ -277,7 +269,7 @@ class Session:
             return [event]
         if origin is None:  # an optimizer from a checkpoint has its momentum already
             with self._guard.doing("read the momentum", instead="its start goes unrecorded"):
-                return optimizer_start(facts.momenta(self._trainer))
+                return optimizer_start(self._loop.momenta())
         return []
 
     def _recover(self, store: Store, step: int) -> None:
@@ -306,7 +298,7 @@ class Session:
 
     def _settle_set(self) -> None:
         """Measure on the evaluation set from here on."""
-        self._observer.batches = self._set.lend(self._trainer.strategy.root_device)
+        self._observer.batches = self._set.lend(self._loop.device)
         with self._guard.doing("keep its data", instead="a resume may measure on other data"):
             events = self._batches.settle(keeps=self._settings.data is None)
             first = self._held[0].clock if self._held else None  # the first to be measured on it
@@ -320,14 +312,14 @@ class Session:
 
     def _rate_rows(self) -> list[Row]:
         with self._guard.doing("read the learning rates", instead="their changes go unrecorded"):
-            return facts.rate_rows(self._trainer)
+            return self._loop.rate_rows()
         return []
 
     def _take(self, rates: list[Row] | None = None, *, in_batch: bool = False) -> None:
         rates = self._rate_rows() if rates is None else rates
         with self._guard.doing("take a snapshot", instead=self._doctor):
             held = self._observer.take(self._module, self._clock(), rates, stub=self._stub())
-            held.logger_step = facts.logger_step(self._trainer, in_batch=in_batch)
+            held.logger_step = self._loop.logger_step(in_batch=in_batch)
             self._held.append(held)
             size = sum(one.num_bytes() for one in self._held)
             if not self._set.is_complete and size > 1e9 * self._settings.max_data_gb:
@@ -374,11 +366,10 @@ class Session:
         return f"run `devtrack doctor --store {self._settings.store}`"
 
     def _clock(self) -> TrainingProgress:
-        trainer = self._trainer
-        return TrainingProgress(trainer.global_step, trainer.current_epoch, self.samples_seen)
+        return TrainingProgress(self._loop.step, self._loop.epoch, self.samples_seen)
 
     def _stub(self) -> StubTrainer:
-        return StubTrainer(facts.known(self._trainer))
+        return StubTrainer(self._loop.stub_facts())
 
     def _config(self) -> dict[str, Any]:
         settings = self._settings
@@ -391,7 +382,7 @@ class Session:
             "snapshots": settings.snapshots,
             "max_overhead": settings.max_overhead,
             "monitor": describe(settings.monitor),
-            **facts.of_training(self._trainer, self._module),
+            **self._loop.describe(),
         }
 
 

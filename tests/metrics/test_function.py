@@ -30,7 +30,7 @@ def test_numbers_per_batch_are_weighed_by_samples():
 
 def test_a_dict_gives_a_row_a_key():
     rows = list(FunctionMetric("f", lambda m, b: {"max": b.max(), "min": b.min()}).compute(SUBJECT))
-    assert [r.metric for r in rows] == ["f.max", "f.min"]
+    assert [r.metric for r in rows] == ["f/max", "f/min"]
 
 
 def test_one_number_has_no_error():

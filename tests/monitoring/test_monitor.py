@@ -332,7 +332,9 @@ def test_a_watch_that_fails_on_an_event_does_not_stop_the_training(tmp_path, mon
     def refuse(self, event):
         raise RuntimeError("no room")
 
-    monkeypatch.setattr("devtrack.tracking._trainer_info.momenta", lambda trainer: [0.9])
+    monkeypatch.setattr(
+        "devtrack.tracking._lightning_loop.LightningLoop.momenta", lambda loop: [0.9]
+    )
     monkeypatch.setattr(OnlineDetector, "note", refuse)
     with pytest.warns(TrackerWarning, match="no room"):
         trainer, _ = fit(track(tmp_path, Monitor()))

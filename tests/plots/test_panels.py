@@ -19,7 +19,7 @@ HEADS = [f"attn.{layer}.head.{head}" for layer in range(2) for head in range(4)]
     "curves, panels",
     [
         (
-            [line(f"head.{score}", site) for score in ("previous", "prefix") for site in HEADS],
+            [line(f"head/{score}", site) for score in ("previous", "prefix") for site in HEADS],
             [
                 ("head/prefix (1 of 2)", 4),
                 ("head/prefix (2 of 2)", 4),

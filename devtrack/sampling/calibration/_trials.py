@@ -207,7 +207,8 @@ def expected_equilibrated_fraction(settings: SamplerSettings) -> float:
     Its ⟨(w − w*)²⟩ goes to 1/γ as 1 − exp(−ε γ t).
 
     Example:
-        >>> round(settled_share(SamplerSettings(lr=1e-3, localization=10.0, num_draws=100)), 2)
+        >>> settings = SamplerSettings(lr=1e-3, localization=10.0, num_draws=100)
+        >>> round(expected_equilibrated_fraction(settings), 2)
         0.77
     """
     steps = settings.num_burnin_steps + settings.num_steps_bw_draws * np.arange(settings.num_draws)

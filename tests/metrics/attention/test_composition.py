@@ -20,7 +20,7 @@ def _rows(head_weights=None, model=None):
     options = {} if head_weights is None else {"head_weights": lambda _: head_weights}
     subject = Subject(model, 0, [], lambda m, b: torch.tensor(0.0), torch.Generator())
     found = HeadComposition(**options).compute(subject)
-    return {(row.site, row.metric.split(".")[-1]): row for row in found}
+    return {(row.site, row.metric.rpartition("/")[2]): row for row in found}
 
 
 @pytest.mark.parametrize("kind", ["q", "k", "v"])

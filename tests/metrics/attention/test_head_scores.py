@@ -36,7 +36,7 @@ def _rows(model=None, batches=None, **options):
     batches = [torch.arange(24).reshape(2, 12)] if batches is None else batches
     subject = Subject(model or Planted(), 0, batches, lambda m, b: m(b).sum(), torch.Generator())
     found = HeadScores(**options).compute(subject)
-    return {(row.site, row.metric.split(".")[-1]): row for row in found}
+    return {(row.site, row.metric.rpartition("/")[2]): row for row in found}
 
 
 def test_planted_heads_score_one_and_the_uniform_head_what_attrs_say():

@@ -57,7 +57,7 @@ def _rows(model, text, **options):
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_a_model_that_is_the_ngram_is_at_the_floor_and_uniform_is_at_ln_v(order):
     text = _text()
-    name = f"ngram.{order}gram"
+    name = f"ngram/{order}gram"
     row = _rows(Table(text, order), text, orders=(order,))[name]
     assert row.value == pytest.approx(row.attrs["floor"], rel=1e-5)
     uniform = _rows(Table(), text, orders=(order,))[name]

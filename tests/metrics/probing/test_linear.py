@@ -33,7 +33,7 @@ def _subject(x, y, groups=None):
 
 def _values(subject, **options):
     options = {"site": "features", "labels": lambda b: b[1], "name": "p"} | options
-    return {r.metric.split(".")[-1]: r for r in LinearProbe(**options).compute(subject)}
+    return {r.metric.rpartition("/")[2]: r for r in LinearProbe(**options).compute(subject)}
 
 
 def _planted(count=400, signal=3.0, seed=0):

@@ -22,7 +22,7 @@ def _subject(*batches):
 def _rows(*batches, **options):
     options = {"site": "0", "labels": lambda b: b[1], "name": "p"} | options
     found = RegressionProbe(**options).compute(_subject(*batches))
-    return {row.metric.split(".")[-1]: row for row in found}
+    return {row.metric.rpartition("/")[2]: row for row in found}
 
 
 def _planted(count=400, noise=0.5, seed=0):

@@ -19,7 +19,7 @@ def _rows(x, **options):
     model = nn.Sequential(nn.Identity())
     subject = Subject(model, 0, [x], lambda m, b: m(b).sum(), torch.Generator())
     found = list(Dimensionality(sites=("*",), **options).compute(subject))
-    return {row.metric.split(".")[-1]: row for row in found}
+    return {row.metric.rpartition("/")[2]: row for row in found}
 
 
 def _gaussian(count, scales, seed=0):

@@ -11,7 +11,7 @@ from devtrack.metrics.representation.idle_units import UnitActivity
 def _rows(model, x, **options):
     subject = Subject(model, 0, [x], lambda m, b: m(b).sum(), torch.Generator())
     found = UnitActivity(**{"sites": ("*",)} | options).compute(subject)
-    return {row.metric.split(".")[-1]: row for row in found}
+    return {row.metric.rpartition("/")[2]: row for row in found}
 
 
 def test_planted_dead_and_dormant_units_are_counted():

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from devtrack.errors import MetricError
-from devtrack.sampling.calibration._calibrate import _step_size as step_size
+from devtrack.sampling.calibration import _step_size as step_size
 from devtrack.sampling.calibration._step_size import find_step_size
 from devtrack.sampling.config import SamplerSettings
 
