@@ -13,18 +13,6 @@ from schema_reference import find_schema, read_schema
 ROOT = Path(__file__).parents[2]
 ENTRIES = read_glossary(ROOT / "docs" / "glossary.md")
 
-# Keys that the glossary has under the names that they get with the tree of docs/architecture.md.
-NEW_NAMES = {
-    "control": "control_variate",
-    "init_loss": "anchor_loss",
-    "measure_at": "evaluate_on",
-    "note": "engine_note",
-    "pull": "scaled_squared_distance",
-    "pull_share": "localization_share",
-    "settled": "equilibrated_fraction",
-    "slope": "first_order_term",
-}
-
 
 def _keys_of_attrs(tree: ast.AST) -> Iterator[str]:
     """Yield the keys of dicts called attrs, passed as attrs, or passed to a Row or an Event."""
@@ -72,7 +60,7 @@ def test_every_column_has_an_entry():
 def test_every_key_of_attrs_has_an_entry():
     keys = {key for tree in _trees() for key in _keys_of_attrs(tree)}
     assert {"rhat", "reasons", "error", "momentum"} <= keys
-    assert {NEW_NAMES.get(key, key) for key in keys} - set(ENTRIES) - {"attrs"} == set()
+    assert keys - set(ENTRIES) == set()
 
 
 def test_every_kind_of_event_has_an_entry():

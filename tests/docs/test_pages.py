@@ -12,6 +12,7 @@ from repository_links import rewrite_links
 
 import devtrack
 from devtrack.store import open_store
+from tests.test_architecture import ROOMS, ROOT_FILES
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "CONTRIBUTING.md", ROOT / "README.md"]
@@ -37,6 +38,12 @@ def test_every_import_of_an_example_exists(code):
     tree = ast.parse(code)
     imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
     exec(compile(ast.Module(imports, []), "<page>", "exec"), {})
+
+
+def test_the_order_of_rooms_is_the_one_that_is_enforced():
+    table = (ROOT / "docs" / "architecture.md").read_text().partition("## The map of folders")[0]
+    rooms = re.findall(r"^\| `([\w.]+)/?` \|", table, flags=re.MULTILINE)
+    assert rooms == [*(f"{name}.py" for name in ROOT_FILES), *ROOMS]
 
 
 def test_every_exported_name_is_in_the_reference_once(tmp_path):
