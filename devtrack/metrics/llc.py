@@ -202,9 +202,9 @@ class LLC(MetricOptions):
         chosen = {name: self._batches(subject, data) for name, data in data_sets.items()}
         settings = self.settings
         if self.lr is None:
-            if self.name not in subject.kept:
+            if self.name not in subject.state:
                 yield self._find_step_size(subject, next(iter(chosen.values())))
-            settings = replace(settings, lr=subject.kept[self.name]["lr"])
+            settings = replace(settings, lr=subject.state[self.name]["lr"])
         for name, batches in chosen.items():
             metric = f"{self.name}/{name}" if name else self.name
             for component in components:
@@ -262,7 +262,7 @@ class LLC(MetricOptions):
             generator=subject.generator,
             count=self._count(subject),
         )
-        subject.kept[self.name] = {"lr": found.lr}
+        subject.state[self.name] = {"lr": found.lr}
         attrs = {"metric": self.name, **asdict(self.settings), **found._asdict()}
         advice = "" if found.found else ", a guess: `devtrack calibrate` looks further"
         return Event("calibrated", f"{self.name}: lr {found.lr:.2g} for this run{advice}", attrs)

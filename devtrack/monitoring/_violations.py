@@ -21,7 +21,7 @@ class Violations:
 
     def check(self, rule: Invariant, rows: Sequence[Row]) -> list[Event]:
         """Return an event where a rule begins to be violated, or can no longer be checked."""
-        found = [row for row in rows if rule.watches(row.metric, row.site)]
+        found = [row for row in rows if rule.applies_to(row.metric, row.site)]
         self._end(rule, found)
         if not found:
             return _begin(self._unchecked, (rule, None), _unmeasured_event(rule, rows))
@@ -34,7 +34,7 @@ class Violations:
                 events += _begin(self._violated, key, _violation_event(rule, row))
         return events
 
-    def remember(
+    def restore(
         self,
         rules: Sequence[Invariant],
         *,
@@ -54,7 +54,7 @@ class Violations:
         """
         for step in sorted({*rows, *events}):
             for rule in rules:
-                here = [r for r in rows.get(step, ()) if rule.watches(r.metric, r.site)]
+                here = [r for r in rows.get(step, ()) if rule.applies_to(r.metric, r.site)]
                 self._end(rule, here)
             for event in events.get(step, ()):
                 self._take_in(event, rules)
@@ -98,14 +98,14 @@ def _begin(begun: set[_Key], key: _Key, event: Event) -> list[Event]:
 
 
 def _violation_event(rule: Invariant, row: Row) -> Event:
-    _, _, sign, bound = rule.parsed
+    _, _, operator, bound = rule.parsed
     value = float(row.attrs.get(NOT_FINITE, row.value))
     spread = f" ± {row.se:.4g}" if math.isfinite(row.se) else ""
     doubt = " (a suspect number)" if row.status is Status.SUSPECT else ""
-    said = f"{value:.4g}{spread}{doubt}" if math.isfinite(value) else f"not finite ({value})"
+    reported = f"{value:.4g}{spread}{doubt}" if math.isfinite(value) else f"not finite ({value})"
     return Event(
         "violation",
-        f"{_named(row)} is {said}, must be {sign} {bound:g}",
+        f"{_named(row)} is {reported}, must be {operator} {bound:g}",
         {
             "rule": rule.rule,
             "metric": row.metric,

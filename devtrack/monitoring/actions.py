@@ -25,21 +25,21 @@ class Controls(NamedTuple):
 
     Args:
         observe_at: Adds steps to the schedule; those already passed are ignored.
-        own_steps: Returns, of the schedule as the user gave it, the step passed last and as many
-            of the following as it is asked for.
+        scheduled_steps: Returns, of the schedule as the user gave it, the step passed last and as
+            many of the following as it is asked for.
         save_checkpoint: Writes the full training state to a file.
         stop: Ends the training after the current step, as if it had come to its end.
         folder: Where files of this run belong.
     """
 
     observe_at: Callable[[Iterable[int]], None]
-    own_steps: Callable[[int], Sequence[int]]
+    scheduled_steps: Callable[[int], Sequence[int]]
     save_checkpoint: Callable[[Path], None]
     stop: Callable[[], None]
     folder: Path
 
 
-class Occasion(NamedTuple):
+class Trigger(NamedTuple):
     """Why an action is carried out.
 
     Args:
@@ -55,7 +55,7 @@ class Occasion(NamedTuple):
 class Action(Protocol):
     """Something to do at an alarm or a violation."""
 
-    def carry_out(self, occasion: Occasion, controls: Controls) -> None:
+    def __call__(self, trigger: Trigger, controls: Controls) -> None:
         """Do it; whatever is raised becomes an event and a warning, training goes on."""
         ...
 
@@ -64,9 +64,9 @@ class Action(Protocol):
 class Log:
     """Write a line to the logger ``devtrack.monitoring``; the event is in the store in any case."""
 
-    def carry_out(self, occasion: Occasion, controls: Controls) -> None:
+    def __call__(self, trigger: Trigger, controls: Controls) -> None:
         """Log at level warning."""
-        _LOGGER.warning("step %d: %s", occasion.step, occasion.event.message)
+        _LOGGER.warning("step %d: %s", trigger.step, trigger.event.message)
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,9 @@ class Call:
                 "Pass the function itself, e.g. Call(notify)."
             )
 
-    def carry_out(self, occasion: Occasion, controls: Controls) -> None:
+    def __call__(self, trigger: Trigger, controls: Controls) -> None:
         """Call it."""
-        self.function(occasion.event, occasion.step)
+        self.function(trigger.event, trigger.step)
 
 
 @dataclass(frozen=True)
@@ -131,10 +131,10 @@ class Densify:
         steps = {a + round((b - a) * k / self.factor) for a, b in pairwise(own) for k in parts}
         return sorted(step for step in steps if step > after)
 
-    def carry_out(self, occasion: Occasion, controls: Controls) -> None:
+    def __call__(self, trigger: Trigger, controls: Controls) -> None:
         """Add the steps to the schedule."""
-        own = controls.own_steps(self.snapshots)
-        controls.observe_at(self.steps(own, after=occasion.step))
+        own = controls.scheduled_steps(self.snapshots)
+        controls.observe_at(self.steps(own, after=trigger.step))
 
 
 @dataclass(frozen=True)
@@ -147,17 +147,17 @@ class SaveCheckpoint:
 
     folder: str | None = None
 
-    def carry_out(self, occasion: Occasion, controls: Controls) -> None:
+    def __call__(self, trigger: Trigger, controls: Controls) -> None:
         """Write ``<kind>-step=<step>.ckpt``."""
         folder = controls.folder / "checkpoints" if self.folder is None else Path(self.folder)
         folder.mkdir(parents=True, exist_ok=True)
-        controls.save_checkpoint(folder / f"{occasion.event.kind}-step={occasion.step}.ckpt")
+        controls.save_checkpoint(folder / f"{trigger.event.kind}-step={trigger.step}.ckpt")
 
 
 @dataclass(frozen=True)
 class StopTraining:
     """End the training after this step."""
 
-    def carry_out(self, occasion: Occasion, controls: Controls) -> None:
+    def __call__(self, trigger: Trigger, controls: Controls) -> None:
         """Ask the trainer to stop."""
         controls.stop()

@@ -28,13 +28,13 @@ class Rule(NamedTuple):
     Args:
         metric: Name of the quantity.
         site: Where it was taken; None means at every site.
-        sign: ``<``, ``<=``, ``>`` or ``>=``.
+        operator: ``<``, ``<=``, ``>`` or ``>=``.
         bound: The number it is held to.
     """
 
     metric: str
     site: str | None
-    sign: str
+    operator: str
     bound: float
 
 
@@ -77,7 +77,7 @@ class Invariant:
         """The rule in its parts."""
         return parse(self.rule)
 
-    def watches(self, metric: str, site: str) -> bool:
+    def applies_to(self, metric: str, site: str) -> bool:
         """Say whether a number falls under this rule."""
         return self.parsed.metric == metric and self.parsed.site in (None, site)
 
@@ -85,10 +85,10 @@ class Invariant:
         """Say whether ``value`` is not finite, or past the bound by more than ``z`` errors."""
         if not math.isfinite(value):
             return True
-        _, _, sign, bound = self.parsed
+        _, _, operator, bound = self.parsed
         slack = self.z * se if math.isfinite(se) else 0.0
-        best = value - slack if sign.startswith("<") else value + slack
-        return not _COMPARE[sign](best, bound)
+        best = value - slack if operator.startswith("<") else value + slack
+        return not _COMPARE[operator](best, bound)
 
 
 def parse(rule: str) -> Rule:

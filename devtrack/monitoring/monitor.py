@@ -1,6 +1,7 @@
 """Watches a run while it trains: alarms at changes, invariants, and the actions on them.
 
-``Monitor`` is configuration; ``start`` makes a ``Watch``, which holds what it has seen of one run.
+``Monitor`` is configuration; ``start`` makes a ``MonitorSession``, which holds what it has seen of
+one run.
 Neither knows a trainer: what an action asks of one goes through ``Controls``.
 """
 
@@ -15,7 +16,7 @@ from typing import Any
 from devtrack.changepoints.online.detector import Alarm, OnlineDetector
 from devtrack.errors import ConfigError
 from devtrack.monitoring._violations import Violations
-from devtrack.monitoring.actions import Action, Controls, Log, Occasion, StopTraining
+from devtrack.monitoring.actions import Action, Controls, Log, StopTraining, Trigger
 from devtrack.monitoring.invariants import Invariant
 from devtrack.records import CONFIG_EVENT_KINDS, NOT_FINITE, Event, Record, Row, Status
 from devtrack.series import ConfigEvent
@@ -51,7 +52,7 @@ class Monitor:
             if not isinstance(action, Action) or isinstance(action, type):
                 raise ConfigError(
                     f"actions holds {action!r}: must be instances of Log, Call, Densify, "
-                    "SaveCheckpoint, StopTraining or have a carry_out of their own. "
+                    "SaveCheckpoint, StopTraining, or be called with (trigger, controls). "
                     "Wrap a function: Call(function)."
                 )
         for rule in self.invariants:
@@ -62,12 +63,12 @@ class Monitor:
                 )
         OnlineDetector(false_alarms_per_1000=self.false_alarms_per_1000)
 
-    def start(self) -> Watch:
+    def start(self) -> MonitorSession:
         """Begin to watch a run."""
-        return Watch(self)
+        return MonitorSession(self)
 
 
-class Watch:
+class MonitorSession:
     """What a monitor has seen of one run. Use ``Monitor.start``."""
 
     def __init__(self, monitor: Monitor) -> None:
@@ -76,18 +77,18 @@ class Watch:
         self._violations = Violations()
         self._broken = False
 
-    def note(self, step: int, events: Iterable[Event]) -> None:
+    def add_events(self, step: int, events: Iterable[Event]) -> None:
         """Take in that the recipe changed: what it does to the curves is no change of the run."""
         for event in events:
             self._detector.note(ConfigEvent(step, event.kind, event.attrs.get("momentum", 0.0)))
 
-    def remember(
+    def restore(
         self,
         rows: Iterable[tuple[int, Row]],
         *,
         alarms: Iterable[int] = (),
         events: Iterable[ConfigEvent] = (),
-        said: Iterable[tuple[int, Event]] = (),
+        reported: Iterable[tuple[int, Event]] = (),
     ) -> None:
         """Take in what happened before a resume, without acting on it.
 
@@ -95,7 +96,8 @@ class Watch:
             rows: Steps and rows, by step.
             alarms: Steps at which an alarm was raised.
             events: Changes of the recipe.
-            said: Steps and events of invariants: what still lasts is not said again, nor acted on.
+            reported: Steps and events of invariants: what still lasts is not said again, nor acted
+                on.
         """
         for event in events:
             self._detector.note(event)
@@ -106,12 +108,12 @@ class Watch:
             self._detector.remember(step, self._watched(by_step[step]), rate=_rate(by_step[step]))
         for step in sorted(alarms):
             self._detector.restart(step)
-        said_at: dict[int, list[Event]] = {}
-        for step, event in said:
-            said_at.setdefault(step, []).append(event)
-        self._violations.remember(self._monitor.invariants, rows=by_step, events=said_at)
+        reported_at: dict[int, list[Event]] = {}
+        for step, event in reported:
+            reported_at.setdefault(step, []).append(event)
+        self._violations.restore(self._monitor.invariants, rows=by_step, events=reported_at)
 
-    def look(self, step: int, records: Iterable[Record], controls: Controls) -> list[Event]:
+    def observe(self, step: int, records: Iterable[Record], controls: Controls) -> list[Event]:
         """Look at a new snapshot, act, and return what happened.
 
         Args:
@@ -131,7 +133,7 @@ class Watch:
                 if event.kind == "violation":
                     extra = (StopTraining(),) if rule.stop else ()
                     actions = (*self._monitor.actions, *extra)
-                    events += _act(actions, Occasion(event, step), controls)
+                    events += _act(actions, Trigger(event, step), controls)
         try:
             alarm = self._detector.update(step, self._watched(rows), rate=_rate(rows))
         except Exception as error:  # noqa: BLE001 - invariants are checked all the same
@@ -139,7 +141,7 @@ class Watch:
         if alarm is not None:
             event = _alarm_event(alarm, self._monitor.false_alarms_per_1000)
             events.append(event)
-            events += _act(self._monitor.actions, Occasion(event, step), controls)
+            events += _act(self._monitor.actions, Trigger(event, step), controls)
         return events
 
     def _fail(self, error: Exception) -> list[Event]:
@@ -164,26 +166,29 @@ class Watch:
         }
 
 
-def start_watch(
+def start_monitoring(
     monitor: Monitor | None, store: Any, run_id: str, through_step: int | None
-) -> Watch | None:
+) -> MonitorSession | None:
     """Return the watch that a monitor begins, or none without one.
 
     Args:
         monitor: What the user asked for.
         store: Where the run is.
         run_id: The run.
-        through_step: Where it was resumed, with its past (see ``recall``); None: it is new.
+        through_step: Where it was resumed, with its past (see ``restore_from_store``); None: it is
+            new.
     """
     if monitor is None:
         return None
     watch = monitor.start()
     if through_step is not None:
-        recall(watch, store, run_id, through_step=through_step)
+        restore_from_store(watch, store, run_id, through_step=through_step)
     return watch
 
 
-def recall(watch: Watch, store: Any, run_id: str, *, through_step: int) -> None:
+def restore_from_store(
+    watch: MonitorSession, store: Any, run_id: str, *, through_step: int
+) -> None:
     """Let ``watch`` remember what the store holds of a run that is resumed at a step."""
     where = "WHERE run_id = ? AND step <= ?"
     rows = store.sql(
@@ -196,11 +201,11 @@ def recall(watch: Watch, store: Any, run_id: str, *, through_step: int) -> None:
         f"attrs->>'rule', attrs->>'site' FROM events {where} ORDER BY ALL",
         [run_id, through_step],
     ).fetchall()
-    watch.remember(
+    watch.restore(
         [(step, _row(*cells)) for step, *cells in rows],
         alarms=[step for step, kind, *_ in events if kind == "alarm"],
         events=[ConfigEvent(*event[:3]) for event in events if event[1] in CONFIG_EVENT_KINDS],
-        said=[
+        reported=[
             (step, Event(kind, attrs={"rule": rule, "site": site}))
             for step, kind, _, rule, site in events
             if rule is not None
@@ -227,20 +232,20 @@ def _rate(rows: Iterable[Row]) -> float | None:
     return next((row.value for row in rows if row.metric == "lr"), None)
 
 
-def _act(actions: Iterable[Action], occasion: Occasion, controls: Controls) -> list[Event]:
+def _act(actions: Iterable[Action], trigger: Trigger, controls: Controls) -> list[Event]:
     """Carry out the actions; one that fails becomes an event and does not stop the others."""
     failures = []
     for action in actions:
         try:
-            action.carry_out(occasion, controls)
+            action(trigger, controls)
         except Exception as error:  # noqa: BLE001 - a user's action may fail in any way
             name = type(action).__name__
             text = f"{type(error).__name__}: {error}"
             failures.append(
                 Event(
                     "action_failed",
-                    f"action {name} at step {occasion.step} failed: {text}",
-                    {"action": name, "error": text, "on": occasion.event.kind},
+                    f"action {name} at step {trigger.step} failed: {text}",
+                    {"action": name, "error": text, "on": trigger.event.kind},
                 )
             )
     return failures

@@ -7,10 +7,10 @@ from typing import Any
 
 from devtrack.data.evaluation_set import BatchInfo, EvaluationSet, samples_of
 from devtrack.data.private_data import can_be_copied
-from devtrack.metrics.metric import Choose
+from devtrack.metrics.metric import BatchMaker
 from devtrack.model_state._reachable_globals import kept_globals
 from devtrack.records import Event
-from devtrack.tracking._checkpoint_state import Memory
+from devtrack.tracking._checkpoint_state import CheckpointState
 from devtrack.tracking._training_events import evalset_change
 from devtrack.tracking.training_loop import TrainingLoop
 
@@ -22,9 +22,9 @@ class BatchCollector:
         loop: The training.
         evaluation_set: Grown, or replaced by that of the run before a resume.
         run_dir: The run's folder, which keeps the set.
-        memory: Says which data the run was measured on before a resume.
+        checkpoint_state: Says which data the run was measured on before a resume.
         is_resumed: Whether the training continues a run.
-        choose: Chooses batches of a loader (see ``TrainingLoop.batch_chooser``).
+        make_batches: Chooses batches of a loader (see ``TrainingLoop.batch_maker``).
     """
 
     def __init__(
@@ -33,16 +33,16 @@ class BatchCollector:
         evaluation_set: EvaluationSet,
         *,
         run_dir: Path,
-        memory: Memory,
+        checkpoint_state: CheckpointState,
         is_resumed: bool,
-        choose: Choose,
+        make_batches: BatchMaker,
     ) -> None:
         self.set = evaluation_set
         self._loop = loop
         self._run_dir = run_dir
-        self._memory = memory
+        self._checkpoint_state = checkpoint_state
         self._awaits_old_set = is_resumed and not evaluation_set.is_complete
-        self._choose = choose
+        self._make_batches = make_batches
         self._saw_start_of_epoch = self._has_added = False
 
     def before_step(self, batch: Any, info: BatchInfo) -> list[Event]:
@@ -78,7 +78,7 @@ class BatchCollector:
         if self._loop.batches_per_epoch < len(loader):
             return  # training would never have seen the rest
         with kept_globals(type(loader.dataset)):
-            batches = self._choose(loader)
+            batches = self._make_batches(loader)
         if sum(map(samples_of, batches)) > self.set.num_samples:
             self.set.replace(batches)
 
@@ -88,9 +88,12 @@ class BatchCollector:
         Args:
             keeps: Write it to the run's folder, unless it is there.
         """
-        before, self._memory.measured_on = self._memory.measured_on, None
-        self._memory.measured_on = self.set.fingerprint()
-        events = [*self.set.take_events(), *evalset_change(before, self._memory.measured_on)]
+        before, self._checkpoint_state.measured_on = self._checkpoint_state.measured_on, None
+        self._checkpoint_state.measured_on = self.set.fingerprint()
+        events = [
+            *self.set.take_events(),
+            *evalset_change(before, self._checkpoint_state.measured_on),
+        ]
         if keeps and self.set.batches and not self.set.is_saved:
             events += self.set.save(self._run_dir)
         return events

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -11,30 +12,28 @@ from devtrack.tracking._training_events import reconfigured
 
 
 @dataclass(kw_only=True)
-class Memory:
+class CheckpointState:
     """What the rest of a run must know of its first part, as JSON can hold it.
 
     Args:
-        kept: What metrics settled once, by metric (see ``Subject``).
+        metric_state: What metrics settled once, by metric (see ``Subject``).
         measured_on: Fingerprint of the data; None before they are chosen.
         trainable: Names of the parameters that required grad at the last observation.
         settings: What every metric said of itself (``provenance.describe``), by metric.
         observations: How many there were.
     """
 
-    kept: dict[str, Any] = field(default_factory=dict)
+    metric_state: dict[str, Any] = field(default_factory=dict)
     measured_on: str | None = None
     trainable: list[str] | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     observations: int = 0
 
     @classmethod
-    def of_state(cls, state: Mapping[str, Any]) -> Memory:
+    def of_state(cls, state: Mapping[str, Any]) -> CheckpointState:
         """Return what ``state`` was made of; an older devtrack's may hold less."""
         names = [name for name in cls.__dataclass_fields__ if state.get(name) is not None]
-        memory = cls(**{name: state[name] for name in names})
-        memory.kept, memory.settings = dict(memory.kept), dict(memory.settings)
-        return memory
+        return cls(**copy.deepcopy({name: state[name] for name in names}))
 
     def state(self) -> dict[str, Any]:
         """Return a copy to put into a checkpoint."""
@@ -53,6 +52,6 @@ class Memory:
             for event in reconfigured(metric, self.settings.get(metric), now)
         ]
         for event in events:
-            self.kept.pop(event.attrs["metric"], None)
+            self.metric_state.pop(event.attrs["metric"], None)
         self.settings = dict(settings)
         return events

@@ -20,7 +20,7 @@ from torch import nn
 
 from devtrack.data.fixed_batches import fixed_batches
 from devtrack.errors import MetricError
-from devtrack.metrics.metric import Choose, LossFunction, Metric, Subject
+from devtrack.metrics.metric import BatchMaker, LossFunction, Metric, Subject
 from devtrack.model_state._python_state import PythonState
 from devtrack.model_state._reachable_globals import classes_of, reachable_globals
 from devtrack.model_state.isolation import isolated
@@ -52,11 +52,11 @@ def evaluate(
     epoch: int = 0,
     doubt: str = "",
     seed: int = 0,
-    choose: Choose = fixed_batches,
-    chosen: MutableMapping[int, Any] | None = None,
-    kept: MutableMapping[str, Any] | None = None,
+    make_batches: BatchMaker = fixed_batches,
+    cache: MutableMapping[int, Any] | None = None,
+    metric_state: MutableMapping[str, Any] | None = None,
     renew: Callable[[], bool] = lambda: False,
-    clock: Callable[[], float] = time.perf_counter,
+    timer: Callable[[], float] = time.perf_counter,
     into: Evaluation | None = None,
 ) -> Evaluation:
     """Compute ``metrics`` on one snapshot, isolated from everything else in the process.
@@ -76,12 +76,12 @@ def evaluate(
             are suspect, with this reason.
         seed: With the metric's name and the step it seeds ``Subject.generator``, so that a
             measurement can be repeated to the bit and errors at different steps are independent.
-        choose: Makes the batches of metrics' own data (see ``Subject``).
-        chosen: Where batches of the metrics' own data are kept; pass the same mapping for every
+        make_batches: Makes the batches of metrics' own data (see ``Subject``).
+        cache: Where batches of the metrics' own data are kept; pass the same mapping for every
             snapshot of a run, so that the data stay the same.
-        kept: Where metrics keep what they settle once per run (see ``Subject``); likewise.
+        metric_state: Where metrics keep what they settle once per run (see ``Subject``); likewise.
         renew: Brings ``batches`` back if a metric wrote to them, and says whether one did.
-        clock: Seconds; measures the cost.
+        timer: Seconds; measures the cost.
         into: Filled as metrics are computed, so that an interrupt leaves what there is.
 
     Returns:
@@ -91,7 +91,7 @@ def evaluate(
     found = Evaluation([], {}) if into is None else into
     if (stub := stub_of(model)) is not None:
         stub.global_step, stub.current_epoch = step, epoch
-    own, state = {} if chosen is None else chosen, {} if kept is None else kept
+    own, state = {} if cache is None else cache, {} if metric_state is None else metric_state
     shared = PythonState(reachable_globals(*classes_of(model)))
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
 
@@ -103,10 +103,12 @@ def evaluate(
         # not the global stream: a private one, so that a measurement can be repeated
         generator = torch.Generator(device).manual_seed(own_seed)
         count = objective.count
-        return Subject(twin, step, batches, bound, generator, choose, count, own, state), bound
+        return Subject(
+            twin, step, batches, bound, generator, make_batches, count, own, state
+        ), bound
 
     for metric in metrics:
-        start = clock()
+        start = timer()
         own_seed = _seed(seed, metric.name, step)
         with isolated(seed=own_seed):
             records = _compute(metric, lambda m=metric, s=own_seed: subject(m, s), objective, doubt)
@@ -115,7 +117,7 @@ def evaluate(
         if renew():
             message = f"metric {metric.name!r} wrote into its batches; they were brought back"
             found.records.append(Event("batches_restored", message, {"metric": metric.name}))
-        found.elapsed_s[metric.name] = clock() - start
+        found.elapsed_s[metric.name] = timer() - start
     return found
 
 
@@ -126,18 +128,18 @@ def _compute(
     doubt: str,
 ) -> list[Record]:
     records: list[Record] = []
-    bound, kept, before = None, {}, {}
+    bound, state, before = None, {}, {}
     try:
         subject, bound = make_subject()
-        kept, before = subject.kept, dict(subject.kept)
+        state, before = subject.state, dict(subject.state)
         with _deadline(getattr(metric, "timeout_s", None)), torch.enable_grad():
             records.extend(_checked(record, metric) for record in metric.compute(subject))
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's metric may fail in any way
         records.append(failed_row(metric.name, error))
     if bound is not None and bound.left_behind():
         objective.keeps_state = True  # a later call changed the module: each must find it as it was
-        kept.clear()
-        kept.update(before)
+        state.clear()
+        state.update(before)
         return _compute(metric, make_subject, objective, doubt)
     if doubt and bound is not None and bound.num_calls:
         return [_doubted(record, doubt) for record in records]

@@ -13,20 +13,20 @@ class TrackerWarning(UserWarning):
     """devtrack could not do something; training goes on."""
 
 
-class Guard:
+class FaultBarrier:
     """What failed beside one training. The first failure of each kind is a warning, none is raised.
 
     Example:
-        >>> guard = Guard()
-        >>> with guard.doing("count"):
+        >>> faults = FaultBarrier()
+        >>> with faults.contain("count"):
         ...     rows = len([1, 2])
     """
 
     def __init__(self) -> None:
-        self._said: set[str] = set()
+        self._warned: set[str] = set()
 
     @contextmanager
-    def doing(self, deed: str, *, instead: str = "") -> Iterator[None]:
+    def contain(self, deed: str, *, instead: str = "") -> Iterator[None]:
         """Leave the block at whatever it raises, with a warning the first time.
 
         Args:
@@ -37,26 +37,28 @@ class Guard:
             yield
         except Exception as error:  # noqa: BLE001 - training never stops because of us
             reason = f"{type(error).__name__}: {error}"
-            self.say(deed, f"devtrack could not {deed} ({reason})", instead=instead)
+            self.warn_once(deed, f"devtrack could not {deed} ({reason})", instead=instead)
 
-    def say(self, kind: str, message: str, *, instead: str = "") -> None:
+    def warn_once(self, kind: str, message: str, *, instead: str = "") -> None:
         """Warn that something failed, unless a failure of this kind was said before."""
-        if kind not in self._said:
-            self._said.add(kind)
+        if kind not in self._warned:
+            self._warned.add(kind)
             close = f"; {instead}." if instead else "."
             text = f"{message.removesuffix('.')}. Training continues{close}"
             warnings.warn(text, TrackerWarning, stacklevel=2)
 
-    def say_changed(self, events: Iterable[Event]) -> None:
+    def warn_of_changes(self, events: Iterable[Event]) -> None:
         """Say what is measured otherwise than before a resume, while the run can be kept apart."""
         for event in events:
             other = "another name=, or resume=False, begins a run of its own"
-            self.say(event.message, f"devtrack continues a run, but {event.message}", instead=other)
+            self.warn_once(
+                event.message, f"devtrack continues a run, but {event.message}", instead=other
+            )
 
-    def say_failed(self, records: Iterable[Record], *, step: int) -> None:
+    def warn_of_failures(self, records: Iterable[Record], *, step: int) -> None:
         """Say at the first failure of a metric what its rows will say, while it can be mended."""
         for row in records:
             if isinstance(row, Row) and row.status is Status.FAILED:
                 metric = f"metric {row.metric!r}"
                 message = f"{metric} failed at step {step}: {row.attrs.get('error')}"
-                self.say(metric, message, instead="its rows get the status 'failed'")
+                self.warn_once(metric, message, instead="its rows get the status 'failed'")

@@ -16,18 +16,18 @@ class HeldSnapshot:
 
     Args:
         copy: From ``private_copy``.
-        clock: Where training stood.
+        progress: Where training stood.
         extra: Records to append with the snapshot's rows.
 
     Attributes:
-        clock, extra: As given.
+        progress, extra: As given.
         logger_step: Where loggers put its numbers: on the axis of the training's own.
     """
 
-    def __init__(self, copy: nn.Module, clock: TrainingProgress, extra: list[Record]) -> None:
-        self.clock = clock
+    def __init__(self, copy: nn.Module, progress: TrainingProgress, extra: list[Record]) -> None:
+        self.progress = progress
         self.extra = extra
-        self.logger_step = clock.step
+        self.logger_step = progress.step
         self._copy = copy
         self._file: Path | None = None
 

@@ -111,4 +111,4 @@ class ObjectiveCheck:
             self._reporter.warn("objective_mismatch", message, found._asdict(), instead=way_out)
         elif found is None and before:
             message = "the objective is the one that trains again"
-            self._reporter.note([Event("objective_match", message)], snapshots_wait=True)
+            self._reporter.add_events([Event("objective_match", message)], snapshots_wait=True)

@@ -15,7 +15,7 @@ from torch import nn
 
 from devtrack.data.fixed_batches import fixed_batches
 from devtrack.errors import DevtrackError
-from devtrack.metrics.metric import Choose, LossFunction, Metric
+from devtrack.metrics.metric import BatchMaker, LossFunction, Metric
 from devtrack.model_state import snapshots
 from devtrack.model_state.isolation import isolated
 from devtrack.model_state.private_copy import private_copy
@@ -71,17 +71,17 @@ class Observer:
         metrics: Computed on every snapshot, or as seldom as their ``every`` says.
         loss: The training objective as a function of (model, batch).
         batches: The run's fixed batches, on the module's device; may be set later.
-        choose: Makes the batches of metrics' own data (see ``Subject``).
+        make_batches: Makes the batches of metrics' own data (see ``Subject``).
         renew: Brings ``batches`` back if a metric wrote to them (see ``evaluate``).
         seed: Of every random choice a metric makes.
-        kept: What metrics settled for the whole run, from an earlier part of it; added to.
+        metric_state: What metrics settled for the whole run, from an earlier part of it; added to.
         trainable: Names of the parameters that required grad at the end of that part.
         count: Observations of that part.
         save_weights: Write each snapshot to the store, so that other metrics can be computed later.
         max_overhead: Share of training time that observing may cost, e.g. 0.05; an observation
             waits until it is affordable. None: no cap.
-        clock: Seconds.
-        since: What ``clock`` said when training began to wait for this observer; now by default.
+        timer: Seconds.
+        since: What ``timer`` said when training began to wait for this observer; now by default.
 
     Attributes:
         last_step: Step of the last snapshot that was taken.
@@ -97,19 +97,19 @@ class Observer:
         metrics: Sequence[Metric],
         loss: LossFunction | RunObjective,
         batches: Sequence[Any] = (),
-        choose: Choose = fixed_batches,
+        make_batches: BatchMaker = fixed_batches,
         renew: Callable[[], bool] = lambda: False,
         seed: int = 0,
-        kept: MutableMapping[str, Any] | None = None,
+        metric_state: MutableMapping[str, Any] | None = None,
         trainable: Collection[str] | None = None,
         count: int = 0,
         save_weights: bool = True,
         max_overhead: float | None = None,
-        clock: Callable[[], float] = time.perf_counter,
+        timer: Callable[[], float] = time.perf_counter,
         since: float | None = None,
     ) -> None:
         self.batches = batches
-        self.kept = {} if kept is None else kept
+        self.metric_state = {} if metric_state is None else metric_state
         self.last_step: int | None = None
         self.trainable = trainable
         self.count = count
@@ -117,26 +117,26 @@ class Observer:
         self._writer = writer
         self._metrics = metrics
         self._loss = loss if isinstance(loss, RunObjective) else RunObjective(loss)
-        self._choose = choose
+        self._make_batches = make_batches
         self._renew = renew
         self._seed = seed
         self._save_weights = save_weights
         self._max_overhead = max_overhead
-        self._clock = clock
-        self._start = clock() if since is None else since
+        self._timer = timer
+        self._start = timer() if since is None else since
         self._observations = 0
         self._by_metric_s: Counter[str] = Counter()
         self._by_status: Counter[str] = Counter()
-        self._chosen: dict[int, Any] = {}
+        self._cache: dict[int, Any] = {}
         self._skipped: list[Metric] = []
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="devtrack-snapshots")
         self._pending: deque[Future[None]] = deque()
-        self._elapsed_s = clock() - self._start
+        self._elapsed_s = timer() - self._start
 
     def take(
         self,
         module: nn.Module,
-        clock: TrainingProgress,
+        progress: TrainingProgress,
         extra: Iterable[Record] = (),
         *,
         stub: StubTrainer | None = None,
@@ -145,21 +145,21 @@ class Observer:
 
         Args:
             module: The module that trains; read only.
-            clock: Where training stands.
+            progress: Where training stands.
             extra: Records to append with the snapshot's rows.
             stub: What the copy finds as its Trainer (see ``private_copy``).
 
         Raises:
             MetricError: If the module cannot be copied.
         """
-        start = self._clock()
+        start = self._timer()
         with isolated():
             copy = private_copy(module, stub)
-        self.last_step = clock.step
+        self.last_step = progress.step
         if self._save_weights:
-            self._write_behind(clock, snapshots.tensors_of(copy))
-        self._elapsed_s += self._clock() - start
-        return HeldSnapshot(copy, clock, list(extra))
+            self._write_behind(progress, snapshots.tensors_of(copy))
+        self._elapsed_s += self._timer() - start
+        return HeldSnapshot(copy, progress, list(extra))
 
     def measure(
         self, held: HeldSnapshot, *, doubt: str = "", is_last: bool = False
@@ -187,7 +187,7 @@ class Observer:
         return bool(self._skipped)
 
     def _measure(self, held: HeldSnapshot, metrics: Sequence[Metric], doubt: str) -> list[Record]:
-        start, before = self._clock(), self.trainable
+        start, before = self._timer(), self.trainable
         model = held.model()
         # a dict, for its order and its quick look-up
         self.trainable = {n: True for n, p in model.named_parameters() if p.requires_grad}
@@ -196,34 +196,34 @@ class Observer:
             evaluate(
                 metrics,
                 model=model,
-                step=held.clock.step,
+                step=held.progress.step,
                 batches=self.batches,
                 loss=self._loss,
-                epoch=held.clock.epoch,
+                epoch=held.progress.epoch,
                 doubt=doubt,
                 seed=self._seed,
-                choose=self._choose,
-                chosen=self._chosen,
-                kept=self.kept,
+                make_batches=self._make_batches,
+                cache=self._cache,
+                metric_state=self.metric_state,
                 renew=self._renew,
                 into=found,
             )
         finally:  # an interrupt too leaves the rows that there are
             records = [*found.records, *held.extra]
-            self._writer.append(held.clock, records)
+            self._writer.append(held.progress, records)
             self._by_metric_s.update(found.elapsed_s)
             self._by_status.update(str(r.status) for r in records if isinstance(r, Row))
             self._observations += 1
-            self._elapsed_s += self._clock() - start
+            self._elapsed_s += self._timer() - start
         return records
 
     def affordable(self) -> bool:
         """Say whether another observation is within ``max_overhead``."""
         return self._max_overhead is None or self.cost().overhead_frac <= self._max_overhead
 
-    def record(self, clock: TrainingProgress, records: Iterable[Record]) -> None:
+    def record(self, progress: TrainingProgress, records: Iterable[Record]) -> None:
         """Append records that were not measured on a snapshot, such as events."""
-        self._writer.append(clock, records)
+        self._writer.append(progress, records)
 
     def drain(self) -> None:
         """Return when everything observed so far is on disk.
@@ -231,15 +231,15 @@ class Observer:
         Raises:
             StoreError: If the store cannot be written.
         """
-        start = self._clock()
+        start = self._timer()
         while self._pending:
             self._pending.popleft().result()
         self._writer.flush()
-        self._elapsed_s += self._clock() - start
+        self._elapsed_s += self._timer() - start
 
     def cost(self) -> Cost:
         """Return what observing has cost so far."""
-        wall_s = self._clock() - self._start
+        wall_s = self._timer() - self._start
         training_s = max(wall_s - self._elapsed_s, 1e-9)
         return Cost(
             self._observations,
@@ -250,22 +250,22 @@ class Observer:
             dict(self._by_status),
         )
 
-    def close(self, clock: TrainingProgress) -> Cost:
+    def close(self, progress: TrainingProgress) -> Cost:
         """Append the account of costs, write everything to disk, release the store."""
-        start = self._clock()
+        start = self._timer()
         self._disk.shutdown(wait=True)
         cost = self.cost()
-        self._writer.append(clock, [Event("cost", str(cost), cost._asdict())])
+        self._writer.append(progress, [Event("cost", str(cost), cost._asdict())])
         self._writer.close()
-        self._elapsed_s += self._clock() - start
+        self._elapsed_s += self._timer() - start
         return self.cost()
 
-    def _write_behind(self, clock: TrainingProgress, tensors: snapshots.Tensors) -> None:
+    def _write_behind(self, progress: TrainingProgress, tensors: snapshots.Tensors) -> None:
         while len(self._pending) >= _MAX_PENDING_SNAPSHOTS:
             self._pending.popleft().result()
-        self._pending.append(self._disk.submit(self._write_snapshot, clock, tensors))
+        self._pending.append(self._disk.submit(self._write_snapshot, progress, tensors))
 
-    def _write_snapshot(self, clock: TrainingProgress, tensors: snapshots.Tensors) -> None:
+    def _write_snapshot(self, progress: TrainingProgress, tensors: snapshots.Tensors) -> None:
         record: SnapshotRecord | Event
         try:
             record = snapshots.write(self._writer.run_dir, tensors)
@@ -273,4 +273,4 @@ class Observer:
             own = isinstance(error, DevtrackError)
             self.snapshot_error = str(error) if own else f"{type(error).__name__}: {error}"
             record = Event("snapshot_failed", self.snapshot_error)
-        self._writer.append(clock, [record])
+        self._writer.append(progress, [record])

@@ -16,14 +16,14 @@ from devtrack.model_state import snapshots
 from devtrack.model_state.isolation import isolated
 from devtrack.model_state.private_copy import eager, is_initialized, private_copy
 from devtrack.model_state.stub_trainer import StubTrainer
-from devtrack.monitoring.monitor import start_watch
+from devtrack.monitoring.monitor import start_monitoring
 from devtrack.records import Event, Record, Row, TrainingProgress
 from devtrack.schedules import Cursor
 from devtrack.store import Store, Writer, open_store
 from devtrack.store.provenance import describe
 from devtrack.tracking._batch_collector import BatchCollector
-from devtrack.tracking._checkpoint_state import Memory
-from devtrack.tracking._fault_isolation import Guard
+from devtrack.tracking._checkpoint_state import CheckpointState
+from devtrack.tracking._fault_isolation import FaultBarrier
 from devtrack.tracking._held_snapshot import HeldSnapshot
 from devtrack.tracking._objective_check import ObjectiveCheck
 from devtrack.tracking._observer import Cost, Observer
@@ -51,7 +51,7 @@ class Session:
     Attributes:
         run_id: Of the run.
         samples_seen: Training samples so far.
-        memory: What the run carries over a resume.
+        checkpoint_state: What the run carries over a resume.
 
     Raises:
         ConfigError: If the module cannot be copied.
@@ -71,9 +71,9 @@ class Session:
         self._settings = settings
         self._loop, self._module = loop, loop.module
         self._say = say
-        self._guard = Guard()
-        self._choose = loop.batch_chooser(num_samples=settings.num_samples, seed=settings.seed)
-        own = None if settings.data is None else self._choose(settings.data)
+        self._faults = FaultBarrier()
+        self._make_batches = loop.batch_maker(num_samples=settings.num_samples, seed=settings.seed)
+        own = None if settings.data is None else self._make_batches(settings.data)
         require_copy(loop.module)  # refused, as data are, before a run is made
         store = open_store(settings.store, create=True)
         state, config = origin or {}, self._config()
@@ -82,8 +82,10 @@ class Session:
             info = run_to_continue(store, parent, name=settings.name)
         self._is_new = info is None
         self.samples_seen = int(state.get("samples_seen", 0))
-        self.memory = Memory() if info is None else Memory.of_state(state)
-        changed = self.memory.configure(config["metrics"])
+        self.checkpoint_state = (
+            CheckpointState() if info is None else CheckpointState.of_state(state)
+        )
+        changed = self.checkpoint_state.configure(config["metrics"])
         if info is None:
             name = settings.name or type(loop.module).__name__
             info = store.create_run(new_run(name, config, parent=parent, step=step))
@@ -109,22 +111,22 @@ class Session:
         self._first_rates = self._rate_rows()  # by the first step, an optimizer may be in its own
         self._awaits_first = self._is_new
         self._is_due = self._is_measuring = False
-        self._reporter.note([*self._first_events(writer, config, seen, origin), *changed])
-        self._guard.say_changed(changed)
+        self._reporter.add_events([*self._first_events(writer, config, seen, origin), *changed])
+        self._faults.warn_of_changes(changed)
         if own is not None:
             self._set.replace(own)
         self._batches = BatchCollector(
             loop,
             self._set,
             run_dir=self._run_dir,
-            memory=self.memory,
+            checkpoint_state=self.checkpoint_state,
             is_resumed=not self._is_new,
-            choose=self._choose,
+            make_batches=self._make_batches,
         )
         if own is not None:
             self._settle_set()
         if not self._is_new:
-            with self._guard.doing("find what was left unmeasured", instead=self._doctor):
+            with self._faults.contain("find what was left unmeasured", instead=self._hint):
                 self._recover(store, step)
 
     # From the training
@@ -136,7 +138,7 @@ class Session:
             ConfigError: At the first step, if measuring would change the training.
         """
         refusal = None
-        with self._guard.doing("look at a batch", instead=self._doctor):
+        with self._faults.contain("look at a batch", instead=self._hint):
             try:
                 self._begin_batch(args)
             except ConfigError as error:
@@ -147,7 +149,7 @@ class Session:
 
     def after_step(self, output: Any) -> None:
         """Take in what the training step returned."""
-        with self._guard.doing("compare the loss", instead="it goes unchecked"):
+        with self._faults.contain("compare the loss", instead="it goes unchecked"):
             if output is None and not self._loop.steps_itself:
                 self._batches.skip()
             self._check.after_step(output)
@@ -156,9 +158,9 @@ class Session:
         """Observe if a scheduled step was crossed."""
         loop = self._loop
         self.samples_seen += loop.count_samples(batch, batch_idx) * loop.world_size
-        with self._guard.doing("read the learning rates", instead="their changes go unrecorded"):
+        with self._faults.contain("read the learning rates", instead="their changes go unrecorded"):
             events = self._rates.update(loop.learning_rates())
-            self._reporter.note(events, snapshots_wait=bool(self._held))
+            self._reporter.add_events(events, snapshots_wait=bool(self._held))
         self._is_due = self._cursor.due(loop.step) or self._is_due
         if self._is_due and self._is_affordable() and is_initialized(self._module):
             self._is_due = False
@@ -172,12 +174,12 @@ class Session:
 
     def save(self) -> None:
         """Write all rows to disk, so that no checkpoint is ahead of its run."""
-        with self._guard.doing("write its rows", instead=self._doctor):
+        with self._faults.contain("write its rows", instead=self._hint):
             self._observer.drain()
 
     def finish(self) -> None:
         """Observe the final weights, and measure what waits."""
-        with self._guard.doing("complete its data", instead="it is measured on fewer"):
+        with self._faults.contain("complete its data", instead="it is measured on fewer"):
             self._batches.end_training()
         self._set.complete("training ended")
         self._awaits_first = False
@@ -188,15 +190,19 @@ class Session:
             self._take()
         self._measure_held(is_end=True)
         if observer.has_skipped:
-            with self._guard.doing("observe the last step", instead=self._doctor):
+            with self._faults.contain("observe the last step", instead=self._hint):
                 with isolated():
-                    held = HeldSnapshot(private_copy(self._module, self._stub()), self._clock(), [])
+                    held = HeldSnapshot(
+                        private_copy(self._module, self._stub()), self._progress(), []
+                    )
                 records = observer.measure_skipped(held, doubt=self._check.doubt)
                 self._reporter.report(held, records)
 
     def interrupt(self, exception: BaseException) -> None:
         """Measure what waits of a training that broke off, and say so in the run."""
-        self._reporter.note([Event("interrupted", f"{type(exception).__name__}: {exception}")])
+        self._reporter.add_events(
+            [Event("interrupted", f"{type(exception).__name__}: {exception}")]
+        )
         self._set.complete("training broke off")
         if not self._is_measuring:  # else it was a measurement that the user has interrupted
             self._measure_held()
@@ -205,15 +211,18 @@ class Session:
         """Write everything and release the store."""
         for held in self._held:
             held.discard()
-        with self._guard.doing("write its last rows", instead=self._doctor):
-            cost: Cost = self._observer.close(self._clock())
+        with self._faults.contain("write its last rows", instead=self._hint):
+            cost: Cost = self._observer.close(self._progress())
             self._say(f"devtrack: {cost} -> {self._run_dir}")
         self._reporter.warn_of_snapshots()
 
     def state(self) -> dict[str, Any]:
         """Return what a resumed training needs to continue this run."""
-        self.memory.observations = self._observer.count
-        return {"run_id": self.run_id, "samples_seen": self.samples_seen} | self.memory.state()
+        self.checkpoint_state.observations = self._observer.count
+        return {
+            "run_id": self.run_id,
+            "samples_seen": self.samples_seen,
+        } | self.checkpoint_state.state()
 
     # Opening
 
@@ -223,33 +232,33 @@ class Session:
             writer,
             metrics=settings.metrics,
             loss=objective,
-            choose=self._choose,
+            make_batches=self._make_batches,
             renew=self._set.renew,
             seed=settings.seed,
-            kept=self.memory.kept,
-            trainable=self.memory.trainable,
-            count=self.memory.observations,
+            metric_state=self.checkpoint_state.metric_state,
+            trainable=self.checkpoint_state.trainable,
+            count=self.checkpoint_state.observations,
             save_weights=settings.snapshots,
             max_overhead=settings.max_overhead,
             since=since,
         )
 
     def _make_reporter(self, store: Store) -> Reporter:
-        settings, watch = self._settings, None
+        settings, monitor_session = self._settings, None
         through_step = None if self._is_new else self._loop.step
-        with self._guard.doing("begin to watch", instead="changes and violations go unnoticed"):
-            watch = start_watch(settings.monitor, store, self.run_id, through_step)
+        with self._faults.contain("begin to watch", instead="changes and violations go unnoticed"):
+            monitor_session = start_monitoring(settings.monitor, store, self.run_id, through_step)
         return Reporter(
             self._observer,
             self._loop,
-            self._guard,
-            watch=watch,
+            self._faults,
+            monitor_session=monitor_session,
             cursor=self._cursor,
             run_dir=self._run_dir,
-            clock=self._clock,
+            progress=self._progress,
             use_loggers=settings.use_loggers,
             seed=settings.seed,
-            doctor=self._doctor,
+            hint=self._hint,
         )
 
     def _first_events(
@@ -268,17 +277,17 @@ class Session:
             )
             return [event]
         if origin is None:  # an optimizer from a checkpoint has its momentum already
-            with self._guard.doing("read the momentum", instead="its start goes unrecorded"):
+            with self._faults.contain("read the momentum", instead="its start goes unrecorded"):
                 return optimizer_start(self._loop.momenta())
         return []
 
     def _recover(self, store: Store, step: int) -> None:
         """Hold the snapshots again that an earlier attempt took and did not come to measure."""
-        for clock, path in unmeasured(store, self.run_id, through_step=step):
+        for progress, path in unmeasured(store, self.run_id, through_step=step):
             with isolated():
                 copy = private_copy(self._module, self._stub())
             snapshots.load_into(copy, snapshots.read(self._run_dir / path))
-            self._held.append(HeldSnapshot(copy, clock, []))
+            self._held.append(HeldSnapshot(copy, progress, []))
 
     # The evaluation set
 
@@ -293,16 +302,16 @@ class Session:
             self._set.complete()
             return
         batch, info = args[0], self._batches.info(args)
-        self._reporter.note(self._batches.before_step(batch, info))
+        self._reporter.add_events(self._batches.before_step(batch, info))
         self._check.before_step(batch, info)
 
     def _settle_set(self) -> None:
         """Measure on the evaluation set from here on."""
         self._observer.batches = self._set.lend(self._loop.device)
-        with self._guard.doing("keep its data", instead="a resume may measure on other data"):
+        with self._faults.contain("keep its data", instead="a resume may measure on other data"):
             events = self._batches.settle(keeps=self._settings.data is None)
-            first = self._held[0].clock if self._held else None  # the first to be measured on it
-            self._reporter.note(events, at=first, snapshots_wait=bool(self._held))
+            first = self._held[0].progress if self._held else None  # the first to be measured on it
+            self._reporter.add_events(events, at=first, snapshots_wait=bool(self._held))
 
     # Snapshots
 
@@ -311,14 +320,14 @@ class Session:
         return not (is_capped and self._held) and self._observer.affordable()
 
     def _rate_rows(self) -> list[Row]:
-        with self._guard.doing("read the learning rates", instead="their changes go unrecorded"):
+        with self._faults.contain("read the learning rates", instead="their changes go unrecorded"):
             return self._loop.rate_rows()
         return []
 
     def _take(self, rates: list[Row] | None = None, *, in_batch: bool = False) -> None:
         rates = self._rate_rows() if rates is None else rates
-        with self._guard.doing("take a snapshot", instead=self._doctor):
-            held = self._observer.take(self._module, self._clock(), rates, stub=self._stub())
+        with self._faults.contain("take a snapshot", instead=self._hint):
+            held = self._observer.take(self._module, self._progress(), rates, stub=self._stub())
             held.logger_step = self._loop.logger_step(in_batch=in_batch)
             self._held.append(held)
             size = sum(one.num_bytes() for one in self._held)
@@ -337,15 +346,15 @@ class Session:
             is_last = is_end and not self._held
             before, doubt = _versions(self._module), self._check.doubt
             self._is_measuring = True
-            with self._guard.doing("observe a step", instead=self._doctor):
+            with self._faults.contain("observe a step", instead=self._hint):
                 records = self._observer.measure(held, doubt=doubt, is_last=is_last)
             self._is_measuring = False
-            trainable, self.memory.trainable = (
-                self.memory.trainable,
+            trainable, self.checkpoint_state.trainable = (
+                self.checkpoint_state.trainable,
                 list(self._observer.trainable or ()),
             )
             # what is sampled has changed, or what is measured is in doubt: look again
-            if doubt or (trainable is not None and trainable != self.memory.trainable):
+            if doubt or (trainable is not None and trainable != self.checkpoint_state.trainable):
                 self._check.is_due = True
             if _versions(self._module) != before:
                 self._say_touched(held)
@@ -353,8 +362,8 @@ class Session:
 
     def _say_touched(self, held: HeldSnapshot) -> None:
         message = (
-            f"a metric wrote to the live module at step {held.clock.step}: the training is not the "
-            f"one that it would have been"
+            f"a metric wrote to the live module at step {held.progress.step}: the "
+            f"training is not the one that it would have been"
         )
         way_out = "let metrics use the model that they are given"
         self._reporter.warn("training_touched", message, {}, instead=way_out)
@@ -362,10 +371,10 @@ class Session:
     # Facts
 
     @property
-    def _doctor(self) -> str:
+    def _hint(self) -> str:
         return f"run `devtrack doctor --store {self._settings.store}`"
 
-    def _clock(self) -> TrainingProgress:
+    def _progress(self) -> TrainingProgress:
         return TrainingProgress(self._loop.step, self._loop.epoch, self.samples_seen)
 
     def _stub(self) -> StubTrainer:

@@ -14,7 +14,7 @@ from torch import nn
 from devtrack.data.evaluation_set import own_copy, samples_of
 from devtrack.data.fixed_batches import fixed_batches, to_device
 from devtrack.errors import ConfigError
-from devtrack.metrics.metric import Choose
+from devtrack.metrics.metric import BatchMaker
 from devtrack.model_state.isolation import isolated
 from devtrack.model_state.private_copy import eager, is_initialized
 from devtrack.records import Record, Row
@@ -168,19 +168,19 @@ class TrainingLoop:
         """Return a batch of the user's own data as the training step would get it."""
         return to_device([batch], self.device)[0]
 
-    def batch_chooser(self, *, num_samples: int, seed: int) -> Choose:
+    def batch_maker(self, *, num_samples: int, seed: int) -> BatchMaker:
         """Return the function that chooses fixed batches of a user's own data.
 
         Args:
             num_samples, seed: As for ``fixed_batches``.
         """
 
-        def choose(data: Any) -> list[Any]:
+        def make_batches(data: Any) -> list[Any]:
             with isolated(seed=seed):  # the module's hooks may draw from the global streams
                 batches = fixed_batches(data, num_samples=num_samples, seed=seed)
                 return [self.ready(own_copy(batch)) for batch in batches]
 
-        return choose
+        return make_batches
 
     # Contexts
 

@@ -330,9 +330,9 @@ def test_without_a_step_size_it_finds_one_says_so_and_keeps_it():
     event, row, _ = LLC().compute(subject)
     assert isinstance(event, Event) and event.kind == "calibrated" and isinstance(row, Row)
     assert event.message == f"llc: lr {row.attrs['lr']:.2g} for this run"
-    assert event.attrs["lr"] == row.attrs["lr"] == subject.kept["llc"]["lr"]
+    assert event.attrs["lr"] == row.attrs["lr"] == subject.state["llc"]["lr"]
     assert row.status is Status.OK, row.attrs["reasons"]
-    json.dumps([event.attrs, subject.kept], allow_nan=False)
+    json.dumps([event.attrs, subject.state], allow_nan=False)
     again = list(LLC().compute(subject))
     assert [type(record) for record in again] == [Row, ChainTrace]
     assert again[0].attrs["lr"] == row.attrs["lr"]

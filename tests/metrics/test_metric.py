@@ -110,7 +110,7 @@ def observed(tmp_path):
     tokens = torch.randint(VOCABULARY, (48, 16))
     metrics = _metrics(path, tokens)
 
-    def observe(steps, chosen):
+    def observe(steps, cache):
         found = []
         for step in steps:
             copy = private_copy(model)
@@ -124,7 +124,7 @@ def observed(tmp_path):
                     step=step,
                     batches=[(tokens[:24],), (tokens[24:],)],
                     loss=_loss,
-                    chosen=chosen,
+                    cache=cache,
                 ).records
             )
         return found

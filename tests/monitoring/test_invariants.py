@@ -34,9 +34,9 @@ def test_z_must_be_a_number_of_standard_errors(z):
 
 @pytest.mark.parametrize("sign", ["<", "<=", ">", ">="])
 @pytest.mark.parametrize("se", [0.0, 0.1, math.nan])
-def test_it_is_violated_from_z_standard_errors_past_the_bound(sign, se):
-    rule, slack = Invariant(f"x {sign} 1.0", z=3), 0.0 if math.isnan(se) else 3 * se
-    worse = 1.0 if sign.startswith("<") else -1.0
+def test_it_is_violated_from_z_standard_errors_past_the_bound(operator, se):
+    rule, slack = Invariant(f"x {operator} 1.0", z=3), 0.0 if math.isnan(se) else 3 * se
+    worse = 1.0 if operator.startswith("<") else -1.0
     assert rule.is_violated(1.0 + worse * (slack + 1e-6), se=se)
     assert not rule.is_violated(1.0 + worse * (slack - 1e-6), se=se)
 
@@ -51,6 +51,6 @@ def test_on_the_bound_only_a_strict_rule_is_violated():
 
 
 def test_a_rule_watches_its_site_or_all():
-    assert Invariant("x < 1").watches("x", "blocks.0")
-    assert not Invariant("x@model < 1").watches("x", "blocks.0")
-    assert not Invariant("x < 1").watches("y", "model")
+    assert Invariant("x < 1").applies_to("x", "blocks.0")
+    assert not Invariant("x@model < 1").applies_to("x", "blocks.0")
+    assert not Invariant("x < 1").applies_to("y", "model")

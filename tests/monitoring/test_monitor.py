@@ -20,9 +20,9 @@ from devtrack.monitoring.actions import (
     Controls,
     Densify,
     Log,
-    Occasion,
     SaveCheckpoint,
     StopTraining,
+    Trigger,
 )
 from devtrack.monitoring.invariants import Invariant
 from devtrack.monitoring.monitor import Monitor
@@ -40,9 +40,9 @@ class Asked:
 
     def __init__(self):
         self.steps, self.saved, self.stopped = [], [], 0
-        own_steps = lambda count: [1000 * k for k in range(count + 1)]  # noqa: E731
+        scheduled_steps = lambda count: [1000 * k for k in range(count + 1)]  # noqa: E731
         self.controls = Controls(
-            self.steps.extend, own_steps, self.saved.append, self._stop, Path("run")
+            self.steps.extend, scheduled_steps, self.saved.append, self._stop, Path("run")
         )
 
     def _stop(self):
@@ -58,7 +58,7 @@ def signal(step):
 def run(monitor, rows=signal, *, steps=range(1, 81)):
     watch, asked, events = monitor.start(), Asked(), []
     for step in steps:
-        found = watch.look(step, [rows(step)], asked.controls)
+        found = watch.observe(step, [rows(step)], asked.controls)
         events += [(step, event) for event in found]
     return events, asked
 
@@ -145,7 +145,7 @@ def test_an_invariant_that_cannot_be_checked_says_once_why(rows, rule, why):
 def test_one_site_that_fails_is_told_beside_others_that_hold():
     failed = Row("signal", math.nan, site="a", status=Status.FAILED, attrs={"error": "no data"})
     watch = Monitor(invariants=(Invariant("signal < 1"),)).start()
-    found = [watch.look(step, [failed, Row("signal", 0.5)], Asked().controls) for step in (1, 2)]
+    found = [watch.observe(step, [failed, Row("signal", 0.5)], Asked().controls) for step in (1, 2)]
     assert [[event.kind for event in events] for events in found] == [["invariant_unchecked"], []]
     assert "signal at a failed" in found[0][0].message
 
@@ -164,13 +164,15 @@ def test_actions_ask_for_what_they_say(caplog):
 def test_alarms_within_a_dense_spell_prolong_it_and_divide_nothing_again(schedule):
     own = schedules.preview(schedule, total=20_000)
     cursor, densify = schedules.Cursor(schedule, total=9000), Densify(factor=4, snapshots=3)
-    controls = Asked().controls._replace(observe_at=cursor.add, own_steps=cursor.own_steps)
+    controls = Asked().controls._replace(
+        observe_at=cursor.add, scheduled_steps=cursor.scheduled_steps
+    )
     spell, observed = range(own[5], own[15]), []
     for step in range(20_001):
         if cursor.due(step):
             observed.append(step)
             if step in spell:
-                densify.carry_out(Occasion(Event("alarm"), step), controls)
+                densify(Trigger(Event("alarm"), step), controls)
     divided = {a + round((b - a) * k / 4) for a, b in pairwise(own[5:18]) for k in range(5)}
     assert observed == sorted({*own, *divided})
 
@@ -180,7 +182,7 @@ def test_a_checkpoint_goes_to_the_runs_folder_or_where_it_is_told(tmp_path):
         asked = Asked()
         controls = asked.controls._replace(folder=tmp_path / "run")
         watch = Monitor(actions=(SaveCheckpoint(folder),), invariants=(Invariant("a < 0"),)).start()
-        watch.look(7, [Row("a", 1.0)], controls)
+        watch.observe(7, [Row("a", 1.0)], controls)
         assert asked.saved == [Path(home) / "violation-step=7.ckpt"]
         assert Path(home).is_dir()
 
@@ -199,16 +201,16 @@ def test_an_action_that_fails_is_an_event_and_the_others_go_on():
 def test_a_resumed_watch_goes_on_as_if_it_had_never_stopped():
     through, _ = run(Monitor(actions=()))
     watch = Monitor(actions=()).start()
-    watch.remember([(step, signal(step)) for step in range(1, 56)])
+    watch.restore([(step, signal(step)) for step in range(1, 56)])
     events = []
     for step in range(56, 81):
-        events += [(step, e) for e in watch.look(step, [signal(step)], Asked().controls)]
+        events += [(step, e) for e in watch.observe(step, [signal(step)], Asked().controls)]
     assert events == through
     again = Monitor(actions=()).start()
     (alarm_step,) = (step for step, _ in through)
-    again.remember([(step, signal(step)) for step in range(1, alarm_step + 2)], alarms=[alarm_step])
+    again.restore([(step, signal(step)) for step in range(1, alarm_step + 2)], alarms=[alarm_step])
     for step in range(alarm_step + 2, 81):
-        assert again.look(step, [signal(step)], Asked().controls) == []
+        assert again.observe(step, [signal(step)], Asked().controls) == []
 
 
 def test_what_it_reports_is_no_change_of_the_recipe():

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import torch
 
 from devtrack.errors import ConfigError, DataError
-from devtrack.metrics._earlier import recall, remember
 from devtrack.metrics.language.in_context_loss import (
     LogitsFunction,
     call_model,
@@ -103,12 +102,12 @@ class NGramScores(MetricOptions):
             yield Row(f"{self.name}/{order}gram", float(each.mean()), se, attrs=attrs)
 
     def _continuations(self, subject: Subject) -> list[Continuations]:
-        found = recall(self, subject)
+        found = subject.get_state(self)
         if found is None:  # counting the text once is enough
             text = [self.tokens(batch).cpu() for batch in subject.batches_of(self.data)]
             generator = torch.Generator().manual_seed(self.seed)
             found = [continuations(text, n, self.num_contexts, generator) for n in self.orders]
-            remember(self, subject, found)
+            subject.set_state(self, found)
         return found
 
 

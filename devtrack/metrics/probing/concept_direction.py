@@ -14,9 +14,8 @@ import torch
 from devtrack.data.fixed_batches import num_rows
 from devtrack.errors import ConfigError, MetricError
 from devtrack.metrics._activations import flat_features, forward_passes
-from devtrack.metrics._earlier import doubts_about_first, recall, remember
 from devtrack.metrics._sites import matching_modules
-from devtrack.metrics.metric import MetricOptions, Subject
+from devtrack.metrics.metric import MetricOptions, Subject, late_start_reasons
 from devtrack.records import Row, Status
 
 Array = npt.NDArray[np.float64]
@@ -102,9 +101,9 @@ class ConceptDirection(MetricOptions):
         norms = np.linalg.norm(directions(now, draws), axis=1)
         value = float(np.linalg.norm(self._direction(now)))
         yield Row(f"{prefix}/norm", value, float(np.nanstd(norms)), self.site, attrs=attrs)
-        then: _Sums | None = recall(self, subject)
+        then: _Sums | None = subject.get_state(self)
         if then is None or self.reference == "previous":
-            remember(self, subject, now)
+            subject.set_state(self, now)
         if then is not None:
             yield self._cosine_row(now, then, draws, attrs)
 
@@ -118,7 +117,7 @@ class ConceptDirection(MetricOptions):
             attrs["error"] = "at one of the snapshots the direction has no length"
             return Row(metric, math.nan, math.nan, self.site, Status.FAILED, attrs)
         se = float(np.nanstd(cosines(directions(now, draws), directions(then, draws))))
-        reasons = doubts_about_first(then.step) if self.reference == "first" else []
+        reasons = late_start_reasons(then.step) if self.reference == "first" else []
         if reasons:
             attrs["reasons"] = reasons
         return Row(metric, value, se, self.site, Status.SUSPECT if reasons else Status.OK, attrs)

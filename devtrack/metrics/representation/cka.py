@@ -15,9 +15,8 @@ from devtrack.metrics._activations import (
     activations_at,
     require_rows_and_groups,
 )
-from devtrack.metrics._earlier import doubts_about_first, recall, remember
 from devtrack.metrics._standard_errors import groups_of, jackknife_se
-from devtrack.metrics.metric import MetricOptions, Subject
+from devtrack.metrics.metric import MetricOptions, Subject, late_start_reasons
 from devtrack.records import Row, Status
 
 
@@ -85,7 +84,7 @@ class CKA(MetricOptions):
         now = _Seen(subject.step, self._activations(subject))
         reference = self._reference(subject)
         if reference is None or self.reference == "previous":
-            remember(self, subject, now)
+            subject.set_state(self, now)
         if reference is not None:
             for site, (values, sample) in now.at.items():
                 yield self._row(site, values, reference.at[site].values, sample, reference.step)
@@ -96,7 +95,7 @@ class CKA(MetricOptions):
         )
 
     def _reference(self, subject: Subject) -> _Seen | None:
-        seen = recall(self, subject)
+        seen = subject.get_state(self)
         if seen is None and not isinstance(self.reference, str):
             own = {k: v.clone() for k, v in subject.model.state_dict().items()}
             try:
@@ -109,7 +108,7 @@ class CKA(MetricOptions):
                 ) from error
             finally:
                 subject.model.load_state_dict(own)
-            remember(self, subject, seen)
+            subject.set_state(self, seen)
         return seen
 
     def _row(
@@ -132,7 +131,7 @@ class CKA(MetricOptions):
         se = jackknife_se(
             lambda kept: unbiased_cka(k[kept[:, None], kept], other[kept[:, None], kept]), groups
         )
-        reasons = doubts_about_first(reference_step) if self.reference == "first" else []
+        reasons = late_start_reasons(reference_step) if self.reference == "first" else []
         if reasons:
             attrs["reasons"] = reasons
         status = Status.SUSPECT if reasons else Status.OK

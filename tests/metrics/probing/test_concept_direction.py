@@ -92,7 +92,7 @@ def test_first_stays_and_is_flagged_after_a_resume():
     row = list(metric.compute(_at(subject, 2, 2.0)))[1]
     assert row.value == pytest.approx(math.cos(2.0), abs=1e-5)
     assert row.status is Status.OK
-    resumed = replace(_subject(), chosen={})
+    resumed = replace(_subject(), cache={})
     list(metric.compute(_at(resumed, 100)))
     row = list(metric.compute(_at(resumed, 110)))[1]
     assert row.status is Status.SUSPECT
