@@ -149,7 +149,7 @@ LLC_SETTINGS = LLC(
 REFINED_EVERY = 3
 """Snapshots from one refined LLC to the next: all heads cost as much as the rest together."""
 
-DRAWN = ("loss", "test_loss", "llc", "rllc", "ngram.*", "*.icl_score")
+DRAWN = ("loss", "test_loss", "llc", "rllc", "ngram/*", "*/icl_score")
 DRAWN += ("head/previous_token", "head/prefix_matching", "ablation_mean")
 
 

@@ -15,7 +15,7 @@ EVENTS = {  # what is dated: (metric, site, whether it falls)
     "trigram score": ("ngram/3gram", "model", True),
     "previous-token score": ("head/previous_token", BEST, False),
     "prefix-matching score": ("head/prefix_matching", BEST, False),
-    "loss on repeated random tokens": ("random_repeated.icl_score", "model", True),
+    "loss on repeated random tokens": ("random_repeated/icl_score", "model", True),
     "in-context score on text": ("context/icl_score", "model", True),
     "loss on text": ("test_loss", "model", True),
 }

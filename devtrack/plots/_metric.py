@@ -32,7 +32,7 @@ def metric(
     transitions: Iterable[Any] | None = None,
     ax: Axes | None = None,
 ) -> Figure:
-    """Draw one metric of a run, or several that share units (``"probe/parity.*"``).
+    """Draw one metric of a run, or several that share units (``"probe/parity/*"``).
 
     Args:
         store: The store that holds the run.

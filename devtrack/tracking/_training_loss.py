@@ -189,6 +189,8 @@ def loss_in(output: Any, name: str) -> torch.Tensor:
 
 def fetches_batches(step: Any) -> bool:
     """Say whether a training step fetches its own batches (Lightning's ``dataloader_iter``)."""
+    if step is None:
+        return False
     return "dataloader_iter" in _positional(getattr(step, "__func__", step))
 
 

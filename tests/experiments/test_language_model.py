@@ -68,9 +68,9 @@ def test_heads_are_dated_by_the_one_that_is_best_in_the_end(tmp_path):
         rows = [Row("ngram/2gram", 5.0 - (step > 10)), Row("ngram/3gram", 5.0 - (step > 20))]
         for metric, early, late in (("previous_token", 0, 1), ("prefix_matching", 1, 0)):
             site = "attn.{}.head.{}"
-            rows.append(Row(f"head.{metric}", 0.9 * (step > 60), site=site.format(0, late)))
-            rows.append(Row(f"head.{metric}", 0.5 * (step > 30), site=site.format(1, early)))
-        rows += [Row("random_repeated.icl_score", 0.0), Row("context/icl_score", 0.0)]
+            rows.append(Row(f"head/{metric}", 0.9 * (step > 60), site=site.format(0, late)))
+            rows.append(Row(f"head/{metric}", 0.5 * (step > 30), site=site.format(1, early)))
+        rows += [Row("random_repeated/icl_score", 0.0), Row("context/icl_score", 0.0)]
         writer.append(TrainingProgress(step), [*rows, Row("test_loss", 6.0 - (step > 15))])
     writer.close()
     found = dates(str(store.path), "s-1")
