@@ -32,10 +32,10 @@ import torch
 from matplotlib.figure import Figure
 
 from devtrack import FunctionMetric, Loss, Monitor, Tracker, find_transitions, open_store, schedules
-from devtrack.changepoints import Move
 from devtrack.cli._demo_training import ModularAddition, P, correct, one_thread
 from devtrack.monitoring.actions import Densify
 from devtrack.plots._style import LOOKS, TEXT_PT, WIDTH_IN
+from devtrack.series import Move
 from experiments.run import Batches, options, rows_of, show, train
 
 STEPS = 2400

@@ -62,7 +62,7 @@ from devtrack import (
     schedules,
 )
 from devtrack.cli._demo_training import one_thread
-from devtrack.data.fixed_batches import to_device
+from devtrack.data._fixed_batches import to_device
 from devtrack.metrics.attention.head_scores import repeated_sequences
 from devtrack.metrics.metric import Metric
 from experiments.attention_only import AttentionOnly

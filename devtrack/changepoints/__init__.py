@@ -1,5 +1,6 @@
-"""Segmentation and transition models: numpy in, numpy out."""
+"""Find changes in series of numbers: numpy in, numpy out."""
 
-from devtrack.series import ConfigEvent, Move, Series, Transition
+from devtrack.changepoints.offline.detector import detect
+from devtrack.changepoints.online.detector import Alarm, OnlineDetector
 
-__all__ = ["ConfigEvent", "Move", "Series", "Transition"]
+__all__ = ["Alarm", "OnlineDetector", "detect"]

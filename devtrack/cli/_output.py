@@ -19,19 +19,19 @@ _MOST_ON_TERMINAL = 200
 _ROOMY = 100  # letters across a terminal
 
 
-def say(message: str) -> None:
+def log(message: str) -> None:
     """Write one line to stderr."""
     typer.echo("devtrack: " + " ".join(message.split()), err=True)
 
 
-def hint(text: str) -> None:
+def suggest(text: str) -> None:
     """Write what the reader may try next to stderr, as it is."""
     typer.echo(text, err=True)
 
 
-def nothing(message: str) -> typer.Exit:
+def not_found(message: str) -> typer.Exit:
     """Say that nothing was found, and return the exit to raise."""
-    say(message)
+    log(message)
     return typer.Exit(EXIT_NOTHING)
 
 
@@ -41,14 +41,14 @@ def require_one_format(*, as_json: bool, as_csv: bool) -> None:
         raise typer.BadParameter("--json and --csv together: pass one of them.")
 
 
-def emit(
+def print_table(
     columns: Sequence[str],
     rows: Iterable[Sequence[Any]],
     *,
     as_json: bool = False,
     as_csv: bool = False,
     json_columns: frozenset[str] = frozenset(),
-    rigid: frozenset[str] = frozenset(),
+    no_wrap: frozenset[str] = frozenset(),
 ) -> int:
     """Write rows to stdout as a table, JSON or CSV, and return how many there were.
 
@@ -60,14 +60,14 @@ def emit(
         as_json: Write a JSON array of objects; a number that JSON lacks (NaN) becomes null.
         as_csv: Write CSV with a header; null is an empty field.
         json_columns: Columns that hold JSON text, to be nested in the JSON output.
-        rigid: Text columns that are not folded on a narrow terminal; numbers never are.
+        no_wrap: Text columns that are not folded on a narrow terminal; numbers never are.
     """
     if as_json:
         return _write_json(columns, rows, json_columns)
     if as_csv:
         return _write_csv(columns, rows)
     if sys.stdout.isatty():
-        return _write_terminal(columns, rows, rigid)
+        return _write_terminal(columns, rows, no_wrap)
     return _write_plain(columns, rows)
 
 
@@ -136,7 +136,7 @@ def _write_plain(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:
 
 
 def _write_terminal(
-    columns: Sequence[str], rows: Iterable[Sequence[Any]], rigid: frozenset[str]
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], no_wrap: frozenset[str]
 ) -> int:
     from rich.console import Console
     from rich.table import Table
@@ -154,7 +154,7 @@ def _write_terminal(
         table.add_column(
             Text(name),
             justify="right" if numeric else "left",
-            no_wrap=numeric or name in rigid,
+            no_wrap=numeric or name in no_wrap,
             overflow="fold",
         )
     for row in shown:
@@ -162,7 +162,7 @@ def _write_terminal(
     console.print(table)
     more = sum(1 for _ in rows)
     if more:
-        say(f"{more} more rows; --csv or --json prints all, LIMIT asks for fewer")
+        log(f"{more} more rows; --csv or --json prints all, LIMIT asks for fewer")
     return len(shown) + more
 
 

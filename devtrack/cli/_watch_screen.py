@@ -19,7 +19,7 @@ from devtrack.report.formatting import interval_text, measured_text
 from devtrack.transitions.coverage import Judged, read_judged
 
 if TYPE_CHECKING:
-    from devtrack.changepoints import Transition
+    from devtrack.series import Transition
     from devtrack.store import Store
 
 _MOST_TRANSITIONS, _MOST_EVENTS, _LEAST_ROWS = 8, 4, 3

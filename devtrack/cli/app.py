@@ -10,11 +10,20 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from devtrack.cli import calibrate, demo, report, watch
-from devtrack.cli import maintenance as upkeep
-from devtrack.cli import sql as query
-from devtrack.cli import transitions as findings
-from devtrack.cli._output import EXIT_ERROR, say
+from devtrack.cli import (
+    calibrate,
+    compact,
+    demo,
+    doctor,
+    export,
+    report,
+    runs,
+    sql,
+    timeline,
+    transitions,
+    watch,
+)
+from devtrack.cli._output import EXIT_ERROR, log
 from devtrack.errors import DevtrackError
 
 _EXIT_INTERRUPTED = 130
@@ -31,22 +40,22 @@ class _Commands(TyperGroup):
                 result = super().invoke(ctx)
             sys.stdout.flush()
         except DevtrackError as error:
-            say(str(error))
+            log(str(error))
             raise typer.Exit(EXIT_ERROR) from error
         except BrokenPipeError as error:  # `| head` has seen enough: no error of ours
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - flushed again at exit
             raise typer.Exit(0) from error
         except OSError as error:
-            say(str(error))
+            log(str(error))
             raise typer.Exit(EXIT_ERROR) from error
         except KeyboardInterrupt as error:
-            say("stopped")
+            log("stopped")
             raise typer.Exit(_EXIT_INTERRUPTED) from error
         return result
 
 
 def _one_line(message: Warning | str, *_: object, **__: object) -> None:
-    say(f"warning: {message}")
+    log(f"warning: {message}")
 
 
 app = typer.Typer(
@@ -80,21 +89,19 @@ def _options(
 
 
 app.command(epilog="Example: devtrack demo --out grokking.png")(demo.demo)
-app.command(epilog="Example: devtrack runs --json")(query.runs)
+app.command(epilog="Example: devtrack runs --json")(runs.runs)
 app.command(
     epilog="Example: devtrack sql \"FROM llc WHERE status = 'ok'\" --csv > llc.csv",
     context_settings={"allow_extra_args": True},  # it says itself what is wrong with them
-)(query.sql)
-app.command(epilog="Example: devtrack transitions grokking")(findings.transitions)
-app.command(epilog="Example: devtrack timeline grokking --out timeline.png")(findings.timeline)
+)(sql.sql)
+app.command(epilog="Example: devtrack transitions grokking")(transitions.transitions)
+app.command(epilog="Example: devtrack timeline grokking --out timeline.png")(timeline.timeline)
 app.command(epilog="Example: devtrack report grokking --output grokking.html")(report.report)
 app.command(epilog="Example: devtrack watch grokking --png timeline.png")(watch.watch)
-app.command(epilog="Example: devtrack calibrate problem.py:build --run grokking")(
-    calibrate.calibrate
-)
-app.command(epilog="Example: devtrack export llc.parquet --query 'FROM llc'")(upkeep.export)
-app.command(epilog="Example: devtrack compact --run grokking")(upkeep.compact)
-app.command(epilog="Example: devtrack doctor --store runs")(upkeep.doctor)
+app.command(epilog="Example: devtrack calibrate problem.py:build grokking")(calibrate.calibrate)
+app.command(epilog="Example: devtrack export llc.parquet --query 'FROM llc'")(export.export)
+app.command(epilog="Example: devtrack compact grokking")(compact.compact)
+app.command(epilog="Example: devtrack doctor --store runs")(doctor.doctor)
 
 
 def main() -> None:

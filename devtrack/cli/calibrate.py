@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from devtrack.cli import _options as options
-from devtrack.cli._output import hint, say
-from devtrack.cli.transitions import require_picture
+from devtrack.cli._output import log, suggest
+from devtrack.cli._pictures import require_picture
 from devtrack.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ def calibrate(
             "loss(model, batch), and a list of fixed batches."
         ),
     ],
-    store: options.Store = "runs",
     run: options.Run = None,
+    store: options.StoreFolder = "runs",
     out: Annotated[
         Path, typer.Option("--out", help="Picture to write: .png, .pdf or .svg.")
     ] = Path("calibration.png"),
@@ -83,8 +83,8 @@ def calibrate(
         shown = {k: v for k, v in chosen.items() if not k.startswith("rmsprop")}
         typer.echo("LLC(" + ", ".join(f"{k}={_plain(v)!r}" for k, v in shown.items()) + ")")
     for reason in found.reasons:
-        say(reason)
-    hint(f"picture: {out}")
+        log(reason)
+    suggest(f"picture: {out}")
 
 
 def _plain(value: Any) -> Any:
@@ -154,7 +154,7 @@ def _early_middle_late(store: Store, run_id: str) -> tuple[list[Path], Path | No
     if not rows:
         raise DataError(
             f"run {run_id} has no snapshot: calibration needs weights. Train with a Tracker that "
-            "keeps snapshots, or choose another --run."
+            "keeps snapshots, or choose another run."
         )
     paths = [store.path / run_id / path for path, _ in rows]
     last = len(rows) - 1

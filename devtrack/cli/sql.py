@@ -1,4 +1,4 @@
-"""``devtrack runs`` and ``devtrack sql``: what the store holds."""
+"""``devtrack sql``: a question to a store."""
 
 from __future__ import annotations
 
@@ -8,26 +8,7 @@ from typing import Annotated
 import typer
 
 from devtrack.cli import _options as options
-from devtrack.cli._output import emit, nothing, require_one_format
-
-
-def runs(
-    store: options.Store = "runs",
-    as_json: options.Json = False,
-    as_csv: options.Csv = False,
-) -> None:
-    """List the runs of a store, oldest first."""
-    require_one_format(as_json=as_json, as_csv=as_csv)
-    from devtrack.store import open_store
-
-    relation = open_store(store).sql(
-        "SELECT run, run_id, created_utc, attempts, last_step, metric_rows, parent_run_id FROM runs"
-    )
-    if not emit(relation.columns, relation.fetchall(), as_json=as_json, as_csv=as_csv):
-        raise nothing(
-            f"no runs in the store {store!r}. A run appears with its first observation. "
-            "Train with callbacks=[Tracker(...)], or try `devtrack demo`."
-        )
+from devtrack.cli._output import not_found, print_table, require_one_format
 
 
 def sql(
@@ -35,7 +16,7 @@ def sql(
     query: Annotated[
         str | None, typer.Argument(help="SQL for DuckDB; read from stdin if left out.")
     ] = None,
-    store: options.Store = "runs",
+    store: options.StoreFolder = "runs",
     as_json: options.Json = False,
     as_csv: options.Csv = False,
 ) -> None:
@@ -58,14 +39,14 @@ def sql(
     nested = frozenset(
         name for name, kind in zip(relation.columns, relation.types) if str(kind) == "JSON"
     )
-    if not emit(
+    if not print_table(
         relation.columns,
         relation.fetchall(),
         as_json=as_json,
         as_csv=as_csv,
         json_columns=nested,
     ):
-        raise nothing("no rows")
+        raise not_found("no rows")
 
 
 def _from_stdin() -> str:

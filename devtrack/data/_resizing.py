@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
-from devtrack.data.fixed_batches import num_rows, rows
+from devtrack.data._fixed_batches import num_rows, rows
 from devtrack.errors import DataError, MetricError
 
 

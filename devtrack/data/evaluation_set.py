@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from devtrack.data.fixed_batches import fingerprint, num_rows
+from devtrack.data._fixed_batches import fingerprint, num_rows
 from devtrack.errors import DataError
 from devtrack.model_state._object_graph import map_tensors, tensors_in, versions, walk
 from devtrack.records import Event

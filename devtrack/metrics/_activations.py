@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from devtrack.data.fixed_batches import num_rows
+from devtrack.data._fixed_batches import num_rows
 from devtrack.errors import ConfigError, MetricError
 from devtrack.metrics._sites import captured, matching_modules
 from devtrack.metrics.metric import Subject

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from devtrack.data.fixed_batches import is_data
+from devtrack.data._fixed_batches import is_data
 from devtrack.errors import ConfigError
 
 

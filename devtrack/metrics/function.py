@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from devtrack.data.fixed_batches import num_rows
+from devtrack.data._fixed_batches import num_rows
 from devtrack.metrics.loss import weighted_mean_row
 from devtrack.metrics.metric import MetricOptions, Subject
 from devtrack.records import Row

@@ -11,8 +11,8 @@ from functools import partial
 from typing import Any, Literal
 
 from devtrack._checks import require_int, require_number
+from devtrack.data._fixed_batches import num_rows
 from devtrack.data._resizing import require_mean_over_parts, resize_batches
-from devtrack.data.fixed_batches import num_rows
 from devtrack.errors import ConfigError
 from devtrack.metrics._components import Component, HeadAxes, find_components, require_heads
 from devtrack.metrics._llc_arguments import is_data_sets, require_data, require_loss

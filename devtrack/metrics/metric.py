@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import torch
 from torch import nn
 
-from devtrack.data.fixed_batches import fixed_batches, num_rows, to_device
+from devtrack.data._fixed_batches import fixed_batches, num_rows, to_device
 from devtrack.errors import DataError
 from devtrack.records import Record
 from devtrack.sampling._user_loss import LossFunction

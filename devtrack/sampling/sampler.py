@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from devtrack.data.fixed_batches import num_rows
+from devtrack.data._fixed_batches import num_rows
 from devtrack.model_state.isolation import isolated
 from devtrack.sampling._baseline import Baseline, require_same_with_gradient, take_baseline
 from devtrack.sampling._engine_selection import Engine, build_groups, choose_engine, require_engine

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from devtrack.data._private_data import can_be_copied
 from devtrack.data.evaluation_set import BatchInfo, EvaluationSet, samples_of
-from devtrack.data.private_data import can_be_copied
 from devtrack.metrics.metric import BatchMaker
 from devtrack.model_state._reachable_globals import kept_globals
 from devtrack.records import Event

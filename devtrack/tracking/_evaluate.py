@@ -18,13 +18,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from devtrack.data.fixed_batches import fixed_batches
+from devtrack.data._fixed_batches import fixed_batches
 from devtrack.errors import MetricError
 from devtrack.metrics.metric import BatchMaker, LossFunction, Metric, Subject
+from devtrack.model_state._private_copy import private_copy
 from devtrack.model_state._python_state import PythonState
 from devtrack.model_state._reachable_globals import classes_of, reachable_globals
 from devtrack.model_state.isolation import isolated
-from devtrack.model_state.private_copy import private_copy
 from devtrack.model_state.stub_trainer import stub_of
 from devtrack.records import NOT_FINITE, ChainTrace, Event, Record, Row, SnapshotRecord, Status
 from devtrack.tracking._training_loss import BoundObjective, RunObjective

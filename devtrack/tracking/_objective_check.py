@@ -8,9 +8,9 @@ from typing import Any
 from devtrack.data.evaluation_set import BatchInfo, own_copy
 from devtrack.errors import ConfigError
 from devtrack.metrics.metric import LossFunction
+from devtrack.model_state._private_copy import private_copy
 from devtrack.model_state.fidelity import Check, Mismatch, check_copy, compare
 from devtrack.model_state.isolation import isolated, take_streams
-from devtrack.model_state.private_copy import private_copy
 from devtrack.model_state.stub_trainer import StubTrainer
 from devtrack.records import Event
 from devtrack.tracking._reporter import Reporter

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from devtrack.data.fixed_batches import fixed_batches
+from devtrack.data._fixed_batches import fixed_batches
 from devtrack.errors import DevtrackError
 from devtrack.metrics.metric import BatchMaker, LossFunction, Metric
 from devtrack.model_state import snapshots
+from devtrack.model_state._private_copy import private_copy
 from devtrack.model_state.isolation import isolated
-from devtrack.model_state.private_copy import private_copy
 from devtrack.model_state.stub_trainer import StubTrainer
 from devtrack.records import Event, Record, Row, SnapshotRecord, TrainingProgress
 from devtrack.store import Writer

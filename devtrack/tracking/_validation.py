@@ -11,8 +11,8 @@ from torch import nn
 from devtrack._checks import require_int, require_positive
 from devtrack.errors import ConfigError, MetricError
 from devtrack.metrics.metric import Metric
+from devtrack.model_state._private_copy import private_copy
 from devtrack.model_state.isolation import isolated
-from devtrack.model_state.private_copy import private_copy
 from devtrack.monitoring.monitor import Monitor
 from devtrack.schedules import Schedule
 

@@ -13,8 +13,8 @@ from torch import nn
 from devtrack.data.evaluation_set import EvaluationSet
 from devtrack.errors import ConfigError
 from devtrack.model_state import snapshots
+from devtrack.model_state._private_copy import eager, is_initialized, private_copy
 from devtrack.model_state.isolation import isolated
-from devtrack.model_state.private_copy import eager, is_initialized, private_copy
 from devtrack.model_state.stub_trainer import StubTrainer
 from devtrack.monitoring.monitor import start_monitoring
 from devtrack.records import Event, Record, Row, TrainingProgress

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from devtrack.data._fixed_batches import fixed_batches, to_device
 from devtrack.data.evaluation_set import own_copy, samples_of
-from devtrack.data.fixed_batches import fixed_batches, to_device
 from devtrack.errors import ConfigError
 from devtrack.metrics.metric import BatchMaker
+from devtrack.model_state._private_copy import eager, is_initialized
 from devtrack.model_state.isolation import isolated
-from devtrack.model_state.private_copy import eager, is_initialized
 from devtrack.records import Record, Row
 
 

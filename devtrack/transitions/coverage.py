@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from devtrack.changepoints import Series
+from devtrack.series import Series
 from devtrack.transitions.detection import matches
 
 if TYPE_CHECKING:

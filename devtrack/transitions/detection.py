@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from devtrack.changepoints import ConfigEvent, Move, Series, Transition
 from devtrack.errors import ConfigError, DataError
 from devtrack.records import CONFIG_EVENT_KINDS
+from devtrack.series import ConfigEvent, Move, Series, Transition
 from devtrack.store import Store, StoreWarning
 from devtrack.store.provenance import utc_now
 

@@ -62,8 +62,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from devtrack.changepoints import ConfigEvent, Series
 from devtrack.changepoints.online.detector import OnlineDetector
+from devtrack.series import ConfigEvent, Series
 from experiments.bench.online_rivals import bayesian, cusum, snapshots
 from experiments.bench.transitions import QUIET_FAMILIES, SHARED, Run, _module, read_runs
 

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from devtrack.changepoints import ConfigEvent, Series
 from devtrack.changepoints._event_regressors import is_recipe
 from devtrack.changepoints._step_scale import choose_axis
+from devtrack.series import ConfigEvent, Series
 
 LINE = 10  # points that the local line runs through
 SLACK = 0.5  # of the CUSUM, in standard deviations

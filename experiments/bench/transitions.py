@@ -48,8 +48,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from devtrack.changepoints import ConfigEvent, Series
 from devtrack.changepoints.offline.detector import detect
+from devtrack.series import ConfigEvent, Series
 from experiments.bench.online_rivals import Run
 from experiments.bench.other_shapes import use_other_shapes
 from experiments.bench.quiet_trainings import MOMENTUM, quiet_trainings

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from devtrack.changepoints import Series
 from devtrack.changepoints._preprocessing import ROUGH, make_curve, roughness
 from devtrack.changepoints._step_scale import Axis
+from devtrack.series import Series
 
 
 def test_standard_errors_that_end_in_zeros_leave_finite_noise():

@@ -10,9 +10,9 @@ from datetime import datetime
 import numpy as np
 import pytest
 
-from devtrack.changepoints import Move, Transition
 from devtrack.cli.transitions import COLUMNS, transition_lines
 from devtrack.records import Row, RunInfo, Status, TrainingProgress
+from devtrack.series import Move, Transition
 from devtrack.store import open_store
 
 QUIET, GROKKING = "quiet-20261121-093000-aaaa", "grokking-20261121-094000-bbbb"
@@ -60,7 +60,7 @@ def test_sizes_beyond_a_million_are_read_and_not_counted():
 
 
 def test_transitions_prints_what_moved_and_keeps_it(devtrack, store):
-    code, out, err = devtrack("transitions", "--store", store, "--run", "grokking")
+    code, out, err = devtrack("transitions", "--store", store, "grokking")
     assert code == 0
     assert {"llc", "loss"} <= set(out.split())
     assert "embed" not in out, "the weight norm stood still"
@@ -72,7 +72,7 @@ def test_transitions_prints_what_moved_and_keeps_it(devtrack, store):
 
 
 def test_transitions_as_json_and_csv(devtrack, store):
-    arguments = ("transitions", "--store", store, "--run", GROKKING)
+    arguments = ("transitions", "--store", store, GROKKING)
     lines = json.loads(devtrack(*arguments, "--json")[1])
     assert {line["metric"] for line in lines} == {"llc", "loss"}
     assert {line["direction"] for line in lines} == {"down"}
@@ -82,10 +82,10 @@ def test_transitions_as_json_and_csv(devtrack, store):
 
 
 def test_a_run_without_transitions_exits_with_3(devtrack, store):
-    code, out, err = devtrack("transitions", "--store", store, "--run", "quiet")
+    code, out, err = devtrack("transitions", "--store", store, "quiet")
     assert (code, out) == (3, "")
     assert err.startswith("devtrack: no transition in run 'quiet' at alpha 0.05, 3 series judged.")
-    code, out, _ = devtrack("transitions", "--store", store, "--run", "quiet", "--json")
+    code, out, _ = devtrack("transitions", "--store", store, "quiet", "--json")
     assert (code, json.loads(out)) == (3, [])
 
 
@@ -130,8 +130,8 @@ def test_beside_what_was_found_stands_what_could_not_be_judged(devtrack, store):
 def test_the_run_may_be_an_argument(devtrack, store, command):
     code, _, err = devtrack(command, "quiet", "--store", store)
     assert (code, "run 'quiet'" in err) == (3 if command == "transitions" else 0, True)
-    code, _, err = devtrack(command, "quiet", "--run", "grokking", "--store", store)
-    assert (code, "'quiet' and --run 'grokking': pass one of them" in err) == (2, True)
+    code, _, err = devtrack(command, "quiet", "grokking", "--store", store)
+    assert (code, "extra argument" in err and "grokking" in err) == (2, True)
 
 
 def test_the_newest_run_is_the_default(devtrack, store):
@@ -141,7 +141,7 @@ def test_the_newest_run_is_the_default(devtrack, store):
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (["transitions", "--run", "groking"], ["run 'groking'", "Did you mean 'grokking'"]),
+        (["transitions", "groking"], ["run 'groking'", "Did you mean 'grokking'"]),
         (["timeline", "groking"], ["run 'groking'", "Did you mean 'grokking'"]),
         (["transitions", "--metric", "lcl"], ["'lcl'", "llc", "loss"]),
         (["timeline", "--metric", "lcl"], ["'lcl'", "llc, loss, weight_norm", "Use one of these"]),
@@ -178,12 +178,12 @@ def test_timeline_in_other_formats(devtrack, analysed, tmp_path, kind, start):
 
 
 def test_timeline_finds_transitions_when_nobody_has(devtrack, store):
-    code, _, err = devtrack("timeline", "--store", store, "--run", "grokking", "--dpi", "40")
+    code, _, err = devtrack("timeline", "--store", store, "grokking", "--dpi", "40")
     assert code == 0
     assert err == "devtrack: looking for transitions in run 'grokking'\n"
     count = "SELECT count(DISTINCT transition) FROM transitions"
     assert open_store(store).sql(count).fetchall() == [(1,)]
-    assert devtrack("timeline", "--store", store, "--run", "grokking", "--dpi", "40")[2] == ""
+    assert devtrack("timeline", "--store", store, "grokking", "--dpi", "40")[2] == ""
 
 
 def test_an_unknown_axis_is_wrong_usage(devtrack, pristine):

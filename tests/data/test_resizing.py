@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from devtrack.data._fixed_batches import num_rows
 from devtrack.data._resizing import resize_batches
-from devtrack.data.fixed_batches import num_rows
 from devtrack.errors import DataError
 
 

@@ -29,7 +29,7 @@ from devtrack import (
     WeightSpectrum,
 )
 from devtrack.metrics.metric import Metric
-from devtrack.model_state.private_copy import private_copy
+from devtrack.model_state._private_copy import private_copy
 from devtrack.store.provenance import describe
 from devtrack.tracking._evaluate import evaluate
 

@@ -6,7 +6,7 @@ from lightning.pytorch import LightningModule
 from torch import nn
 
 from devtrack.metrics.loss import Loss
-from devtrack.model_state.private_copy import private_copy
+from devtrack.model_state._private_copy import private_copy
 from devtrack.tracking._evaluate import evaluate
 from devtrack.tracking._training_loss import training_step_loss
 

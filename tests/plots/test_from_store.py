@@ -9,9 +9,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from devtrack import plots
-from devtrack.changepoints import Move, Transition
 from devtrack.errors import ConfigError, UnknownRunError
 from devtrack.records import ChainTrace, Event, Row, RunInfo, Status, TrainingProgress
+from devtrack.series import Move, Transition
 from devtrack.store import open_store
 
 STEPS = [0, 1, 3, 10, 30, 100, 300]

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from devtrack.metrics.loss import Loss
-from devtrack.model_state.private_copy import private_copy
+from devtrack.model_state._private_copy import private_copy
 from devtrack.records import NOT_FINITE, Row, Status
 from devtrack.tracking._evaluate import evaluate
 

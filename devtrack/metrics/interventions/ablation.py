@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import torch
 
-from devtrack.data.fixed_batches import num_rows, rows
+from devtrack.data._fixed_batches import num_rows, rows
 from devtrack.errors import ConfigError, MetricError
 from devtrack.metrics.interventions._hooks import (
     Change,

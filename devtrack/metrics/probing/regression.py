@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from devtrack.data.fixed_batches import num_rows
+from devtrack.data._fixed_batches import num_rows
 from devtrack.errors import ConfigError, MetricError
 from devtrack.metrics._activations import flat_features, forward_passes
 from devtrack.metrics._sites import matching_modules

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from devtrack.data.fixed_batches import num_rows
+from devtrack.data._fixed_batches import num_rows
 from devtrack.model_state import snapshots
 from devtrack.sampling._user_loss import LossFunction
 from devtrack.sampling.calibration._calibrate import agree

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from devtrack.changepoints import ConfigEvent, Series
+from devtrack.series import ConfigEvent, Series
 from experiments.bench.monitor import calibrate, devtrack, false_alarms, tail_interval
 from experiments.bench.online_rivals import snapshots
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from devtrack import BayesianInfluence, Row, Status, Susceptibility
-from devtrack.model_state.private_copy import private_copy
+from devtrack.model_state._private_copy import private_copy
 from devtrack.tracking._evaluate import evaluate
 
 VOCABULARY = 16

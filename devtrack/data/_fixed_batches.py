@@ -25,7 +25,7 @@ from torch.utils.data import (
     default_collate,
 )
 
-from devtrack.data.private_data import private_data
+from devtrack.data._private_data import private_data
 from devtrack.errors import DataError
 from devtrack.model_state._object_graph import map_tensors, tensors_in, walk
 from devtrack.model_state.isolation import isolated
