@@ -300,9 +300,10 @@ WIDE = "m" * 120
 @pytest.mark.parametrize("name", ["m_{k}", WIDE + "{k}", "new\nline {k}", "$" * 90 + "{k}", "llc"])
 def test_no_title_leaves_its_place_whatever_its_letters_and_its_unit(name, power):
     value = np.linspace(1.0, 2.0, STEP.size) * 10.0**power
-    sites = [f"s{k}" if name == "llc" else "model" for k in range(12)]
+    # 10 panels or 11: two columns, and names in both
+    sites = [f"s{k}" for k in range(12)] if name == "llc" else ["model"] * 7
     curves = [curve(name.format(k=k), value, site=site) for k, site in enumerate(sites)]
-    figure = draw_timeline([*curves, *(curve(f"x{k}") for k in range(10))])
+    figure = draw_timeline([*curves, *(curve(f"x{k}") for k in range(8 if name == "llc" else 4))])
     figure.canvas = FigureCanvasAgg(figure)
     figure.canvas.draw()
     renderer = figure.canvas.get_renderer()
