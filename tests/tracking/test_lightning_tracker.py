@@ -4,6 +4,7 @@ import warnings
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -669,7 +670,7 @@ def test_a_store_that_cannot_be_is_said_before_training(tmp_path):
     [
         ([Loss(), Loss()], r"same name \['loss'\]: names must be unique.*Pass name="),
         ([lambda m, b: 1.0], "must be objects with a name and compute.*FunctionMetric"),
-        ([Loss(name=" ")], "must be objects with a name and compute"),
+        ([SimpleNamespace(name=" ", compute=print)], "must be objects with a name and compute"),
         ([Loss], "must be objects with a name and compute.*an instance such as Loss\\(\\)"),
     ],
 )
