@@ -702,7 +702,10 @@ def test_a_home_is_found_and_metrics_may_come_one_by_one():
         ({"monitor": Monitor}, r"monitor=<class .*must be a Monitor.*Pass Monitor\(\)"),
         ({"seed": -1}, "seed=-1: must be an integer of at least 0"),
         ({"max_data_gb": 0}, r"max_data_gb=0: must be a finite number above 0"),
-        ({"metrics": [Loss(every=0)]}, "metric 'loss' with every=0: must be an integer"),
+        (
+            {"metrics": [SimpleNamespace(name="own", compute=print, every=0)]},
+            "metric 'own' with every=0: must be an integer",
+        ),
         (
             {"metrics": [Loss(timeout_s="1")]},
             "metric 'loss' with timeout_s='1': must be",

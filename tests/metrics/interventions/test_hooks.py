@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from devtrack.errors import MetricError
 from devtrack.metrics.interventions._hooks import activation_at, changed, places
 
 X = torch.arange(12.0).reshape(2, 6)
@@ -53,3 +54,12 @@ def test_of_a_tuple_the_first_is_meant():
 class Named(nn.Module):
     def forward(self, x):
         return {"x": x}
+
+
+def test_errors_say_given_allowed_next():
+    with pytest.raises(MetricError, match="site '0': output of type dict cannot be replaced"):
+        activation_at(_place(model := nn.Sequential(Named())), lambda: model(X))
+    with pytest.raises(MetricError, match="site '0': the forward pass never calls"):
+        activation_at(_place(nn.Sequential(nn.Identity())), lambda: None)
+    with pytest.raises(MetricError, match="6 units do not fall into 4 heads"):
+        activation_at(_place(model := nn.Sequential(nn.Identity()), num_heads=4), lambda: model(X))
