@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, takewhile
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from devtrack._checks import require_int
 from devtrack.errors import ConfigError
 
 
@@ -51,10 +52,10 @@ class LogSpaced:
     last: int | None = None
 
     def __post_init__(self) -> None:
-        _require_at_least("num", self.num, 2)
-        _require_at_least("first", self.first, 1)
+        require_int("num", self.num, at_least=2)
+        require_int("first", self.first, at_least=1)
         if self.last is not None:
-            _require_at_least("last", self.last, self.first + 1)
+            require_int("last", self.last, at_least=self.first + 1)
 
     def steps(self, total: int | None) -> Iterator[int]:
         """Yield round(first · ratio^k) without repeats, without end."""
@@ -80,7 +81,7 @@ class Every:
     n: int
 
     def __post_init__(self) -> None:
-        _require_at_least("n", self.n, 1)
+        require_int("n", self.n, at_least=1)
 
     def steps(self, total: int | None) -> Iterator[int]:
         """Yield n, 2n, 3n, … without end."""
@@ -101,8 +102,10 @@ class At:
     at: tuple[int, ...]
 
     def __post_init__(self) -> None:
+        if isinstance(self.at, str | bytes) or not isinstance(self.at, Iterable):
+            raise ConfigError(f"at={self.at!r}: must be a list of steps. Use at=[10, 100].")
         for step in self.at:
-            _require_at_least("at", step, 0)
+            require_int("at", step, at_least=0)
 
     def steps(self, total: int | None) -> Iterator[int]:
         """Yield the given steps in ascending order."""
@@ -118,6 +121,14 @@ class Union:
     """
 
     schedules: tuple[Schedule, ...]
+
+    def __post_init__(self) -> None:
+        is_sequence = isinstance(self.schedules, Sequence) and len(self.schedules) > 0
+        if not is_sequence or not all(isinstance(one, Schedule) for one in self.schedules):
+            raise ConfigError(
+                f"schedules={self.schedules!r}: must be a list of schedules. "
+                "Use union(every(100), at([10, 20]))."
+            )
 
     def steps(self, total: int | None) -> Iterator[int]:
         """Yield the merged steps in ascending order."""
@@ -242,11 +253,3 @@ class Cursor:
         while len(self._ahead) < count and (step := next(self._pending, None)) is not None:
             self._ahead.append(step)
         return self._ahead
-
-
-def _require_at_least(name: str, value: int, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ConfigError(
-            f"{name}={value!r}: must be an integer of at least {least}. "
-            f"Pass {name}={least} or more."
-        )

@@ -94,5 +94,5 @@ def test_added_steps_are_observed_like_scheduled_ones(schedule, added, when):
 
 @pytest.mark.parametrize("make", [lambda: every(0), lambda: log_spaced(1), lambda: at([-1])])
 def test_errors_say_given_allowed_next(make):
-    with pytest.raises(ConfigError, match=r"=.*must be an integer of at least.*Pass"):
+    with pytest.raises(ConfigError, match=r"=.*must be an integer of at least.*Use"):
         make()

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from devtrack.data._fixed_batches import num_rows
-from devtrack.errors import ConfigError, MetricError
+from devtrack.errors import MetricError
 from devtrack.metrics._sites import captured, matching_modules
 from devtrack.metrics.metric import Subject
 
@@ -103,16 +103,6 @@ def flat_features(activation: torch.Tensor, label: torch.Tensor, site: str) -> t
         f"at site {site!r}: must be one label per sample or per position. Return a tensor of shape "
         f"{tuple(activation.shape[:1])} or {tuple(activation.shape[:-1])}."
     )
-
-
-def require_rows_and_groups(max_rows: int, num_groups: int) -> None:
-    """Raise ConfigError unless both numbers can give an estimate and its error."""
-    if max_rows < 8:
-        raise ConfigError(f"max_rows={max_rows}: must be at least 8. Use max_rows=2048.")
-    if num_groups < 2:
-        raise ConfigError(
-            f"num_groups={num_groups}: a standard error needs at least 2. Use num_groups=10."
-        )
 
 
 def _rows(output: torch.Tensor, start: int, quota: int, unit_dim: int) -> Activations:

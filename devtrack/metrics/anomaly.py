@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from devtrack.errors import ConfigError, DataError, MetricError
+from devtrack.errors import DataError, MetricError
 from devtrack.metrics._activations import forward_passes
 from devtrack.metrics._proportions import binomial_se
 from devtrack.metrics._sites import matching_modules
@@ -67,15 +67,6 @@ class AnomalyRate(MetricOptions):
     false_positive_rate: float = 0.05
     pool: Literal["mean", "last"] = "mean"
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.false_positive_rate < 1:
-            raise ConfigError(
-                f"false_positive_rate={self.false_positive_rate}: must be between 0 and 1. Use "
-                f"0.05."
-            )
-        if self.pool not in ("mean", "last"):
-            raise ConfigError(f"pool={self.pool!r}: must be 'mean' or 'last'. Use pool='mean'.")
 
     def compute(self, subject: Subject) -> Iterator[Row]:
         """Yield one row per site."""

@@ -77,8 +77,7 @@ class BehaviorSuite(MetricOptions):
     sha256: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ConfigError(f"batch_size={self.batch_size}: must be at least 1. Use 64.")
+        super().__post_init__()
         examples, digest = _read(Path(self.path))
         object.__setattr__(self, "_examples", examples)  # no field: the run's record holds the hash
         object.__setattr__(self, "sha256", digest)

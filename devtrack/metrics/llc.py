@@ -15,7 +15,7 @@ from devtrack.data._fixed_batches import num_rows
 from devtrack.data._resizing import require_mean_over_parts, resize_batches
 from devtrack.errors import ConfigError
 from devtrack.metrics._components import Component, HeadAxes, find_components, require_heads
-from devtrack.metrics._llc_arguments import is_data_sets, require_data, require_loss
+from devtrack.metrics._field_checks import is_data_sets, require_data, require_loss
 from devtrack.metrics._sites import require_sites
 from devtrack.metrics.metric import LossFunction, MetricOptions, Subject
 from devtrack.records import ChainTrace, Event, Row, Status, without_nan
@@ -141,6 +141,7 @@ class LLC(MetricOptions):
     diagnostics: Literal["on", "off"] = "on"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _ = self.config  # checks the sampler's numbers
         require_engine(self.engine, self.method)
         if self.diagnostics not in ("on", "off"):

@@ -21,6 +21,7 @@ from torch import nn
 
 from devtrack.data._fixed_batches import fixed_batches, num_rows, to_device
 from devtrack.errors import DataError
+from devtrack.metrics._field_checks import check_fields
 from devtrack.records import Record
 from devtrack.sampling._user_loss import LossFunction
 
@@ -41,6 +42,9 @@ class MetricOptions:
 
     every: int = 1
     timeout_s: float | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+from devtrack._checks import require_int
 from devtrack.errors import ConfigError
 from devtrack.records import Event
 
@@ -108,13 +109,8 @@ class Densify:
     snapshots: int = 10
 
     def __post_init__(self) -> None:
-        for name, least in (("factor", 2), ("snapshots", 1)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ConfigError(
-                    f"{name}={value!r}: must be an integer of at least {least}. "
-                    f"Pass {name}={least} or more."
-                )
+        require_int("factor", self.factor, at_least=2)
+        require_int("snapshots", self.snapshots, at_least=1)
 
     def steps(self, own: Sequence[int], *, after: int) -> list[int]:
         """Return the steps to observe after an occasion, ascending.
@@ -146,6 +142,12 @@ class SaveCheckpoint:
     """
 
     folder: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.folder is not None and not isinstance(self.folder, str | Path):
+            raise ConfigError(
+                f"folder={self.folder!r}: must be a path, or None. Use folder='checkpoints'."
+            )
 
     def __call__(self, trigger: Trigger, controls: Controls) -> None:
         """Write ``<kind>-step=<step>.ckpt``."""

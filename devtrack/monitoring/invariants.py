@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from devtrack._checks import require_bool
 from devtrack.errors import ConfigError
 
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
@@ -67,6 +68,7 @@ class Invariant:
 
     def __post_init__(self) -> None:
         parse(self.rule)
+        require_bool("stop", self.stop)
         if not (isinstance(self.z, int | float) and 0 <= self.z < math.inf):
             raise ConfigError(
                 f"z={self.z!r}: must be a number of standard errors, 0 or more. Pass z=2."

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from devtrack._checks import require_int, require_positive
+from devtrack._checks import require_bool, require_int, require_positive
 from devtrack.errors import ConfigError, MetricError
 from devtrack.metrics.metric import Metric
 from devtrack.model_state._private_copy import private_copy
@@ -71,9 +71,9 @@ def require_name(name: Any) -> None:
 def require_share(name: str, value: Any) -> None:
     """Raise ConfigError unless it is None or a share of the training time."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if value is not None and not (is_number and 0 <= value < math.inf):
+    if value is not None and not (is_number and 0 <= value <= 1):
         raise ConfigError(
-            f"{name}={value!r}: must be a share of the training time, 0 or more, or None. "
+            f"{name}={value!r}: must be a share of the training time, from 0 to 1, or None. "
             f"Pass {name}=0.05 for 5 %."
         )
 
@@ -113,3 +113,15 @@ def require_one_process(monitor: Monitor | None, world_size: int) -> None:
             f"monitor= on {world_size} processes: must be one, since the others would not hear of "
             "a stop or a checkpoint. Leave monitor out, or train on one device."
         )
+
+
+def require_store(store: Any) -> None:
+    """Raise ConfigError unless it is a path."""
+    if not isinstance(store, str | Path) or not str(store).strip():
+        raise ConfigError(f"store={store!r}: must be the path of a folder. Pass store='runs'.")
+
+
+def require_switches(**switches: Any) -> None:
+    """Raise ConfigError unless each is True or False."""
+    for name, value in switches.items():
+        require_bool(name, value)

@@ -14,6 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
 from devtrack._checks import require_int, require_positive
+from devtrack.metrics._field_checks import require_data, require_loss
 from devtrack.metrics.llc import LLC
 from devtrack.metrics.loss import Loss
 from devtrack.metrics.metric import LossFunction, Metric
@@ -32,6 +33,8 @@ from devtrack.tracking._validation import (
     require_replicated,
     require_schedule,
     require_share,
+    require_store,
+    require_switches,
 )
 from devtrack.tracking.session import Session
 
@@ -103,6 +106,12 @@ class Tracker(Callback):
         monitor: Monitor | None = None,
         seed: int = 0,
     ) -> None:
+        require_store(store)
+        require_data(data)
+        require_loss(loss)
+        require_switches(
+            resume=resume, data_on_cpu=data_on_cpu, snapshots=snapshots, use_loggers=use_loggers
+        )
         require_schedule(schedule := LogSpaced() if schedule is None else schedule)
         require_name(name)
         require_int("num_samples", num_samples, at_least=1)

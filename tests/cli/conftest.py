@@ -56,6 +56,11 @@ def fill(path: Path) -> None:
         writer.close()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _detects_once(detects_once) -> None:
+    """The same two runs are looked at again and again."""
+
+
 @pytest.fixture(scope="session")
 def pristine(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("cli") / "runs"

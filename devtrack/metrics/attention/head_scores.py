@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from devtrack.errors import ConfigError, MetricError
+from devtrack.errors import MetricError
 from devtrack.metrics.attention._patterns import attention_patterns, require_patterns
 from devtrack.metrics.metric import MetricOptions, Subject
 from devtrack.records import Row
@@ -67,12 +67,6 @@ class HeadScores(MetricOptions):
     num_sequences: int = 32
     forward: Callable[[nn.Module, torch.Tensor], Any] | None = None
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        for field, least in (("length", 2), ("num_sequences", 2), ("vocabulary", 2)):
-            number = getattr(self, field)
-            if number is not None and number < least:
-                raise ConfigError(f"{field}={number}: must be at least {least}. Use {field}=32.")
 
     def compute(self, subject: Subject) -> Iterator[Row]:
         """Yield two or four rows per head."""

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import nn
 
-from devtrack.errors import ConfigError, MetricError
+from devtrack.errors import MetricError
 from devtrack.metrics._sites import matching_modules
 
 Where = Literal["output", "input"]
@@ -30,14 +30,6 @@ class Place(NamedTuple):
     module: nn.Module
     where: Where
     head: tuple[int, int] | None = None
-
-
-def require_where(where: str, num_heads: int | None) -> None:
-    """Raise ConfigError for an unknown ``where`` or a number of heads below 1."""
-    if where not in ("output", "input"):
-        raise ConfigError(f"where={where!r}: must be 'output' or 'input'. Use where='output'.")
-    if num_heads is not None and num_heads < 1:
-        raise ConfigError(f"num_heads={num_heads}: must be at least 1, or None for whole sites.")
 
 
 def places(

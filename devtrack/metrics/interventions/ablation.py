@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from devtrack.data._fixed_batches import num_rows, rows
-from devtrack.errors import ConfigError, MetricError
+from devtrack.errors import MetricError
 from devtrack.metrics.interventions._hooks import (
     Change,
     Place,
@@ -18,7 +18,6 @@ from devtrack.metrics.interventions._hooks import (
     changed,
     places,
     require_reached,
-    require_where,
 )
 from devtrack.metrics.loss import weighted_mean_row
 from devtrack.metrics.metric import LossFunction, MetricOptions, Subject
@@ -75,13 +74,7 @@ class Ablation(MetricOptions):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.kind not in ("zero", "mean", "resample"):
-            raise ConfigError(
-                f"kind={self.kind!r}: must be 'zero', 'mean' or 'resample'. Use kind='mean'."
-            )
-        if self.num_groups < 2:
-            raise ConfigError(f"num_groups={self.num_groups}: must be at least 2. Use 16.")
-        require_where(self.where, self.num_heads)
+        super().__post_init__()
         if not self.name:
             object.__setattr__(self, "name", f"ablation_{self.kind}")
 

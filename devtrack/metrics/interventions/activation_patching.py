@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from devtrack.errors import ConfigError, MetricError
+from devtrack.errors import MetricError
 from devtrack.metrics._standard_errors import groups_of, jackknife_se
 from devtrack.metrics.interventions._hooks import (
     Change,
@@ -20,7 +20,6 @@ from devtrack.metrics.interventions._hooks import (
     changed,
     places,
     require_reached,
-    require_where,
 )
 from devtrack.metrics.metric import MetricOptions, Subject
 from devtrack.records import Row, Status
@@ -63,11 +62,6 @@ class ActivationPatching(MetricOptions):
     where: Where = "output"
     num_heads: int | None = None
     num_groups: int = 16
-
-    def __post_init__(self) -> None:
-        require_where(self.where, self.num_heads)
-        if self.num_groups < 2:
-            raise ConfigError(f"num_groups={self.num_groups}: must be at least 2. Use 16.")
 
     @torch.no_grad()
     def compute(self, subject: Subject) -> Iterator[Row]:

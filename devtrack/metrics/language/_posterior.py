@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from devtrack.errors import ConfigError, DataError
+from devtrack.errors import DataError
 from devtrack.metrics.language.in_context_loss import (
     LogitsFunction,
     call_model,
@@ -89,13 +89,9 @@ class SequenceSampler(MetricOptions):
     logits: LogitsFunction = call_model
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _ = self.config  # checks the numbers
         require_chains(self.num_chains)
-        if self.batch_size < 1 or self.num_observed < 1:
-            raise ConfigError(
-                f"batch_size={self.batch_size}, num_observed={self.num_observed}: must be at least "
-                f"1. Use batch_size=64, num_observed=64."
-            )
 
     @property
     def config(self) -> SamplerConfig:

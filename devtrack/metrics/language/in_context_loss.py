@@ -66,6 +66,7 @@ class InContextLoss(MetricOptions):
     logits: LogitsFunction = call_model
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if min(self.early, *self.positions, self.late) < 1 or self.late <= self.early:
             raise ConfigError(
                 f"early={self.early}, late={self.late}, positions={list(self.positions)}: all must "

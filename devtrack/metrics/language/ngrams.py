@@ -79,11 +79,9 @@ class NGramScores(MetricOptions):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not self.orders or min(self.orders) < 1 or self.num_contexts < 2:
-            raise ConfigError(
-                f"orders={list(self.orders)}, num_contexts={self.num_contexts}: orders must be at "
-                f"least 1, contexts at least 2. Use orders=(1, 2, 3), num_contexts=256."
-            )
+        super().__post_init__()
+        if not self.orders:
+            raise ConfigError(f"orders={self.orders!r}: must name an order. Use orders=(1, 2, 3).")
 
     def compute(self, subject: Subject) -> Iterator[Row]:
         """Yield one row per order."""

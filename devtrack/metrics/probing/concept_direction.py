@@ -78,10 +78,11 @@ class ConceptDirection(MetricOptions):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.reference not in ("previous", "first"):
             raise ConfigError(
                 f"reference={self.reference!r}: must be 'previous' or 'first'. The last snapshot "
-                f"is not known during a run."
+                f"is not known during a run. Use reference='first'."
             )
         if self.num_groups < 4:
             raise ConfigError(f"num_groups={self.num_groups}: must be at least 4. Use 32.")

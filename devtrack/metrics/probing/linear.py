@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from devtrack.errors import ConfigError, MetricError
+from devtrack.errors import MetricError
 from devtrack.metrics._proportions import clustered_se
 from devtrack.metrics._sites import matching_modules
 from devtrack.metrics.metric import MetricOptions, Subject
@@ -89,23 +89,6 @@ class LinearProbe(MetricOptions):
     description_length: bool = False
     max_memory_gb: float = 0.5
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not self.regularization > 0:
-            raise ConfigError(
-                f"regularization={self.regularization}: must be positive (the strength of the "
-                f"penalty, per row). Use regularization=1e-3."
-            )
-        if self.num_folds is not None and self.num_folds < 2:
-            raise ConfigError(
-                f"num_folds={self.num_folds}: must be at least 2, or None for two halves. Use "
-                f"num_folds=5."
-            )
-        if not self.max_memory_gb > 0:
-            raise ConfigError(
-                f"max_memory_gb={self.max_memory_gb}: must be above 0, in 10⁹ bytes. Use "
-                f"max_memory_gb=0.5."
-            )
 
     def compute(self, subject: Subject) -> Iterator[Row]:
         """Yield accuracy, control accuracy and selectivity at the site; the code's if wanted."""

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from devtrack.data._fixed_batches import num_rows
-from devtrack.errors import ConfigError, MetricError
+from devtrack.errors import MetricError
 from devtrack.metrics._activations import flat_features, forward_passes
 from devtrack.metrics._sites import matching_modules
 from devtrack.metrics._standard_errors import jackknife_se
@@ -62,13 +62,6 @@ class RegressionProbe(MetricOptions):
     regularization: float = 1e-3
     num_folds: int = 10
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not self.regularization > 0 or self.num_folds < 2:
-            raise ConfigError(
-                f"regularization={self.regularization}, num_folds={self.num_folds}: must be "
-                f"positive, and at least 2. Use regularization=1e-3, num_folds=10."
-            )
 
     def compute(self, subject: Subject) -> Iterator[Row]:
         """Yield R², the control's R² and the selectivity."""

@@ -13,7 +13,6 @@ from devtrack.errors import ConfigError, MetricError
 from devtrack.metrics._activations import (
     Activations,
     activations_at,
-    require_rows_and_groups,
 )
 from devtrack.metrics._standard_errors import groups_of, jackknife_se
 from devtrack.metrics.metric import MetricOptions, Subject, late_start_reasons
@@ -69,12 +68,12 @@ class CKA(MetricOptions):
     num_groups: int = 10
 
     def __post_init__(self) -> None:
-        if isinstance(self.reference, str) and self.reference not in ("previous", "first"):
+        super().__post_init__()
+        if not isinstance(self.reference, dict) and self.reference not in ("previous", "first"):
             raise ConfigError(
                 f"reference={self.reference!r}: must be 'previous', 'first' or a state dict. The "
-                f"last snapshot is not known during a run; give its state dict afterwards."
+                f"last snapshot is not known during a run. Pass its state dict afterwards."
             )
-        require_rows_and_groups(self.max_rows, self.num_groups)
         if not self.name:
             word = self.reference if isinstance(self.reference, str) else "reference"
             object.__setattr__(self, "name", f"cka_{word}")

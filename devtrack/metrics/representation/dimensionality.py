@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from devtrack.metrics._activations import Activations, activations_at, require_rows_and_groups
+from devtrack.metrics._activations import Activations, activations_at
 from devtrack.metrics._standard_errors import groups_of, jackknife_se
 from devtrack.metrics.metric import MetricOptions, Subject
 from devtrack.records import Row, Status
@@ -54,9 +54,6 @@ class Dimensionality(MetricOptions):
     max_rows: int = 2048
     unit_dim: int = -1
     num_groups: int = 10
-
-    def __post_init__(self) -> None:
-        require_rows_and_groups(self.max_rows, self.num_groups)
 
     def compute(self, subject: Subject) -> Iterator[Row]:
         """Yield two rows per site."""

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from devtrack.metrics._activations import activations_at, require_rows_and_groups
+from devtrack.metrics._activations import activations_at
 from devtrack.metrics._standard_errors import groups_of, jackknife_se
 from devtrack.metrics.metric import MetricOptions, Subject
 from devtrack.records import Row
@@ -65,9 +65,6 @@ class UnitActivity(MetricOptions):
     max_rows: int = 8192
     unit_dim: int = -1
     num_groups: int = 10
-
-    def __post_init__(self) -> None:
-        require_rows_and_groups(self.max_rows, self.num_groups)
 
     def compute(self, subject: Subject) -> Iterator[Row]:
         """Yield two or three rows per site."""

@@ -1,5 +1,6 @@
 import csv
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -60,17 +61,17 @@ QUIET = {
 
 
 def test_smooth_curves_are_no_transitions():
-    """160 runs at a nominal 5 %, half of them with correlated noise: 8 alarms are expected, and
-    more than 16 have a chance of 1 in 300. (Measured over 480 runs: 2.9 %, of which power laws and
-    relaxations with correlated noise 7 %, the weakest spots.)
+    """80 runs, half of them with correlated noise. At the 2.9 % that 480 runs have shown (of which
+    power laws and relaxations with correlated noise 7 %, the weakest spots; nominal are 5 %) more
+    than 6 alarms have a chance of 1 in 115, at 12 % one of 6 in 7.
     """
     alarms = 0
     for make in QUIET.values():
         for phi in (0.0, 0.5):
             rng = np.random.default_rng(7)
-            curves = [0.1 * make(rng) for _ in range(20)]
+            curves = [0.1 * make(rng) for _ in range(10)]
             alarms += sum(bool(detect([series(y, seed=i, phi=phi)])) for i, y in enumerate(curves))
-    assert alarms <= 16
+    assert alarms <= 6
 
 
 def test_what_is_not_believed_is_noise(monkeypatch):
@@ -146,25 +147,25 @@ def test_a_peak_is_a_turn():
 
 
 def test_a_harmless_resume_hides_no_turn():
-    """A jump that was free at the resume explained these turns away: 2 of 8 were left."""
+    """A jump that was free at the resume explained these turns away: 1 of 5 was left."""
     steps = np.unique(np.geomspace(10, 10_000, 80).astype(int))
     u = np.log1p(steps) / np.log1p(10_000)
     value = 18 * u - 27 * bend(u, 0.72, 0.08)[:, 0]
-    runs = [series(value, se=0.7, phi=0.3, seed=seed, steps=steps) for seed in range(8)]
+    runs = [series(value, se=0.7, phi=0.3, seed=seed, steps=steps) for seed in range(5)]
     resume = ConfigEvent(step_of(0.85), "resume")
 
     def turns(events):
         return sum("turn" in [t.kind for t in detect([run], events=events)] for run in runs)
 
-    assert turns([resume]) == turns([]) >= 7
+    assert turns([resume]) == turns([]) >= 4
 
 
 def test_what_a_resume_did_is_no_transition_nearby():
     """Small jumps in ten series. A detector that asked each by itself, at a price of 9, explained
-    them by changes beside the resume in three runs of eight."""
+    them by changes beside the resume in three of these four runs."""
     steps = np.arange(1, 81) * 50
     resume = ConfigEvent(2020.0, "resume")
-    for seed in range(8):
+    for seed in range(4):
         rng = np.random.default_rng(seed)
         sign = np.array([[-1], [1]] * 5)
         values = 3 * np.exp(-steps / 600) + 1.2 * sign * (steps >= resume.step)
@@ -282,6 +283,19 @@ def test_the_recipe_explains_a_drop():
     assert [t.event for t in detect(run, events=[ConfigEvent(20, "lr_change")])] == [None]
 
 
+def two_that_rise():
+    return [
+        series(1.5 * logistic(0.5), name="a"),
+        series(0.8 * logistic(0.51), name="b", seed=1),
+        series(0 * U, name="c", seed=2),
+    ]
+
+
+@cache
+def told_of_two_that_rise():
+    return detect(two_that_rise())
+
+
 @settings(max_examples=6, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(
     scale=st.floats(1e-4, 1e4),
@@ -289,16 +303,12 @@ def test_the_recipe_explains_a_drop():
     order=st.permutations(range(3)),
 )
 def test_units_and_order_do_not_matter(scale, shift, order):
-    run = [
-        series(1.5 * logistic(0.5), name="a"),
-        series(0.8 * logistic(0.51), name="b", seed=1),
-        series(0 * U, name="c", seed=2),
-    ]
+    run = two_that_rise()
     moved = [
         Series(s.metric, s.site, s.step, scale * s.value + scale * shift, scale * s.se)
         for s in (run[i] for i in order)
     ]
-    want, got = detect(run), detect(moved)
+    want, got = told_of_two_that_rise(), detect(moved)
     # to 1 %: rounding may change which relaxations are active, a tenth of the interval at most
     assert [t.midpoint for t in got] == pytest.approx([t.midpoint for t in want], rel=1e-2)
     assert [m.metric for t in got for m in t.moves] == [m.metric for t in want for m in t.moves]
@@ -358,12 +368,17 @@ def read_run(name):
     return [Series(*key, *np.array(rows).T) for key, rows in points.items()]
 
 
+@cache
+def told_of_grokking():
+    return detect(read_run("grokking"))
+
+
 @pytest.mark.parametrize("unit", [1e-3, 1e200])
 def test_the_unit_of_a_real_run_does_not_matter(unit):
     """What counted as a spike hung on it: the same run had 3 transitions, or 6 at a thousandth."""
     run = read_run("grokking")
     other = [Series(s.metric, s.site, s.step, unit * s.value, unit * s.se) for s in run]
-    wanted, found = detect(run), detect(other)
+    wanted, found = told_of_grokking(), detect(other)
     assert [(t.kind, len(t.moves)) for t in found] == [(t.kind, len(t.moves)) for t in wanted]
     assert [t.midpoint for t in found] == pytest.approx([t.midpoint for t in wanted], rel=1e-3)
 
@@ -393,7 +408,7 @@ def test_a_step_against_a_decay_is_told(rate, size):
     those up to 22 steps late."""
     share = np.arange(100) / 100
     value = np.exp(-rate * share) + size * (share > 0.5)
-    for seed in range(10):
+    for seed in range(6):
         noise = 0.02 * np.random.default_rng(seed).standard_normal(100)
         (found,) = detect([Series("llc", "model", np.arange(100) * 10, value + noise)])
         assert found.midpoint == pytest.approx(505, abs=3)
@@ -422,7 +437,7 @@ def test_a_count_that_rises_is_a_step():
 
 def test_a_real_grokking_run_is_told_in_few_transitions():
     """The demonstration's own run: deterministic losses, smooth everywhere, two known changes."""
-    found = detect(read_run("grokking"))
+    found = told_of_grokking()
     assert 2 <= len(found) <= 4
     rises = [m for t in found for m in t.moves if m.metric == "test_accuracy"]
     # memorising lifts the mirrored pairs (0 to .38) near step 57, grokking the rest near 730

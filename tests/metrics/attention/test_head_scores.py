@@ -100,7 +100,7 @@ def test_sequences_repeat_themselves_and_nothing_else(vocabulary, distinct):
 
 
 def test_errors_say_given_allowed_next():
-    with pytest.raises(ConfigError, match="length=1: must be at least 2"):
+    with pytest.raises(ConfigError, match="length=1: must be an integer of at least 2"):
         HeadScores(length=1)
     with pytest.raises(MetricError, match="of 17 queries and 17 keys for sequences of 16"):
         longer = lambda model, tokens: model(functional.pad(tokens, (1, 0)))  # noqa: E731

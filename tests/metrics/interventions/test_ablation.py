@@ -111,7 +111,7 @@ class Flat(Sum):
 
 
 def test_errors_say_given_allowed_next():
-    with pytest.raises(ConfigError, match="kind='none': must be 'zero', 'mean' or 'resample'"):
+    with pytest.raises(ConfigError, match="kind='none': must be one of 'zero', 'mean', 'resample'"):
         Ablation(sites=("a",), kind="none")
     with pytest.raises(ConfigError, match="num_groups=1"):
         Ablation(sites=("a",), num_groups=1)

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from devtrack.errors import ConfigError, MetricError
-from devtrack.metrics.interventions._hooks import activation_at, changed, places, require_where
+from devtrack.errors import MetricError
+from devtrack.metrics.interventions._hooks import activation_at, changed, places
 
 X = torch.arange(12.0).reshape(2, 6)
 
@@ -63,7 +63,3 @@ def test_errors_say_given_allowed_next():
         activation_at(_place(nn.Sequential(nn.Identity())), lambda: None)
     with pytest.raises(MetricError, match="6 units do not fall into 4 heads"):
         activation_at(_place(model := nn.Sequential(nn.Identity()), num_heads=4), lambda: model(X))
-    with pytest.raises(ConfigError, match="where='middle': must be 'output' or 'input'"):
-        require_where("middle", None)
-    with pytest.raises(ConfigError, match="num_heads=0"):
-        require_where("input", 0)

@@ -119,7 +119,7 @@ def test_contexts_stay_the_same_along_a_run():
 
 
 def test_errors_say_given_allowed_next():
-    with pytest.raises(ConfigError, match=r"orders=\[0\].*Use orders=\(1, 2, 3\)"):
+    with pytest.raises(ConfigError, match=r"orders=\(0,\).*Use orders=\(1, 2, 3\)"):
         NGramScores(orders=(0,))
     with pytest.raises(
         DataError, match="sequences of 2 tokens: n-grams of order 3 need at least 3"

@@ -154,11 +154,11 @@ def test_errors_say_given_allowed_next():
     ):
         Susceptibility()
     with pytest.raises(ConfigError, match="at least one query, and from 1 to num_observed=64"):
-        BayesianInfluence(query_data={"q": None}, num_examples=65)
+        BayesianInfluence(query_data={"q": (_text(4, 1),)}, num_examples=65)
     with pytest.raises(ConfigError, match="num_chains=1"):
-        BayesianInfluence(query_data={"q": None}, num_chains=1)
-    with pytest.raises(ConfigError, match="batch_size=0.*must be at least 1"):
-        BayesianInfluence(query_data={"q": None}, batch_size=0)
+        BayesianInfluence(query_data={"q": (_text(4, 1),)}, num_chains=1)
+    with pytest.raises(ConfigError, match="batch_size=0.*must be an integer of at least 1"):
+        BayesianInfluence(query_data={"q": (_text(4, 1),)}, batch_size=0)
     metric = BayesianInfluence(query_data={"q": (_text(4, 1, length=5),)}, **FEW)
     with pytest.raises(DataError, match=r"sequences of \[5, 8\] tokens: all must be of one length"):
         list(metric.compute(_subject()))

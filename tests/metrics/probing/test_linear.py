@@ -121,12 +121,14 @@ def test_errors_say_given_allowed_next(options, message):
 
 
 def test_regularization_is_checked_at_the_door():
-    with pytest.raises(ConfigError, match="regularization=0: must be positive.*Use"):
+    with pytest.raises(ConfigError, match="regularization=0: must be a finite number above 0.*Use"):
         LinearProbe(site="a", labels=lambda b: b, name="p", regularization=0)
 
 
 def test_num_folds_is_checked_at_the_door():
-    with pytest.raises(ConfigError, match="num_folds=1: must be at least 2.*Use num_folds=5"):
+    with pytest.raises(
+        ConfigError, match="num_folds=1: must be an integer of at least 2.*Use num_folds=5"
+    ):
         LinearProbe(site="a", labels=lambda b: b, name="p", num_folds=1)
 
 

@@ -103,7 +103,7 @@ def test_a_constant_target_and_a_silent_unit():
 
 
 def test_errors_say_given_allowed_next():
-    with pytest.raises(ConfigError, match="regularization=0, num_folds=10: must be positive"):
+    with pytest.raises(ConfigError, match="regularization=0: must be a finite number above 0"):
         RegressionProbe(site="0", labels=lambda b: b, name="p", regularization=0)
     with pytest.raises(MetricError, match="5 rows in 10 folds: each must hold a sample"):
         _rows((torch.randn(5, 3), torch.randn(5)))
