@@ -1,11 +1,10 @@
 """L(w*) on every batch, and whether the loss is one fixed function of the weights.
 
-What chains meet is compared with L(w*) on the same batch, and only what differs by the weights may
-count. A loss that draws random numbers (diffusion, dropout, augmentation) would be another function
-at each call: its one draw of L(w*) would be shared by all draws of all chains, and its error seen
-by no standard error (measured on a diffusion model: 4 times the one that was claimed). So its
-random numbers are made part of the data: one draw for each batch, the same on both sides, for all
-chains and at all snapshots of a run. As with the choice of data, more batches lower its error.
+The loss along the chains is compared with L(w*) on the same batch, so both must be one function.
+Some losses draw random numbers (diffusion, dropout, augmentation). All draws of all chains would
+then share one random L(w*), and no standard error would contain its error. The random numbers
+therefore become part of the data. Each batch has one set, for L(w) and L(w*), for all chains and
+all snapshots of a run. As with the choice of data, more batches lower the error.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ FIXED_NOTE = (
 NOT_FIXED_NOTE = "the loss draws random numbers or keeps a state"
 
 TOLERANCE = {"full": 1e-3, "bf16": 3e-2}
-"""Relative difference between two ways to compute one loss that is put down to rounding. bf16 knows
-8 binary digits, and a loss near 0 has fewer (memorised modular MLP: 3e-3)."""
+"""Relative difference between two computations of one loss that counts as rounding. bf16 has 8
+binary digits, and a loss near 0 has fewer. Chosen by hand; not fitted."""
 
 
 class Baseline(NamedTuple):
@@ -38,7 +37,7 @@ class Baseline(NamedTuple):
     Attributes:
         losses: (batch,).
         is_fixed: Whether a second call gives the same.
-        note: What is to be said of random numbers; empty for a loss without.
+        note: How random numbers of the loss are treated; empty for a loss without.
     """
 
     losses: Floats
@@ -47,7 +46,7 @@ class Baseline(NamedTuple):
 
 
 def take_baseline(objective: Objective) -> Baseline:
-    """Return L(w*), after fixing the random numbers of ``objective`` where it draws some."""
+    """Return L(w*), after fixing the random numbers of ``objective`` if it draws any."""
     losses = _losses_at_anchor(objective)
     if _is_repeated(objective, losses):
         return Baseline(losses, True, "")
@@ -58,7 +57,7 @@ def take_baseline(objective: Objective) -> Baseline:
 
 
 def require_same_with_gradient(objective: Objective, loss: float, baseline: Baseline) -> None:
-    """Refuse a loss that is another function where weights ask for gradients.
+    """Refuse a loss that is another function where weights require gradients.
 
     Args:
         objective: The loss.

@@ -1,6 +1,7 @@
 """The reference engine: ``devinterp.optim.SGMCMC``, one chain at a time.
 
-It exists to be compared with. It is slow, and it is the field's own code.
+It exists for comparison with the field's own code, and is slow. Only ``build_groups`` imports this
+file, when the reference engine is asked for: it imports devinterp.
 """
 
 from __future__ import annotations
@@ -17,15 +18,17 @@ from devinterp.optim.preconditioner import Preconditioner, PreconditionerCoefs
 from devinterp.optim.prior import GaussianPrior
 
 from devtrack.sampling._objective import Objective
-from devtrack.sampling._vectorized_chains import ChainState, Indices, Losses, StepRecord
+from devtrack.sampling._vectorized_chains import ChainState, StepRecord
+from devtrack.sampling.chain_record import Floats, Indices
 from devtrack.sampling.config import SamplerConfig
+from devtrack.sampling.kernels import kernel_class
 
 
 class BiasCorrectedRmsprop(Preconditioner):
-    """The published RMSProp-SGLD preconditioner, in devinterp's terms.
+    """The published RMSProp-SGLD preconditioner, through devinterp's interface.
 
-    devinterp's own starts the second moments at 0 and does not correct the bias, which makes its
-    first steps the largest; here they start at 1 and are corrected (see ``RmspropSgld``).
+    devinterp's own one starts the second moments at 0 and does not correct the bias. Its first
+    steps are therefore the largest. Here they start at 1 and are corrected (see ``RmspropSgld``).
 
     Attributes:
         scale: G of the last step, (parameter,).
@@ -51,13 +54,13 @@ class BiasCorrectedRmsprop(Preconditioner):
 class DevinterpChain:
     """One chain, moved by devinterp.
 
-    The weights are one flat parameter, so that devinterp draws one normal vector per step from the
-    chain's generator, as the default engine does: given the same seed, both take the same path.
+    The weights are one flat parameter. devinterp then draws one normal vector per step from the
+    chain's generator, as the default engine does. With the same seed both take the same path.
     devinterp never draws from the global generator here, and never sees the model.
 
     Args:
-        objective: The loss; its centre is where the chain starts.
-        config: The sampler's settings.
+        objective: The loss; the chain starts at its anchor w*.
+        config: The sampler's hyperparameters.
         n_beta: Inverse temperature nβ.
         generator: The chain's own, on the device of the weights.
     """
@@ -73,9 +76,9 @@ class DevinterpChain:
         self._objective = objective
         self._generator = generator
         self._weights = torch.nn.Parameter(objective.anchor.clone())
-        self._gradient_stats = [float("nan")] * 3  # of the gradients, see ``ChainState``
+        self._gradient_statistics = [float("nan")] * 3
         self._preconditioner = None
-        if config.method == "rmsprop_sgld":
+        if kernel_class(config.method).is_preconditioned:
             self._preconditioner = BiasCorrectedRmsprop(
                 decay=config.rmsprop_decay, eps=config.rmsprop_eps
             )
@@ -87,36 +90,39 @@ class DevinterpChain:
         """Take one step per column (see ``ChainGroup``)."""
         losses, virials = np.empty(batches.shape), np.empty(batches.shape)
         gradient, order = torch.empty_like(self._weights.data), batches[0]
-        past: list[torch.Tensor] = []  # the last gradients, this step's last
+        last_gradients: list[torch.Tensor] = []  # up to three, this step's last
         for step, batch in enumerate(order):
             loss = self._objective.gradient(self._weights.data, int(batch), out=gradient)
             losses[0, step] = float(loss)
             virials[0, step] = float((self._weights.data - self._objective.anchor) @ gradient)
             scale = 1.0 if self._preconditioner is None else self._preconditioner.scale
-            past = [*past[-2:], gradient.clone()]
+            last_gradients = [*last_gradients[-2:], gradient.clone()]
             if step + 1 == len(order):
-                self._gradient_stats = _gradient_stats(past, order[-3:].tolist(), scale)
+                last_batches = order[-3:].tolist()
+                self._gradient_statistics = _statistics(last_gradients, last_batches, scale)
             self._weights.grad = gradient
             with _default_dtype(self._weights.dtype):
                 self._optimizer.step(noise_generator=self._generator)
         return StepRecord(losses, virials)
 
-    def full_losses(self, num_batches: int) -> Losses:
+    def full_losses(self, num_batches: int) -> Floats:
         """Return the mean loss over batches (see ``ChainGroup``)."""
         losses = [float(self._objective.loss(self._weights.data, b)) for b in range(num_batches)]
         return np.mean(losses, keepdims=True)
 
     def observe(self, gradient_at_anchor: torch.Tensor) -> ChainState:
-        """Return where the chain stands (see ``ChainGroup``)."""
+        """Return the state of the chain (see ``ChainGroup``)."""
         displacement = self._weights.data - self._objective.anchor
-        state = (float(displacement.square().sum()), float(displacement @ gradient_at_anchor))
-        return ChainState(*(np.array([value]) for value in (*state, *self._gradient_stats)))
+        squared_distance = float(displacement.square().sum())
+        first_order = float(displacement @ gradient_at_anchor)
+        state = (squared_distance, first_order, *self._gradient_statistics)
+        return ChainState(*(np.array([value]) for value in state))
 
 
-def _gradient_stats(
+def _statistics(
     gradients: list[torch.Tensor], batches: list[int], scale: torch.Tensor | float
 ) -> list[float]:
-    """Return what a look tells of up to three gradients in a row, the last one last."""
+    """Return the gradient statistics of ``ChainState`` for up to three successive gradients."""
     last = gradients[-1]
     squared, diff_1, diff_2 = float((scale * last.square()).sum()), float("nan"), float("nan")
     if len(gradients) > 1 and batches[-1] != batches[-2]:
@@ -129,7 +135,7 @@ def _gradient_stats(
 
 @contextmanager
 def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    """Make devinterp draw its noise in the weights' precision: it asks for the default one."""
+    """Make devinterp draw its noise in the weights' precision: it uses the default one."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
@@ -145,16 +151,16 @@ def _build_optimizer(
     n_beta: float,
     preconditioner: BiasCorrectedRmsprop | None,
 ) -> SGMCMC:
-    localization = config.localization
+    gamma = config.localization
     if preconditioner is None:
         with warnings.catch_warnings():
-            # devinterp doubts nβ = 1 on principle; here it was chosen by the caller.
+            # devinterp always warns about nβ = 1; here the caller chose it.
             warnings.filterwarnings("ignore", message="nbeta set to 1")
-            return SGMCMC.sgld([weights], lr=config.lr, localization=localization, nbeta=n_beta)
+            return SGMCMC.sgld([weights], lr=config.lr, localization=gamma, nbeta=n_beta)
     return SGMCMC(
         [weights],
         lr=config.lr,
         nbeta=n_beta,
-        prior=GaussianPrior(localization=localization, center="initial") if localization else None,
+        prior=GaussianPrior(localization=gamma, center="initial") if gamma else None,
         preconditioner=preconditioner,
     )

@@ -1,4 +1,4 @@
-"""Which engine runs the chains: all at once where vmap allows it, else one after another."""
+"""Choose the engine: all chains at once where vmap allows it, else one after another."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from functools import partial
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from devtrack.errors import ConfigError
@@ -19,33 +18,32 @@ from devtrack.sampling._vectorized_chains import (
     VectorizedChains,
     quiet_vmap,
 )
-from devtrack.sampling.config import SamplerConfig
-from devtrack.sampling.kernels import build_kernel
+from devtrack.sampling.chain_record import Floats
+from devtrack.sampling.config import Method, SamplerConfig
+from devtrack.sampling.kernels import build_kernel, kernel_class
 
 Engine = Literal["auto", "vectorized", "sequential", "reference"]
-Floats = npt.NDArray[np.floating]
 
 ARRAYS_PER_CHAIN = 9
-"""Copies of the weights that a chain needs at once: position, gradient and the two before, noise,
-the update's memory and its temporaries, views and their gradients in the backward pass."""
+"""Copies of the weights that a chain needs at once. They are the position, the gradient and the two
+before it, the noise, the kernel's state and temporaries, views, and gradients of the views."""
 
 LARGE_CHAIN_BYTES = 10e6
-"""Weights and activations of a step from which a CPU takes chains one after another: there is
-arithmetic enough in one to hide its calls, and several share the cache. Attention models of
-``experiments.bench.tasks``, ms per step and chain, all at once and alone: 12 MB 30.9 and 26.6,
-42 MB 179 and 162; but 4 MB 7.6 and 8.2."""
+"""Bytes of weights and activations of a step from which a CPU runs chains one after another. One
+chain then has enough arithmetic to hide the overhead of its calls. Fitted on the attention models
+of ``experiments.bench.tasks``; the timings stand in ``docs/notes/sampling.md``."""
 
 
-def require_engine(engine: str, method: str) -> None:
-    """Refuse an unknown engine, and the reference for what devinterp does not have.
+def require_engine(engine: str, method: Method) -> None:
+    """Refuse an unknown engine, and the reference engine for kernels that devinterp lacks.
 
     Raises:
-        ConfigError: If ``engine`` is none of ``Engine``, or does not know ``method``.
+        ConfigError: If ``engine`` is none of ``Engine``, or does not have ``method``.
     """
-    if engine == "reference" and method == "lm_sgld":
+    if engine == "reference" and not kernel_class(method).reference_supported:
         raise ConfigError(
-            "engine='reference': devinterp knows 'sgld' and 'rmsprop_sgld', not method='lm_sgld'. "
-            "Use engine='auto', or method='sgld'."
+            "engine='reference': devinterp knows 'sgld' and 'rmsprop_sgld', not "
+            f"method={method!r}. Use engine='auto', or method='sgld'."
         )
     if engine not in ("auto", "vectorized", "sequential", "reference"):
         raise ConfigError(
@@ -55,15 +53,15 @@ def require_engine(engine: str, method: str) -> None:
 
 
 def choose_engine(engine: Engine, objective: Objective, baseline: Baseline) -> tuple[str, str]:
-    """Return the engine to run, and a note on why and on random numbers where there is one.
+    """Return the engine to run, and a note on the reason and on random numbers, or an empty one.
 
     Args:
-        engine: What was asked for.
+        engine: The engine asked for.
         objective: The loss.
-        baseline: L(w*), without vmap.
+        baseline: L(w*), computed without vmap.
 
     Raises:
-        ConfigError: If vectorized was asked for and the model cannot run so.
+        ConfigError: If vectorized was asked for and vmap refuses the model.
     """
     if engine in ("sequential", "reference"):
         return engine, baseline.note
@@ -89,18 +87,18 @@ def build_groups(
     seeds: Sequence[int],
     max_memory_bytes: int | None = None,
 ) -> list[Callable[[], ChainGroup]]:
-    """Return what makes the groups of chains, at w*, split as ``numpy.array_split`` does.
+    """Return makers of the groups of chains at w*, split as ``numpy.array_split`` does.
 
-    A group is made when its turn comes, so that no two take memory at once.
+    A group is made when its turn comes, so no two take memory at once.
 
     Args:
         engine: From ``choose_engine``.
         objective: The loss.
-        config: The sampler's settings.
+        config: The sampler's hyperparameters.
         n_beta: Inverse temperature nβ.
         seeds: One per chain.
-        max_memory_bytes: What a group may take; None puts all into one. A single chain may always
-            run, so that a model that fits once can be sampled.
+        max_memory_bytes: Memory of a group; None puts all chains into one. A single chain may
+            always run, so a model that fits once can be sampled.
     """
     device = objective.anchor.device
     generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
@@ -108,20 +106,18 @@ def build_groups(
     make: Callable[[list[torch.Generator]], ChainGroup]
     if engine == "vectorized":
         num_groups = _num_groups(objective, len(generators), max_memory_bytes)
-        make = lambda own: VectorizedChains(  # noqa: E731 - three one-line makers side by side
-            objective, build_kernel(config, n_beta=n_beta), generators=own
+        make = lambda group: VectorizedChains(  # noqa: E731 - three one-line makers side by side
+            objective, build_kernel(config, n_beta=n_beta), generators=group
         )
     elif engine == "sequential":
-        make = lambda own: SequentialChain(  # noqa: E731
-            objective, build_kernel(config, n_beta=n_beta), generators=own
+        make = lambda group: SequentialChain(  # noqa: E731
+            objective, build_kernel(config, n_beta=n_beta), generators=group
         )
     else:
-        from devtrack.sampling._devinterp_chains import (
-            DevinterpChain,  # imports devinterp and its xarray
-        )
+        from devtrack.sampling._devinterp_chains import DevinterpChain
 
-        make = lambda own: DevinterpChain(  # noqa: E731
-            objective, config, n_beta=n_beta, generator=own[0]
+        make = lambda group: DevinterpChain(  # noqa: E731
+            objective, config, n_beta=n_beta, generator=group[0]
         )
     members = np.array_split(np.arange(len(generators)), num_groups)
     return [partial(make, [generators[chain] for chain in group]) for group in members]
@@ -144,10 +140,10 @@ def _is_large(objective: Objective) -> bool:
 
 
 def _obstacle_to_vmap(objective: Objective, at_anchor: Floats) -> str:
-    """Try every batch under vmap, by two chains at w*; return what went wrong, or nothing.
+    """Try every batch under vmap, with two chains at w*; return what failed, or an empty text.
 
-    Under vmap the loss is called without what training called it with beside the batch, such as its
-    index: a loss that depends on that is another one there.
+    Under vmap the loss receives the batch alone, without extra arguments such as its index. A loss
+    that depends on them differs there, so values are compared too.
     """
     if objective.num_batches > 1 and not objective.can_mix_batches:
         return "batches differ in shape"
@@ -159,7 +155,7 @@ def _obstacle_to_vmap(objective: Objective, at_anchor: Floats) -> str:
         try:
             with quiet_vmap():
                 losses = objective.gradients(weights, batches, out=torch.empty_like(weights))
-        except Exception as error:  # noqa: BLE001 - whatever vmap cannot do, the plain path has done
+        except Exception as error:  # noqa: BLE001 - the plain path has computed this loss
             return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
         expected = at_anchor[tried]
         if not np.allclose(losses.cpu(), expected, rtol=tolerance, equal_nan=True):

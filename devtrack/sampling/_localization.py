@@ -1,4 +1,4 @@
-"""What the pull towards w* does to the loss where nothing else holds the weights."""
+"""Loss increase under the localizing Gaussian prior alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from devtrack.sampling.config import SamplerConfig
 Floats = npt.NDArray[np.floating]
 
 PRIOR_BUDGET = 0.01
-"""What it may cost over the steps of all chains; a forward is a third of a step."""
+"""Cost of the prior draws, as a share of the cost of all steps; a forward pass counts as a third of
+a step. Chosen by hand; not fitted."""
 
 DRAWS_MIN, DRAWS_MAX = 8, 64
 
@@ -23,20 +24,19 @@ DRAWS_MIN, DRAWS_MAX = 8, 64
 def prior_loss_increase(
     objective: Objective, config: SamplerConfig, *, at_anchor: Floats, seed: int
 ) -> float:
-    """Return E[L(w)] − L(w*) under the pull alone, where w ~ N(w*, 1/γ): independent exact draws.
+    """Return E[L(w)] − L(w*) under the prior alone, w ~ N(w*, 1/γ); NaN without a prior.
 
-    Each is taken on the next batch, and paired with L(w*) there. NaN without a pull.
+    Draws are exact and independent. Each uses the next batch, and is paired with L(w*) there.
 
     Args:
         objective: The loss.
-        config: The sampler's settings.
+        config: The sampler's hyperparameters.
         at_anchor: L(w*) of every batch, (batch,).
         seed: Of the draws.
     """
     if not config.localization > 0:
         return math.nan
-    num_steps = config.num_burnin_steps + config.num_draws * config.num_steps_bw_draws
-    affordable = round(3 * PRIOR_BUDGET * num_steps * config.num_chains)
+    affordable = round(3 * PRIOR_BUDGET * config.num_steps * config.num_chains)
     anchor = objective.anchor
     generator = torch.Generator(anchor.device).manual_seed(seed)
     point, scale, increase = torch.empty_like(anchor), config.localization**-0.5, 0.0
@@ -49,17 +49,16 @@ def prior_loss_increase(
 
 
 def localization_share(chains: Chains, value: float) -> float:
-    """Return how far the chains' loss rises over how far it rises under the pull alone.
+    """Return the loss increase of the chains over that under the prior alone; NaN if unknown.
 
-    On a quadratic without negative curvature, λ has lost at least this share of itself to the pull.
-    At curvature h a direction keeps s = nβh / (nβh + γ), and loses 1 − s. This is
-    Σ s / Σ (s / (1 − s)), the mean of 1 − s with weights that are the smaller, the more is lost.
-    Where one large curvature makes most of the rise, it is far less than what is lost.
+    On a quadratic without negative curvature it is a lower bound of the share of λ that
+    localization hides. At curvature h a direction keeps s = nβh / (nβh + γ) and loses 1 − s. This
+    is Σ s / Σ (s / (1 − s)), a mean of 1 − s that weights lost directions less. Where one large
+    curvature dominates the increase, the bound is weak.
 
-    Gates (``experiments.bench.llc_trust``): up to .05 at good settings; .2 where λ̂ is 10 to 40 %
-    too low; from .3 on where it is half of what it should be. Networks that learned a task have .4
-    to 1 at all settings at which chains stay near them, and no λ̂ that γ has no part in, so that it
-    is told and not doubted.
+    Trained networks have large values at every setting that keeps chains near w*, so λ̂ always
+    depends on γ there. The share is therefore reported, but does not mark an estimate as suspect.
+    ``python -m experiments.bench.llc_trust`` prints it on problems with a known λ.
 
     Args:
         chains: From ``sample``.

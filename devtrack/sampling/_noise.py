@@ -1,4 +1,4 @@
-"""The noise of Langevin steps: exactly normal, or from few random bits where a CPU draws it."""
+"""Noise of Langevin steps: exactly normal, or from 16 random bits per number on a CPU."""
 
 from __future__ import annotations
 
@@ -30,9 +30,8 @@ def draw_normal(out: torch.Tensor, generator: torch.Generator) -> None:
 class QuantileNoise:
     """Draws each number as one of 2¹⁶ quantiles of the normal law, scaled to variance 1.
 
-    What chains do in the long run hangs on the moments of their noise. Here all odd ones vanish,
-    the second is 1, the fourth 2.9992 instead of 3, and no number lies beyond 4.33. On a CPU it
-    takes half the time of ``draw_normal``.
+    The stationary law of the chains depends on the moments of their noise. Here all odd moments
+    vanish, the second is 1, and the fourth is nearly 3.
 
     Args:
         like: The weights of one chain, (parameter,).
@@ -53,7 +52,7 @@ class QuantileNoise:
 
 
 def build_noise(precision: Precision, like: torch.Tensor) -> Noise:
-    """Return exactly normal noise, and of 16 bits in bf16 on a CPU.
+    """Return exactly normal noise, or noise of 16 bits for bf16 on a CPU.
 
     Args:
         precision: See ``SamplerConfig``.

@@ -23,19 +23,21 @@ Point = dict[str, torch.Tensor]
 """Parameter name to its value at one point, or at one per chain."""
 
 Parts = Mapping[str, torch.Tensor | None]
-"""Parameter name to a mask of its shape: what is sampled of it; None: all of it."""
+"""Parameter name to a mask of its shape, true where it is sampled; None: everywhere."""
 
 
 class ParameterSlice(NamedTuple):
-    """Where one parameter lies in the flat weights.
+    """The slice of one parameter in the flat weights.
 
     A complex weight is two real ones there, its real and its imaginary part.
 
     Attributes:
-        name, start, stop, shape, dtype: As they say; the shape and dtype of the real numbers.
-        is_complex: Whether the parameter is complex: its last dimension of two is made one again.
-        indices: Which of its elements are sampled, (stop − start,); None: all.
-        fixed: The parameter at w*, flat; the elements that are not sampled stay so.
+        name: Name of the parameter.
+        start, stop: Its range in the flat weights.
+        shape, dtype: Those of its real numbers.
+        is_complex: Whether the parameter is complex; ``shape`` then ends in a dimension of two.
+        indices: Positions of its sampled elements, (stop − start,); None: all.
+        fixed: The parameter at w*, flat; elements that are not sampled keep these values.
     """
 
     name: str
@@ -49,7 +51,7 @@ class ParameterSlice(NamedTuple):
 
 
 class _LossModule(nn.Module):
-    """Gives ``functional_call`` a module whose forward is the loss."""
+    """Module whose forward is the loss, for ``functional_call``."""
 
     def __init__(self, model: nn.Module, loss: LossFunction) -> None:
         super().__init__()
@@ -65,10 +67,10 @@ class _LossModule(nn.Module):
 class Objective:
     """L(w) on each of the fixed batches, and its gradient.
 
-    The model is never changed: weights are handed in from outside, as slices of flat arrays, and
-    buffers are copies. Parameters that do not require grad are held fixed; tied parameters appear
-    once. A half-precision model is sampled in single precision and cast on the way in, since the
-    noise of one step would be lost in rounding.
+    The model is never changed: weights are passed in as slices of flat arrays, and buffers are
+    copies. Parameters that do not require grad are held fixed. Tied parameters appear once. A
+    half-precision model is sampled in single precision and cast at each call, because rounding
+    would lose the noise of one step.
 
     Args:
         model: In eval mode.
@@ -116,7 +118,7 @@ class Objective:
         wide = any(p.dtype in (torch.float64, torch.complex128) for p in parameters.values())
         dtype = torch.float64 if wide else torch.float32
         self.slices = list(_slices(parameters, parts or {}))
-        self.anchor = torch.cat([_gather(slice_.fixed, slice_).to(dtype) for slice_ in self.slices])
+        self.anchor = torch.cat([_gather(part.fixed, part).to(dtype) for part in self.slices])
         self._tied = other_names(self._module, [*parameters, *self._buffers])
         fixed = {**parameters, **self._tied}
         rest = {n: p.detach() for n, p in self._module.named_parameters() if n not in fixed}
@@ -129,24 +131,24 @@ class Objective:
 
     @property
     def num_parameters(self) -> int:
-        """Weights that are sampled."""
+        """Number of sampled weights."""
         return self.anchor.numel()
 
     @property
     def num_batches(self) -> int:
-        """Batches K."""
+        """Number of batches K."""
         return len(self._batches)
 
     @property
     def can_mix_batches(self) -> bool:
-        """Whether chains in one call may look at different batches (they have equal shapes)."""
+        """Whether chains in one call may use different batches (all have equal shapes)."""
         return self._stacked is not None
 
     def fix_noise(self) -> None:
         """Give the loss the same random numbers at every later call on a batch.
 
-        The global streams are seeded at each, by the batch's index alone: only inside ``isolated``,
-        and not for chains at once on several batches.
+        The global streams are seeded at each call, by the index of the batch alone. It therefore
+        works only inside ``isolated``, and not for chains on several batches in one call.
         """
         self._fixes_noise = True
 
@@ -175,7 +177,7 @@ class Objective:
         return value.detach()
 
     def saved_bytes(self) -> int:
-        """Return what one forward pass at w* keeps for its backward pass, weights left out."""
+        """Return the bytes that a forward pass at w* keeps for its backward pass, less weights."""
         sizes: dict[int, int] = {}
 
         def keep(tensor: torch.Tensor) -> torch.Tensor:
@@ -214,8 +216,8 @@ class Objective:
     ) -> torch.Tensor:
         """Return L of every chain, each on its own batch, and write the gradients into ``out``.
 
-        Only the forward pass runs under vmap; the backward pass is plain autograd on the batched
-        result, which saves vmap's overhead there and needs no batching rules of backward kernels.
+        Only the forward pass runs under vmap. The backward pass is plain autograd on the batched
+        result. That saves vmap's overhead and needs no batching rules of backward kernels.
 
         Shapes:
             weights, out: (chain, parameter). batch: (chain,) integers. Returns: (chain,).
@@ -237,10 +239,10 @@ class Objective:
     def _without_gradient(
         self, evaluate: Callable[[Point, Point], torch.Tensor], point: Point
     ) -> torch.Tensor:
-        """Evaluate with gradients allowed (see ``allow_gradients``), but with none of weights.
+        """Evaluate with gradients allowed (see ``allow_gradients``), but without those of weights.
 
-        Neither those that are sampled nor the rest ask for one, so that no graph is kept; unless
-        the loss turns out to differentiate by them itself.
+        No weight requires grad, so no graph is kept. If the loss itself differentiates with respect
+        to the weights, they do.
         """
         with torch.enable_grad():
             try:
@@ -277,13 +279,11 @@ class Objective:
     def _views(self, weights: torch.Tensor) -> Point:
         lead = weights.shape[:-1]
         return {
-            slice_.name: _as_parameter(
-                _scatter(weights[..., slice_.start : slice_.stop], slice_).view(
-                    (*lead, *slice_.shape)
-                ),
-                slice_,
+            part.name: _as_parameter(
+                _scatter(weights[..., part.start : part.stop], part).view((*lead, *part.shape)),
+                part,
             )
-            for slice_ in self.slices
+            for part in self.slices
         }
 
     def _backward(self, value: torch.Tensor, leaves: Point, out: torch.Tensor) -> None:
@@ -293,17 +293,17 @@ class Objective:
                 "Compute it from the `model` that is passed in, without detach() or no_grad()."
             )
         gradients = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
-        for slice_, gradient in zip(self.slices, gradients, strict=True):
-            part = out[..., slice_.start : slice_.stop]
+        for part, gradient in zip(self.slices, gradients, strict=True):
+            target = out[..., part.start : part.stop]
             if gradient is None:
-                part.zero_()
+                target.zero_()
             else:
                 flat = _as_real(gradient).reshape(*out.shape[:-1], -1)
-                part.copy_(_gather(flat, slice_))
+                target.copy_(_gather(flat, part))
         self._restore_buffers()
 
     def _restore_buffers(self) -> None:
-        """Undo what a forward pass wrote into buffers: L must stay the same function."""
+        """Restore buffers that a forward pass wrote to: L must stay the same function."""
         for name, buffer in self._buffers.items():
             if buffer._version != self._buffer_versions[name]:
                 buffer.copy_(self._pristine[name])
@@ -331,19 +331,19 @@ def _own_name(name: str) -> str:
     return name.removeprefix("model.")
 
 
-def _scatter(part: torch.Tensor, slice_: ParameterSlice) -> torch.Tensor:
-    """Put the sampled elements of a parameter among those that are held: (..., element)."""
-    part = part.to(slice_.dtype)
-    if slice_.indices is None:
-        return part
-    whole = slice_.fixed.expand(*part.shape[:-1], -1).clone()
-    whole[..., slice_.indices] = part
-    return whole
+def _scatter(elements: torch.Tensor, part: ParameterSlice) -> torch.Tensor:
+    """Insert the sampled elements of a parameter among its fixed ones: (..., element)."""
+    elements = elements.to(part.dtype)
+    if part.indices is None:
+        return elements
+    flat = part.fixed.expand(*elements.shape[:-1], -1).clone()
+    flat[..., part.indices] = elements
+    return flat
 
 
-def _gather(whole: torch.Tensor, slice_: ParameterSlice) -> torch.Tensor:
+def _gather(flat: torch.Tensor, part: ParameterSlice) -> torch.Tensor:
     """Return the sampled elements of a flat parameter: (..., element)."""
-    return whole if slice_.indices is None else whole[..., slice_.indices]
+    return flat if part.indices is None else flat[..., part.indices]
 
 
 def _as_real(tensor: torch.Tensor) -> torch.Tensor:
@@ -352,8 +352,8 @@ def _as_real(tensor: torch.Tensor) -> torch.Tensor:
     return torch.view_as_real(dense.resolve_conj()) if dense.is_complex() else dense
 
 
-def _as_parameter(real: torch.Tensor, slice_: ParameterSlice) -> torch.Tensor:
-    return torch.complex(real[..., 0], real[..., 1]) if slice_.is_complex else real
+def _as_parameter(real: torch.Tensor, part: ParameterSlice) -> torch.Tensor:
+    return torch.complex(real[..., 0], real[..., 1]) if part.is_complex else real
 
 
 def _leaves(views: Point) -> Point:

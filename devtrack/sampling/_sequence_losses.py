@@ -1,8 +1,8 @@
 """Losses of single sequences along chains around a language model's weights, drawn by devinterp.
 
-``devinterp.slt`` is the field's own code for susceptibilities and influence functions. It is run on
-a private copy of the model, that cannot be put into training mode, in a folder that is deleted, and
-what it does to random streams is undone.
+``devinterp.slt`` is the field's own code for susceptibilities and influence functions. It runs on a
+private copy of the model that cannot be put into training mode. Its folder is deleted afterwards,
+and random streams are restored.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ Losses = npt.NDArray[np.float64]
 
 
 class SequenceLosses(NamedTuple):
-    """Mean loss of each observed sequence, where the chains stand and at w*.
+    """Mean loss of each observed sequence, along the chains and at w*.
 
     Shapes:
-        draws: (chain, draw, sequence), burn-in left out; NaN from where a chain failed.
+        draws: (chain, draw, sequence), without burn-in; NaN after a chain failed.
         baseline: (sequence,).
     """
 
@@ -55,15 +55,15 @@ def draw_losses(
     generator: torch.Generator,
     parts: Parts | None = None,
 ) -> SequenceLosses:
-    """Sample on ``tokens`` and watch the loss of every sequence in ``observed``.
+    """Sample on ``tokens`` and return the loss of every sequence in ``observed`` at every draw.
 
-    Baselines are taken on the observed sequences themselves, not on minibatches of others, as
-    devinterp's are. Every chain draws its own minibatches.
+    Baselines are measured on the observed sequences themselves; devinterp measures them on
+    minibatches of other sequences. Every chain draws its own minibatches.
 
     Args:
         model: In eval mode; not touched.
         losses: Losses of single tokens.
-        tokens: What the chains learn from, (sample, position).
+        tokens: Text of the sampling loss, (sample, position).
         observed: Of the same length, (sequence, position).
         config: ``sgld`` only.
         batch_size: Sequences of a step.
@@ -71,7 +71,7 @@ def draw_losses(
         parts: Sample these weights only; all that require grad if None.
 
     Raises:
-        MetricError: If what devinterp.slt needs is not installed.
+        MetricError: If packages that devinterp.slt needs are not installed.
         DataError: If there are fewer sequences than ``batch_size``.
     """
     sampling, sampler, observables = _import_devinterp()
@@ -121,7 +121,7 @@ def draw_losses(
 
 
 class _Sequences(Dataset[dict[str, torch.Tensor]]):
-    """What devinterp reads from a Hugging Face data set, without its cache and its slow rows."""
+    """Give devinterp the rows of a Hugging Face data set, without its cache and slow access."""
 
     def __init__(self, tokens: torch.Tensor) -> None:
         self._tokens = tokens.cpu()
@@ -148,8 +148,8 @@ def _import_devinterp() -> tuple[Any, Any, Any]:
 def _quiet(sampler: Any) -> Iterator[None]:
     """Keep devinterp's progress bars and warnings off the terminal; failed chains show as NaN.
 
-    Nor does it collect the whole process's garbage twice a chain, which takes a second each time
-    where transformers is loaded: the copies that it makes are freed without.
+    Its garbage collection of the whole process is switched off too. It runs twice a chain and is
+    slow where transformers is loaded; the copies are freed without it.
     """
     kept = sampler.trange, sampler._gc_and_empty_cache
     sampler.trange = lambda start, stop, **_: nullcontext(range(start, stop))
@@ -163,10 +163,10 @@ def _quiet(sampler: Any) -> Iterator[None]:
 
 
 def num_sampled(model: nn.Module, parts: Mapping[str, torch.Tensor | None] | None) -> int:
-    """Return how many weights ``draw_losses`` moves."""
-    chosen: Sequence[tuple[nn.Parameter, torch.Tensor | None]] = [
+    """Return the number of weights that ``draw_losses`` samples."""
+    sampled: Sequence[tuple[nn.Parameter, torch.Tensor | None]] = [
         (parameter, parts[name] if parts else None)
         for name, parameter in model.named_parameters()
         if parameter.requires_grad and (parts is None or name in parts)
     ]
-    return sum(p.numel() if mask is None else int(mask.sum()) for p, mask in chosen)
+    return sum(p.numel() if mask is None else int(mask.sum()) for p, mask in sampled)

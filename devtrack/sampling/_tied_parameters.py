@@ -1,4 +1,4 @@
-"""Parameters that have several names, or share their memory: a sampler moves each memory once."""
+"""Parameters with several names or shared memory: a sampler moves each memory once."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from devtrack.errors import MetricError
 
 
 def other_names(module: nn.Module, names: Sequence[str]) -> dict[str, str]:
-    """Return the other names of tied parameters and buffers: other name to the name among these.
+    """Return the other names of tied parameters and buffers, each with its name in ``names``.
 
-    A module that is there twice has its tensors once, under one name.
+    A module that occurs twice has its tensors once, under one name.
     """
     named_tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     named = {_memory(named_tensors[name]): name for name in names}
@@ -31,10 +31,10 @@ def other_names(module: nn.Module, names: Sequence[str]) -> dict[str, str]:
 
 
 def each_memory_once(parameters: dict[str, nn.Parameter]) -> dict[str, nn.Parameter]:
-    """Leave out parameters that are the same memory as one before: they are tied to it.
+    """Return the parameters without those tied to an earlier one, which have the same memory.
 
     Raises:
-        MetricError: If two share a part of their memory only.
+        MetricError: If two share only a part of their memory.
     """
     once: dict[object, str] = {}
     for name, parameter in parameters.items():
@@ -64,7 +64,7 @@ def _overlap(left: torch.Tensor, right: torch.Tensor) -> bool:
 
 
 def _memory(tensor: torch.Tensor) -> object:
-    """Return what is equal for tensors that are the same memory seen the same way."""
+    """Return a key that is equal for tensors with the same memory, dtype, shape and strides."""
     if tensor.layout is not torch.strided or not tensor.numel() or not tensor.data_ptr():
         return id(tensor)
     return tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()

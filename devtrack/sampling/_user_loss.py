@@ -1,4 +1,4 @@
-"""The user's own loss: called so that it may differentiate, and explained where it fails."""
+"""Call the user's own loss: let it differentiate, and explain its failures."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ LossFunction = Callable[[nn.Module, Any], torch.Tensor]
 
 
 def allow_gradients(loss: LossFunction) -> LossFunction:
-    """Return ``loss`` for callers that may have switched gradients off: it need not notice.
+    """Return ``loss`` so that it may differentiate even if its caller switched gradients off.
 
-    A loss may differentiate on its way (physics-informed networks, gradient penalties). Whether it
-    does shows at its first call: only then are gradients kept, which take memory, and what a caller
-    without gradients gets is detached.
+    Some losses differentiate themselves (physics-informed networks, gradient penalties). The first
+    call finds out. Only for such a loss are gradients kept, which takes memory; its value is then
+    detached.
     """
     differentiates: bool | None = None
 
@@ -30,7 +30,9 @@ def allow_gradients(loss: LossFunction) -> LossFunction:
             streams = torch.random.get_rng_state()
             try:
                 value = loss(model, batch)
-            except RuntimeError:  # torch's, of tensors without a graph; another comes again below
+            except (
+                RuntimeError
+            ):  # torch's, about tensors without a graph; any other is raised again below
                 torch.random.set_rng_state(streams)
             else:
                 differentiates = False
@@ -44,21 +46,21 @@ def allow_gradients(loss: LossFunction) -> LossFunction:
 
 
 def call_loss(loss: LossFunction, model: nn.Module, batch: Any, *, hint: str = "") -> torch.Tensor:
-    """Return the loss; where it is none, say what it must be.
+    """Return the loss; raise an error that says what it must be if it is none.
 
     Args:
-        loss: Of the user's, who may take it for another function, or swap its arguments.
-        model, batch: What it is called with.
-        hint: What to do next, where the caller doubts that these are the batches meant.
+        loss: The user's function, which may expect other arguments.
+        model, batch: Its arguments.
+        hint: Advice for the user, if the batches may not be the intended ones.
 
     Raises:
-        MetricError: If it cannot take them so, or returns no tensor.
+        MetricError: If it fails on these arguments, or returns no tensor.
     """
     must = f"loss must return a tensor, as a function of (model, batch). {hint}".rstrip()
     mistaken = (TypeError, AttributeError, LookupError) if hint else (TypeError, AttributeError)
     try:
         value = loss(model, batch)
-    except mistaken as error:  # as wrong arguments raise them; others come through
+    except mistaken as error:  # as wrong arguments raise them; others pass
         raise MetricError(f"the loss raised {type(error).__name__}: {error}. {must}") from error
     if not isinstance(value, torch.Tensor):
         raise MetricError(f"the loss returned {value!r:.40}: {must}")

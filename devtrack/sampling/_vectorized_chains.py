@@ -1,4 +1,4 @@
-"""Chains that walk: a group of them in one array, moved by one update."""
+"""Groups of chains: all positions of a group in one array, moved by one kernel."""
 
 from __future__ import annotations
 
@@ -7,70 +7,67 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from devtrack.sampling._noise import build_noise
 from devtrack.sampling._objective import Objective
+from devtrack.sampling.chain_record import Floats, Indices
 from devtrack.sampling.kernels import Kernel
-
-Indices = npt.NDArray[np.integer]
-Losses = npt.NDArray[np.floating]
 
 
 class StepRecord(NamedTuple):
-    """What chains meet on their way.
+    """What is recorded at every step, at the position before the step.
 
     Shapes:
-        All (chain, step), taken where a chain stands before it moves.
+        All (chain, step).
 
     Attributes:
         loss: L_m(w) on the step's batch.
         virial: ∇L_m(w)·(w − w*) on the same batch: 2 (L − L(w*)) where L is a quadratic.
     """
 
-    loss: Losses
-    virial: Losses
+    loss: Floats
+    virial: Floats
 
 
 class ChainState(NamedTuple):
-    """What is seen of every chain of a group between two steps.
+    """What is recorded of every chain of a group at an evaluation, between two steps.
+
+    Squared gradients are in the metric of the steps (``Kernel.metric_product``).
 
     Shapes:
         All (chain,).
 
     Attributes:
         squared_distance: ‖w − w*‖².
-        first_order: ∇L(w*)·(w − w*), by how much the loss would have changed if it were linear.
-        squared_gradient: ‖∇L_m‖² of the last step's batch, where the chain stood before it, in the
-            metric of the steps (``Kernel.metric_product``).
-        gradient_diff_1: ½‖g₁ − g₂‖² of the last two steps' gradients, likewise. NaN where they
-            were on one batch, or there was but one step since the last look.
-        gradient_diff_2: (g₁ − g₀)·(g₁ − g₂) of the last three. NaN where two were on one batch, or
-            there were but two steps.
+        first_order: ∇L(w*)·(w − w*), the change of the loss if it were linear.
+        squared_gradient: ‖∇L_m‖² of the last step's batch, at the position before that step.
+        gradient_diff_1: ½‖g₁ − g₂‖² of the last two gradients. NaN where both are on one batch, or
+            where only one step was taken since the last evaluation.
+        gradient_diff_2: (g₁ − g₀)·(g₁ − g₂) of the last three gradients. NaN where two are on one
+            batch, or where fewer than three steps were taken.
     """
 
-    squared_distance: Losses
-    first_order: Losses
-    squared_gradient: Losses
-    gradient_diff_1: Losses
-    gradient_diff_2: Losses
+    squared_distance: Floats
+    first_order: Floats
+    squared_gradient: Floats
+    gradient_diff_1: Floats
+    gradient_diff_2: Floats
 
 
 class ChainGroup(Protocol):
-    """A group of chains that share a call. Positions live on from one call to the next."""
+    """A group of chains that share a call. Positions persist from one call to the next."""
 
     def advance(self, batches: Indices) -> StepRecord:
-        """Take one step per column and return what was met on the way.
+        """Take one step per column and return the record of the steps.
 
         Shapes:
-            batches: (chain, step), the batch that each chain looks at.
+            batches: (chain, step), the batch of each chain at each step.
         """
         ...
 
-    def full_losses(self, num_batches: int) -> Losses:
-        """Return the mean loss over the first ``num_batches`` batches, where the chains stand.
+    def full_losses(self, num_batches: int) -> Floats:
+        """Return the mean loss over the first ``num_batches`` batches at the present positions.
 
         Shapes:
             Returns: (chain,).
@@ -78,7 +75,7 @@ class ChainGroup(Protocol):
         ...
 
     def observe(self, gradient_at_anchor: torch.Tensor) -> ChainState:
-        """Return where the chains stand; ``advance`` must have been called before.
+        """Return the state of the chains; ``advance`` must have been called before.
 
         Shapes:
             gradient_at_anchor: (parameter,).
@@ -89,11 +86,11 @@ class ChainGroup(Protocol):
 class VectorizedChains:
     """All chains of the group in one forward and backward pass.
 
-    Each chain draws its noise from a generator of its own, so that its path does not depend on
-    which chains share its group.
+    Each chain draws its noise from a generator of its own. Its path then does not depend on the
+    other chains of its group.
 
     Args:
-        objective: The loss; its centre is where the chains start.
+        objective: The loss; the chains start at its anchor w*.
         kernel: Fresh, not shared with other groups.
         generators: One per chain, on the device of the weights.
     """
@@ -109,63 +106,58 @@ class VectorizedChains:
         self._gradient = torch.empty_like(self._weights)
         self._noise = torch.empty_like(self._weights)
         self._draw_noise = build_noise(objective.precision, objective.anchor)
-        self._displacement = torch.empty_like(
-            self._weights
-        )  # w − w* before the last step, or at a look
-        self._gradient_stats = [
-            torch.full_like(self._weights[:, 0], torch.nan)
-        ] * 3  # of the gradients
+        self._displacement = torch.empty_like(self._weights)  # w − w*
+        self._gradient_statistics = [torch.full_like(self._weights[:, 0], torch.nan)] * 3
 
     def advance(self, batches: Indices) -> StepRecord:
         """Take one step per column (see ``ChainGroup``)."""
         order = torch.as_tensor(batches, device=self._anchor.device)
         last = order.shape[1] - 1
-        losses, virials, before = [], [], []
+        losses, virials, previous = [], [], []
         with quiet_vmap():
             for step in range(order.shape[1]):
                 losses.append(self._evaluate(order[:, step]))
                 torch.sub(self._weights, self._anchor, out=self._displacement)
-                virials.append(
-                    torch.mul(self._displacement, self._gradient, out=self._noise).sum(1)
-                )
+                product = torch.mul(self._displacement, self._gradient, out=self._noise)
+                virials.append(product.sum(1))
                 if step == last:
-                    self._record_gradients(before, order)
+                    self._record_gradients(previous, order)
                 elif last - step <= 2:
-                    before.append(self._gradient.clone())
+                    previous.append(self._gradient.clone())
                 for row, generator in zip(self._noise, self._generators, strict=True):
                     self._draw_noise(row, generator)
                 self._kernel.apply(self._weights, self._displacement, self._gradient, self._noise)
         return StepRecord(
-            *(torch.stack(m, dim=1).double().cpu().numpy() for m in (losses, virials))
+            *(torch.stack(values, dim=1).double().cpu().numpy() for values in (losses, virials))
         )
 
-    def full_losses(self, num_batches: int) -> Losses:
+    def full_losses(self, num_batches: int) -> Floats:
         """Return the mean loss over batches (see ``ChainGroup``)."""
         with quiet_vmap():
             losses = [self._losses(batch) for batch in range(num_batches)]
         return torch.stack(losses).double().mean(0).cpu().numpy()
 
     def observe(self, gradient_at_anchor: torch.Tensor) -> ChainState:
-        """Return where the chains stand (see ``ChainGroup``)."""
+        """Return the state of the chains (see ``ChainGroup``)."""
         displacement = torch.sub(self._weights, self._anchor, out=self._displacement)
         first_order = displacement @ gradient_at_anchor
-        state = (displacement.square_().sum(1), first_order, *self._gradient_stats)
+        state = (displacement.square_().sum(1), first_order, *self._gradient_statistics)
         return ChainState(*(values.double().cpu().numpy() for values in state))
 
-    def _record_gradients(self, before: Sequence[torch.Tensor], order: torch.Tensor) -> None:
-        """Keep what a look tells of the last gradient and of up to two before it."""
-        metric_product, last = self._kernel.metric_product, self._gradient
-        squared = metric_product(last, last)
+    def _record_gradients(self, previous: Sequence[torch.Tensor], order: torch.Tensor) -> None:
+        """Keep the statistics of the last gradient and of up to two before it."""
+        product, last = self._kernel.metric_product, self._gradient
+        squared = product(last, last)
         diff_1 = diff_2 = torch.full_like(squared, torch.nan)
-        if before:
-            ahead = last - before[-1]
+        if previous:
+            ahead = last - previous[-1]
             differ = order[:, -1] != order[:, -2]
-            diff_1 = torch.where(differ, 0.5 * metric_product(ahead, ahead), diff_1)
-            if len(before) == 2:
-                behind = before[0] - before[1]
+            diff_1 = torch.where(differ, 0.5 * product(ahead, ahead), diff_1)
+            if len(previous) == 2:
+                behind = previous[0] - previous[1]
                 differ &= (order[:, -3] != order[:, -2]) & (order[:, -3] != order[:, -1])
-                diff_2 = torch.where(differ, metric_product(ahead, behind), diff_2)
-        self._gradient_stats = [squared, diff_1, diff_2]
+                diff_2 = torch.where(differ, product(ahead, behind), diff_2)
+        self._gradient_statistics = [squared, diff_1, diff_2]
 
     def _evaluate(self, batch: torch.Tensor) -> torch.Tensor:
         return self._objective.gradients(self._weights, batch, out=self._gradient)
@@ -175,7 +167,7 @@ class VectorizedChains:
 
 
 class SequentialChain(VectorizedChains):
-    """One chain without vmap, for models that vmap refuses. Same update, same noise, same path."""
+    """One chain without vmap, for models that vmap refuses: same kernel, same noise, same path."""
 
     def _evaluate(self, batch: torch.Tensor) -> torch.Tensor:
         loss = self._objective.gradient(self._weights[0], int(batch), out=self._gradient[0])

@@ -1,4 +1,4 @@
-"""What was recorded along the chains of one estimate."""
+"""What is recorded along the chains of one estimate."""
 
 from __future__ import annotations
 
@@ -12,29 +12,31 @@ Indices = npt.NDArray[np.integer]
 
 
 class Chains(NamedTuple):
-    """What the chains met.
+    """Losses and observables along the chains of one estimate.
+
+    An evaluation is a point between two steps at which the chain's position is recorded.
 
     Shapes:
         loss, baseline: (chain, num_burnin_steps + draw); L(w_t) and L(w*) on the same batch.
         virial: likewise; ∇L(w_t)·(w_t − w*).
-        batch: (chain, num_burnin_steps + draw); its index.
-        full_loss: (chain, look); the mean over the first ``full_batches`` batches at evenly spaced
-            steps after burn-in; with one batch in all, ``loss`` at every draw.
-        squared_distance, first_order, squared_gradient, gradient_change, gradient_bend:
-            (chain, look); see ``Look``.
+        batch: (chain, num_burnin_steps + draw); index of the batch.
+        full_loss: (chain, evaluation); mean over the first ``full_batches`` batches, at evenly
+            spaced steps after burn-in. With one batch in all it is ``loss`` at every draw.
+        squared_distance, first_order, squared_gradient, gradient_diff_1, gradient_diff_2:
+            (chain, evaluation); see ``ChainState``.
 
     Attributes:
         full_baseline: L(w*) on the same batches as ``full_loss``.
         data_baseline: L(w*) on all batches.
-        gradient_noise: E‖∇L_m(w*) − ∇L(w*)‖², what the choice of batch adds to a squared gradient
-            at w*; along the chains it is often far more (``estimates.observables``).
-        prior_loss_increase: E[L(w)] − L(w*) if the pull alone held the chains.
+        gradient_noise: E‖∇L_m(w*) − ∇L(w*)‖², the gradient noise of one batch at w*. Along the
+            chains it is often much larger.
+        prior_loss_increase: E[L(w)] − L(w*) under the Gaussian prior alone.
         n_beta: Inverse temperature nβ that was used.
-        samples_per_batch: Those of the largest batch, for the last one is often smaller.
+        samples_per_batch: Samples of the largest batch; the last one is often smaller.
         num_batches, num_parameters: Sizes of the problem.
-        engine: What ran.
-        engine_note: Why it was not the engine asked for, and what became of the loss's random
-            numbers; empty where there is nothing to say.
+        engine: Engine that ran.
+        engine_note: Why another engine than the one asked for ran, and how random numbers of the
+            loss were treated; else empty.
     """
 
     loss: Floats

@@ -1,4 +1,4 @@
-"""How to sample around a point of the weights: one frozen set of numbers per run."""
+"""Hyperparameters of the sampler: one frozen set per run."""
 
 from __future__ import annotations
 
@@ -16,28 +16,27 @@ EvaluateOn = Literal["minibatch", "full_data"]
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerConfig:
-    """The hyperparameters of the sampler, named as in devinterp 2.
+    """Hyperparameters of the sampler, named as in devinterp 2.
 
-    They belong to the result: an LLC taken with other settings is another quantity, so a run keeps
-    one set of them and stores it with every point.
+    They define what is measured: an LLC under other hyperparameters is another quantity. A run
+    therefore keeps one set and stores it with every estimate.
 
     Args:
-        method: Update rule: plain Langevin steps, the same with the noise of two successive steps
-            averaged (exact on quadratics), or preconditioned by RMSProp.
+        method: Kernel: plain SGLD, SGLD with the noise of two successive steps averaged (exact on
+            quadratics), or SGLD preconditioned by RMSProp.
         n_beta: Inverse temperature nβ; None for n / log n with n the samples of the largest batch.
-        localization: Strength γ of the pull towards w*.
+        localization: Strength γ of the Gaussian prior around w*.
         lr: Step size ε.
         num_chains: Independent chains.
-        num_draws: Draws of each chain that count.
-        num_burnin_steps: Steps before the first draw; recorded, never averaged in.
+        num_draws: Draws of each chain after burn-in.
+        num_burnin_steps: Steps before the first draw. They are recorded, but not averaged.
         num_steps_bw_draws: Steps from one draw to the next.
         rmsprop_decay: Decay of the second moments, per step.
         rmsprop_eps: Added to the root of the second moments.
-        precision: Of the loss and its gradient: that of the model, or products of matrices in bf16
-            (and, on a CPU, noise of 16 random bits a number). The chains themselves stay in the
-            model's precision, in single at least.
-        evaluate_on: Where λ̂ is measured: at every draw, on the batch that the chain is about to
-            step on; or at looks, on all batches (see ``pace``), which costs a third of the steps.
+        precision: Of the loss and its gradient: that of the model, or matrix products in bf16.
+            The chains themselves stay in the model's precision, at least single.
+        evaluate_on: Data of each evaluation: the next batch of the chain at every draw, or all
+            batches at the steps of the recording schedule. The latter costs a third of the steps.
 
     Raises:
         ConfigError: If a number is outside its range.
@@ -74,10 +73,8 @@ class SamplerConfig:
         if self.n_beta is not None:
             require_number("n_beta", self.n_beta, lambda x: x >= 0, "at least 0", "n_beta=30")
         require_number("lr", self.lr, lambda x: x > 0, "above 0", "lr=1e-3")
-        localization = self.localization
-        require_number(
-            "localization", localization, lambda x: x >= 0, "at least 0", "localization=5.0"
-        )
+        gamma = self.localization
+        require_number("localization", gamma, lambda x: x >= 0, "at least 0", "localization=5.0")
         decay, eps = self.rmsprop_decay, self.rmsprop_eps
         require_number(
             "rmsprop_decay", decay, lambda x: 0 <= x < 1, "in [0, 1)", "rmsprop_decay=0.99"
@@ -88,17 +85,22 @@ class SamplerConfig:
         require_int("num_burnin_steps", self.num_burnin_steps, at_least=0, example=4)
         require_int("num_steps_bw_draws", self.num_steps_bw_draws, at_least=1, example=4)
 
+    @property
+    def num_steps(self) -> int:
+        """Steps of each chain, burn-in included."""
+        return self.num_burnin_steps + self.num_draws * self.num_steps_bw_draws
+
     def n_beta_for(self, samples_per_batch: int) -> float:
         """Return nβ for batches of this size, as ``devinterp.utils.default_nbeta`` does.
 
         Args:
-            samples_per_batch: Samples n in one batch, the largest where they differ.
+            samples_per_batch: Samples n in the largest batch.
 
         Raises:
             DataError: If nβ is left open and a batch has fewer than 2 samples.
 
         Example:
-            >>> round(SamplerSettings().n_beta_for(256), 2)
+            >>> round(SamplerConfig().n_beta_for(256), 2)
             46.17
         """
         if self.n_beta is not None:
@@ -112,9 +114,10 @@ class SamplerConfig:
         return samples_per_batch / math.log(samples_per_batch)
 
     def halved(self) -> SamplerConfig:
-        """Return settings of half the step size, for as long a time: twice the draws and burn-in.
+        """Return a configuration of half the step size and twice the draws and burn-in steps.
 
-        As many steps would take chains half as far, and they would look less settled.
+        The chains then run for the same time εt. With the same number of steps they would move
+        half as far and look less equilibrated.
         """
         return replace(
             self,

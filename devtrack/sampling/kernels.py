@@ -1,21 +1,47 @@
-"""Langevin updates on flat weights: a handful of whole-array operations per step.
+"""Transition kernels of stochastic-gradient Langevin dynamics, on flat weights.
 
-All chains of a group lie in one (chain, parameter) array, so that the update and the noise cost a
-few passes over memory however many layers the model has.
+All chains of a group lie in one (chain, parameter) array. A step is a handful of whole-array
+operations, so its cost does not depend on the number of layers.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 
-from devtrack.sampling.config import SamplerConfig
+from devtrack.sampling.config import Method, SamplerConfig
+
+WARMUP_MEMORIES = 7.0
+"""Burn-in of RMSProp-SGLD in memories 1 / (1 − decay) of its second moments. Chosen by hand on a
+classifier; not fitted."""
 
 
 class Kernel(Protocol):
-    """One step of a sampler, in place."""
+    """One step of a sampler, in place.
+
+    Attributes:
+        is_averaged: Whether the noise of two successive steps is averaged.
+        is_preconditioned: Whether each parameter has a step size of its own.
+        knows_bias: Whether the first-order discretization bias is predicted from squared gradients.
+            A kernel without such a bias has False.
+        reference_supported: Whether devinterp has this kernel.
+        step_search_method: Kernel that the search for a step size runs in its place.
+    """
+
+    is_averaged: ClassVar[bool]
+    is_preconditioned: ClassVar[bool]
+    knows_bias: ClassVar[bool]
+    reference_supported: ClassVar[bool]
+    step_search_method: ClassVar[Method]
+
+    def __init__(self, config: SamplerConfig, *, n_beta: float) -> None: ...
+
+    @staticmethod
+    def warmup_steps(config: SamplerConfig) -> int:
+        """Return the steps after which the kernel's own state has forgotten its start."""
+        ...
 
     def apply(
         self,
@@ -27,7 +53,7 @@ class Kernel(Protocol):
         """Move ``weights``; ``gradient`` and ``noise`` may be overwritten.
 
         Args:
-            weights: Where the chains stand.
+            weights: Positions of the chains.
             displacement: w − w*.
             gradient: ∇L_m(w).
             noise: Standard normal.
@@ -38,7 +64,7 @@ class Kernel(Protocol):
         ...
 
     def metric_product(self, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-        """Return the product of two gradients in the metric of the steps, of scale G per parameter.
+        """Return the product of two gradients in the metric G of the steps.
 
         Shapes:
             one, other: (chain, parameter). Returns: (chain,), Σ G ∂L ∂L'.
@@ -53,9 +79,20 @@ class Sgld:
         Lau et al. 2023 (arXiv:2308.12108), algorithm 1.
     """
 
+    is_averaged: ClassVar[bool] = False
+    is_preconditioned: ClassVar[bool] = False
+    knows_bias: ClassVar[bool] = True
+    reference_supported: ClassVar[bool] = True
+    step_search_method: ClassVar[Method] = "sgld"
+
     def __init__(self, config: SamplerConfig, *, n_beta: float) -> None:
         self._config = config
         self._n_beta = n_beta
+
+    @staticmethod
+    def warmup_steps(config: SamplerConfig) -> int:
+        """Return 0: the kernel has no state."""
+        return 0
 
     def apply(
         self,
@@ -65,7 +102,7 @@ class Sgld:
         noise: torch.Tensor,
     ) -> None:
         """Move ``weights`` by one step."""
-        _drift_along(weights, displacement, gradient, self._config, self._n_beta)
+        _add_drift(weights, displacement, gradient, self._config, self._n_beta)
         weights.add_(noise, alpha=math.sqrt(self._config.lr))
 
     def metric_product(self, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
@@ -76,19 +113,30 @@ class Sgld:
 class LmSgld:
     """SGLD with the noise of two successive steps averaged: √ε (R_t + R_{t+1}) / 2.
 
-    On a quadratic its stationary law is exact at every stable step size, where SGLD's estimate is
-    high by the factor 1 / (1 − εh/4) at curvature h; elsewhere its error is of second order in ε.
-    So it takes several times larger steps at the same error. Noise in the gradient itself heats it
-    as it heats SGLD.
+    On a quadratic the stationary law is exact at every stable step size. SGLD's estimate is too
+    high there, by the factor 1 / (1 − εh/4) at curvature h. On other losses the error of LM-SGLD is
+    of second order in ε. It therefore takes several times larger steps at the same error. Gradient
+    noise biases it as it biases SGLD.
 
     Source:
         Leimkuhler and Matthews 2013 (arXiv:1203.5428), the overdamped limit of BAOAB.
     """
 
+    is_averaged: ClassVar[bool] = True
+    is_preconditioned: ClassVar[bool] = False
+    knows_bias: ClassVar[bool] = False
+    reference_supported: ClassVar[bool] = False
+    step_search_method: ClassVar[Method] = "sgld"
+
     def __init__(self, config: SamplerConfig, *, n_beta: float) -> None:
         self._config = config
         self._n_beta = n_beta
         self._last_noise: torch.Tensor | None = None
+
+    @staticmethod
+    def warmup_steps(config: SamplerConfig) -> int:
+        """Return 0: the state is the noise of one step."""
+        return 0
 
     def apply(
         self,
@@ -99,8 +147,8 @@ class LmSgld:
     ) -> None:
         """Move ``weights`` by one step."""
         if self._last_noise is None:
-            self._last_noise = torch.zeros_like(noise)  # the chain starts at w*, without a past
-        _drift_along(weights, displacement, gradient, self._config, self._n_beta)
+            self._last_noise = torch.zeros_like(noise)  # the first step has no predecessor
+        _add_drift(weights, displacement, gradient, self._config, self._n_beta)
         half = 0.5 * math.sqrt(self._config.lr)
         weights.add_(self._last_noise, alpha=half).add_(noise, alpha=half)
         self._last_noise.copy_(noise)
@@ -113,22 +161,36 @@ class LmSgld:
 class RmspropSgld:
     """SGLD whose step is scaled per parameter by G = 1 / (√V̂ + eps).
 
-    V follows the squares of the loss gradient alone (the pull towards w* is known, it tells nothing
-    about the landscape). It starts at 1 and is bias-corrected, V̂_t = V_t / (1 − decay^t), so that
-    the first steps are small; devinterp starts at 0 without correction.
+    V is the running mean of the squared loss gradient; the gradient of the prior is left out. V
+    starts at 1 and is bias-corrected, V̂_t = V_t / (1 − decay^t), so the first steps are small.
+    devinterp starts V at 0 without a correction.
 
-    Where √V̂ is not small against eps, G follows the chain: large weights are moved less, linger,
-    and raise the estimate (quadratic, eps 0.1 against gradients of 0.03: +9 %; SGLD +1 %).
+    Where √V̂ is not small against eps, G depends on the position of the chain. Large weights then
+    move less and stay longer, which biases λ̂ upwards (``docs/notes/sampling.md``).
 
     Source:
         Hitchcock and Hoogland 2025 (arXiv:2507.21449), after Li et al. 2016 (arXiv:1512.07666).
     """
+
+    is_averaged: ClassVar[bool] = False
+    is_preconditioned: ClassVar[bool] = True
+    knows_bias: ClassVar[bool] = True
+    reference_supported: ClassVar[bool] = True
+    step_search_method: ClassVar[Method] = "rmsprop_sgld"
 
     def __init__(self, config: SamplerConfig, *, n_beta: float) -> None:
         self._config = config
         self._n_beta = n_beta
         self._num_steps = 0
         self._second_moment: torch.Tensor | None = None
+
+    @staticmethod
+    def warmup_steps(config: SamplerConfig) -> int:
+        """Return the steps after which the second moments have forgotten their initial value.
+
+        They start at 1. Where gradients are small, the steps keep growing until then.
+        """
+        return round(WARMUP_MEMORIES / (1 - config.rmsprop_decay))
 
     def apply(
         self,
@@ -160,13 +222,24 @@ class RmspropSgld:
         return corrected.sqrt_().add_(self._config.rmsprop_eps).reciprocal_()
 
 
+_KERNELS: dict[str, type[Kernel]] = {
+    "sgld": Sgld,
+    "lm_sgld": LmSgld,
+    "rmsprop_sgld": RmspropSgld,
+}
+
+
+def kernel_class(method: Method) -> type[Kernel]:
+    """Return the class of a kernel by its name."""
+    return _KERNELS[method]
+
+
 def build_kernel(config: SamplerConfig, *, n_beta: float) -> Kernel:
-    """Return a fresh update of the method that ``config`` names."""
-    kernels = {"sgld": Sgld, "lm_sgld": LmSgld, "rmsprop_sgld": RmspropSgld}
-    return kernels[config.method](config, n_beta=n_beta)
+    """Return a fresh kernel of the method that ``config`` names."""
+    return kernel_class(config.method)(config, n_beta=n_beta)
 
 
-def _drift_along(
+def _add_drift(
     weights: torch.Tensor,
     displacement: torch.Tensor,
     gradient: torch.Tensor,

@@ -160,7 +160,8 @@ def long_run(trained: Trained, chosen: SamplerConfig, *, times: int, seed: int) 
     )
     snapshots.load_into(model, list(trained.points.values())[-1])
     generator = _generator(batches, seed)
-    return estimate(sample(model, loss, batches, config=settings, generator=generator), settings)
+    chains = sample(model, loss, batches, config=settings, generator=generator)
+    return estimate(chains, settings).diagnosis
 
 
 def _generator(batches: Any, seed: int) -> torch.Generator:

@@ -84,7 +84,7 @@ def repeated(gate: Gate, *, repeats: int) -> Iterator[Diagnosis]:
             max_memory_bytes=1_000_000_000,
         )
         for members in members_of(len(batches), own.num_chains)[:left]:
-            yield estimate(_only(chains, members), own)
+            yield estimate(_only(chains, members), own).diagnosis
         left -= CHAINS_PER_CALL // own.num_chains
 
 

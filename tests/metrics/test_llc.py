@@ -56,7 +56,7 @@ def test_a_regular_model_has_half_its_parameters():
     assert row.status is Status.OK, row.attrs["reasons"]
 
 
-def test_measured_at_looks_it_says_so_and_agrees_with_the_draws():
+def test_full_data_estimates_agree_with_those_from_draws():
     at_draws, _ = _records(LLC(**QUICK))
     at_looks, _ = _records(LLC(**QUICK, evaluate_on="full_data"))
     assert (
@@ -111,7 +111,7 @@ def test_failed_chains_make_a_failed_row_without_a_number():
     json.dumps(row.attrs, allow_nan=False)
 
 
-def test_own_data_and_own_loss_replace_the_runs():
+def test_own_data_and_own_loss_replace_those_of_the_run():
     torch.manual_seed(3)
     own = [(torch.randn(8, 5), torch.zeros(8, 1))]
     metric = LLC(**QUICK, data=own, loss=lambda m, b: m(b[0]).abs().mean() + 7)
@@ -178,13 +178,13 @@ def test_no_data_is_an_error():
     ],
     ids=str,
 )
-def test_a_wrong_setting_is_refused_at_the_door(wrong, message):
+def test_a_wrong_setting_is_refused_at_construction(wrong, message):
     with pytest.raises(ConfigError) as caught:
         LLC(**wrong)
     assert message in str(caught.value)
 
 
-def test_chains_stop_at_the_standard_error_asked_for_and_it_holds():
+def test_chains_stop_at_the_target_error_and_it_has_its_coverage():
     """A regular quadratic: each claim covers the long-run mean as often as one of fixed length."""
     size = {"method": "lm_sgld", "n_beta": 1e4, "localization": 1.0, "lr": 1e-4}
     metric = LLC(**size, num_chains=8, num_draws=4000, num_burnin_steps=50, target_se=0.11)
@@ -208,24 +208,25 @@ def test_chains_stop_at_the_standard_error_asked_for_and_it_holds():
         (WarningCode.STEP_BIAS, 100),
     ],
 )
-def test_chains_go_on_while_more_draws_may_mend_a_doubt(monkeypatch, code, taken):
-    def doubted(chains, config, *, checks):
+def test_chains_continue_while_more_draws_may_remove_a_warning(monkeypatch, code, taken):
+    def with_warning(chains, config, *, checks):
         found = estimate(chains, config, checks=checks)
         warnings = (QualityWarning(code, "too early"),) if chains.loss.shape[1] < 180 else ()
-        return found._replace(se=0.1, ess=1e3, warnings=warnings)
+        diagnosis = found.diagnosis._replace(se=0.1, ess=1e3, warnings=warnings)
+        return found._replace(diagnosis=diagnosis)
 
-    monkeypatch.setattr("devtrack.metrics.llc.estimate", doubted)
+    monkeypatch.setattr("devtrack.metrics.llc.estimate", with_warning)
     row, _ = _records(LLC(**{**QUICK, "num_draws": 400}, target_se=1.0))
     assert row.attrs["num_draws_taken"] == taken  # 20 of burn-in, asked after 100, 130 and 170
 
 
-def test_an_error_out_of_reach_takes_all_draws_and_says_what_it_got():
+def test_an_unreachable_target_takes_all_draws():
     row, _ = _records(LLC(**QUICK, target_se=1e-9))
     assert row.attrs["num_draws_taken"] == 60
     assert row.se > 1e-9
 
 
-def test_lost_chains_stop_at_the_first_check():
+def test_failed_chains_stop_at_the_first_check():
     row, trace = _records(LLC(lr=1e6, num_draws=2000, target_se=0.1))
     assert row.status is Status.FAILED
     assert trace.loss.shape[1] == 100 + 100
@@ -288,7 +289,7 @@ def _layers_subject():
     return Subject(model, 0, [(x, y)], loss, torch.Generator().manual_seed(0))
 
 
-def test_one_layer_with_the_others_held_is_a_regular_quadratic():
+def test_one_layer_with_the_others_fixed_is_a_regular_quadratic():
     """Exact: the Hessian in W1 is W2ᵀW2 ⊗ cov(x), in W2 it is I ⊗ cov(W1 x): λ = rank / 2."""
     metric = LLC(
         sites=("first", "second"),
@@ -330,7 +331,7 @@ def test_refined_rows_need_sites_that_exist():
         LLC(num_heads=2)
 
 
-def test_without_a_step_size_it_finds_one_says_so_and_keeps_it():
+def test_an_open_step_size_is_found_reported_and_kept():
     subject = _subject()
     event, row, _ = LLC().compute(subject)
     assert isinstance(event, Event) and event.kind == "calibrated" and isinstance(row, Row)
@@ -347,7 +348,7 @@ def test_without_a_step_size_it_finds_one_says_so_and_keeps_it():
 @pytest.mark.parametrize(
     "loss", [lambda m, b: _loss(m, b).item(), lambda b, m: _loss(m, b)], ids=["number", "swapped"]
 )
-def test_a_loss_that_is_none_hears_what_it_must_be(loss, lr):
+def test_a_loss_of_the_wrong_kind_is_explained(loss, lr):
     with pytest.raises(MetricError, match="loss must return a tensor, as a function of .model, "):
         list(LLC(loss=loss, lr=lr).compute(_subject()))
 

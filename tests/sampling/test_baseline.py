@@ -48,12 +48,12 @@ def _mixing(model, batch):
 
 @pytest.mark.parametrize("loss", [_plain, _denoising, _mixing])
 @pytest.mark.parametrize("engine", ["auto", "sequential", "reference"])
-def test_every_draw_meets_the_loss_that_its_baseline_is_of(loss, engine):
+def test_draws_and_baselines_are_of_one_loss(loss, engine):
     chains = _sample(loss, engine=engine)
     np.testing.assert_allclose(chains.loss[:, 0], chains.baseline[:, 0], rtol=1e-12)
     other = _sample(loss, engine=engine, seed=4)
     assert chains.data_baseline == other.data_baseline  # the noise is the data's, not the chains'
-    assert chains.note.endswith("" if loss is _plain else FIXED_NOTE)
+    assert chains.engine_note.endswith("" if loss is _plain else FIXED_NOTE)
 
 
 def test_fixed_noise_is_that_of_a_loss_without_any():
@@ -67,7 +67,7 @@ def test_fixed_noise_is_that_of_a_loss_without_any():
     drawn, twin = _sample(_denoising), _sample(told, engine="sequential")
     np.testing.assert_array_equal(drawn.loss, twin.loss)
     np.testing.assert_array_equal(drawn.baseline, twin.baseline)
-    assert (drawn.prior_loss_increase, twin.note) == (twin.prior_loss_increase, "")
+    assert (drawn.prior_loss_increase, twin.engine_note) == (twin.prior_loss_increase, "")
 
 
 def test_a_loss_without_noise_is_not_seeded():
@@ -80,7 +80,7 @@ def test_a_loss_without_noise_is_not_seeded():
     assert (baseline.is_fixed, baseline.note) == (True, "")
 
 
-def test_a_loss_that_keeps_a_state_is_measured_and_said():
+def test_a_loss_with_a_state_is_measured_and_named():
     calls = []
 
     def dividing(model, batch):
@@ -88,11 +88,11 @@ def test_a_loss_that_keeps_a_state_is_measured_and_said():
         return _plain(model, batch) * (1 + 1 / len(calls))
 
     chains = _sample(dividing)
-    assert chains.note == f"chains ran one after another: {NOT_FIXED_NOTE}"
+    assert chains.engine_note == f"chains ran one after another: {NOT_FIXED_NOTE}"
     assert np.isfinite(chains.loss).all()
 
 
-def test_a_loss_that_looks_at_whether_weights_ask_for_gradients_is_refused():
+def test_a_loss_that_depends_on_requires_grad_is_refused():
     def two_faced(model, batch):
         return _plain(model, batch) * (2 if model[0].weight.requires_grad else 1)
 

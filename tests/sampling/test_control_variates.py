@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from devtrack.sampling._control_variates import apply_control_variates
+from devtrack.sampling._control_variates import apply_control_variates, paired_draws
 from devtrack.sampling.chain_record import Chains
 from devtrack.sampling.config import SamplerConfig
+from devtrack.sampling.diagnostics._failures import failed_chains
 from devtrack.sampling.estimator import estimate
 
 CONFIG = SamplerConfig(num_burnin_steps=10, n_beta=30.0)
@@ -56,7 +57,10 @@ def _chains(*, seed=0, kind="independent", num_batches=40, num_draws=100, scale=
 
 
 def _quiet(chains):
-    return apply_control_variates(chains, num_burnin_steps=CONFIG.num_burnin_steps)
+    num_burnin_steps = CONFIG.num_burnin_steps
+    paired = paired_draws(chains, num_burnin_steps=num_burnin_steps)
+    is_valid = failed_chains(paired, chains.full_loss, chains.num_parameters).is_valid
+    return apply_control_variates(chains, paired, is_valid, num_burnin_steps=num_burnin_steps)
 
 
 def _pairs(chains):
@@ -75,7 +79,7 @@ def _pairs(chains):
     ],
     ids=str,
 )
-def test_what_batches_add_is_taken_out(problem, control_variate, noise):
+def test_control_variates_remove_batch_noise(problem, control_variate, noise):
     many = [_chains(seed=seed, **problem) for seed in range(60)]
     assert {_quiet(c).control_variate for c in many} == {control_variate}
     estimates = np.array([_quiet(c).values.mean() for c in many])
@@ -89,7 +93,7 @@ def test_what_batches_add_is_taken_out(problem, control_variate, noise):
     assert claimed == pytest.approx(estimates.std(), rel=0.3)
 
 
-def test_without_effect_the_pairs_stay_as_they_are():
+def test_without_a_batch_effect_the_pairs_are_unchanged():
     chains = _chains(kind="equal")
     np.testing.assert_array_equal(_quiet(chains).values, _pairs(chains))
     assert (
@@ -97,7 +101,7 @@ def test_without_effect_the_pairs_stay_as_they_are():
     )  # 16 draws: too few to fit anything
 
 
-def test_chains_that_fail_spoil_no_other():
+def test_failed_chains_do_not_affect_others():
     chains = _chains()
     second = np.arange(4)[:, None] == 1
     for broken in (np.nan, 1e9, 1e300):

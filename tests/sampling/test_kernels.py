@@ -39,7 +39,7 @@ def test_rmsprop_takes_the_steps_of_its_formula():
     torch.testing.assert_close(weights, twin)
 
 
-def test_localization_zero_ignores_the_center():
+def test_localization_zero_ignores_the_anchor():
     weights, anchor, gradient, noise = _arrays()
     kernel = build_kernel(SamplerConfig(n_beta=7.0, localization=0.0, lr=0.01), n_beta=7.0)
     other = weights.clone()

@@ -40,7 +40,7 @@ def _naive(model, weights, batch):
     ],
     ids=["a number", "swapped"],
 )
-def test_what_is_no_loss_hears_what_a_loss_is(wrong, said):
+def test_a_loss_of_the_wrong_kind_is_refused_with_an_explanation(wrong, said):
     objective = Objective(_mlp(), wrong, _batches())
     with pytest.raises(MetricError, match=f"the loss {said}.* a tensor, as a function of .model, "):
         objective.loss(objective.anchor, 0)
@@ -227,7 +227,7 @@ def test_a_loss_that_ignores_the_weights_is_refused():
         objective.gradient(point, 0, out=torch.empty_like(point))
 
 
-def test_a_part_of_the_weights_is_the_whole_with_the_rest_held():
+def test_a_part_of_the_weights_equals_all_with_the_rest_fixed():
     """Naive twin: the full objective, read and differentiated at the chosen elements only."""
     batches, mask = _batches(), torch.zeros(4, 3, dtype=torch.bool)
     mask[1:3] = True

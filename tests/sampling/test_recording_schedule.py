@@ -12,9 +12,7 @@ def _plan(num_batches, *, may_stop=False, **config):
 
 
 @pytest.mark.parametrize(("num_batches", "num_evaluations"), [(2, 100), (16, 13), (25, 8)])
-def test_looks_that_measure_see_all_batches_whenever_all_have_been_stepped_on(
-    num_batches, num_evaluations
-):
+def test_full_data_evaluations_come_after_whole_orders(num_batches, num_evaluations):
     schedule = _plan(num_batches, evaluate_on="full_data")
     assert schedule.full_batches == num_batches
     assert len(schedule.evaluations) == num_evaluations
@@ -23,7 +21,7 @@ def test_looks_that_measure_see_all_batches_whenever_all_have_been_stepped_on(
     assert 100 < schedule.evaluations[0] == 100 + num_batches
 
 
-def test_there_are_always_some_looks_that_measure():
+def test_there_are_always_some_full_data_evaluations():
     assert len(_plan(1000, evaluate_on="full_data").evaluations) == 8
     assert len(_plan(1000, evaluate_on="full_data", num_draws=5).evaluations) == 5
 
@@ -38,13 +36,13 @@ def test_one_batch_is_measured_at_every_draw_anyway(may_stop):
     ("num_batches", "evaluations", "full_batches"),
     [(2, 25, 2), (3, 18, 3), (16, 14, 4), (1000, 14, 4)],
 )
-def test_looks_that_only_check_are_few_and_cheap(num_batches, evaluations, full_batches):
+def test_other_evaluations_are_few_and_cheap(num_batches, evaluations, full_batches):
     schedule = _plan(num_batches)
     assert (len(schedule.evaluations), schedule.full_batches) == (evaluations, full_batches)
     assert evaluations * full_batches / 3 <= 0.07 * 300  # a forward is a third of a step; rounded
 
 
-def test_where_chains_may_stop_looks_see_batches_enough_to_tell_slow_parts_from_noise():
+def test_evaluations_use_enough_batches_for_early_stopping():
     schedule = _plan(16, num_draws=4000, num_burnin_steps=100, may_stop=True)
     assert schedule.evaluations[:3] == [110, 120, 130]
     assert schedule.full_batches == 4
@@ -55,6 +53,6 @@ def test_where_chains_may_stop_looks_see_batches_enough_to_tell_slow_parts_from_
     ]
 
 
-def test_short_chains_are_looked_at_often_enough_to_be_checked():
+def test_short_chains_have_enough_evaluations():
     schedule = _plan(16, num_draws=30, num_burnin_steps=10)
     assert (len(schedule.evaluations), schedule.full_batches) == (10, 2)

@@ -119,7 +119,7 @@ def test_the_first_loss_of_every_chain_is_its_baseline():
     np.testing.assert_allclose(chains.loss[:, 0], chains.baseline[:, 0], rtol=1e-12)
 
 
-def test_baselines_are_the_losses_at_the_center():
+def test_baselines_are_the_losses_at_the_anchor():
     model, batches = _problem()
     chains = _sample()
     with torch.no_grad():
@@ -128,14 +128,14 @@ def test_baselines_are_the_losses_at_the_center():
     assert chains.full_baseline == pytest.approx(np.mean(at_center[: chains.full_batches]))
 
 
-def test_every_chain_walks_whole_rounds_of_the_batches():
+def test_every_chain_steps_through_whole_orders_of_the_batches():
     chains = _sample(num_burnin_steps=0, num_draws=24)
     rounds = chains.baseline.reshape(3, 6, 4)  # (chain, round, batch)
     np.testing.assert_allclose(np.sort(rounds, axis=2) - np.sort(rounds[0, 0]), 0, atol=1e-12)
     assert len(np.unique(rounds.reshape(-1, 4).round(9), axis=0)) > 1  # in different orders
 
 
-def test_chains_together_meet_all_batches_soon():
+def test_chains_together_use_all_batches_soon():
     # 4 batches, blocks of up to 4 chains: a step shows each block as many batches as it has chains
     chains = _sample(num_chains=6, num_burnin_steps=3, num_draws=8)
     for block in (chains.batch[:4], chains.batch[4:]):
@@ -153,7 +153,7 @@ def test_shapes_with_thinning():
     assert chains.full_loss.shape == chains.squared_distance.shape == (3, 10)
 
 
-def test_thinning_keeps_the_draws_of_the_same_walk():
+def test_thinning_keeps_draws_of_the_same_chains():
     every = _sample(num_draws=18, num_burnin_steps=5)
     third = _sample(num_draws=6, num_burnin_steps=5, num_steps_bw_draws=3)
     np.testing.assert_array_equal(third.loss[:, :5], every.loss[:, :5])
@@ -242,7 +242,7 @@ def test_batches_of_different_shapes_run_one_after_another():
     assert "differ in shape" in chains.engine_note
 
 
-def test_a_chain_that_blows_up_disturbs_no_other():
+def test_a_non_finite_chain_affects_no_other():
     # One weight; a chain that wanders above the wall meets NaN. Without noise from the others its
     # neighbours take the path that they take alone.
     class Wall(nn.Module):
@@ -276,7 +276,7 @@ def test_an_unknown_engine_is_refused():
         _sample("gpu")
 
 
-def test_errors_of_the_loss_come_through():
+def test_errors_of_the_loss_are_raised():
     def broken(model, batch):
         raise KeyError("labels")
 
@@ -291,7 +291,7 @@ def test_lm_sgld_takes_the_same_path_in_both_engines_and_is_unknown_to_devinterp
         _sample("reference", method="lm_sgld")
 
 
-def test_the_slope_is_that_of_the_mean_loss_at_the_center():
+def test_the_anchor_gradient_is_that_of_the_mean_loss():
     # L_k = c_k w over three batches: the slope is the mean c, its noise the variance of c.
     class Line(nn.Module):
         def __init__(self):
@@ -354,7 +354,7 @@ def test_the_virial_of_a_quadratic_is_twice_its_height():
 
 @pytest.mark.parametrize("engine", ["vectorized", "sequential"])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_chains_that_stop_have_walked_the_beginning_of_the_whole_way(engine, stride):
+def test_chains_that_stop_early_are_the_beginning_of_full_chains(engine, stride):
     asked = []
 
     def should_stop(chains):
@@ -372,7 +372,7 @@ def test_chains_that_stop_have_walked_the_beginning_of_the_whole_way(engine, str
     assert np.isfinite(stopped.full_loss).all()
 
 
-def test_chains_that_never_know_enough_walk_to_the_end():
+def test_chains_that_never_stop_run_to_the_end():
     whole = _sample(num_draws=70)
     told = _sample(num_draws=70, should_stop=lambda chains: False)
     np.testing.assert_array_equal(told.loss, whole.loss)

@@ -59,7 +59,7 @@ def _draw(model, tokens, observed=None, losses=_losses, **options):
         losses,
         tokens,
         tokens if observed is None else observed,
-        **{"settings": CONFIG, "batch_size": 4, "generator": torch.Generator()} | options,
+        **{"config": CONFIG, "batch_size": 4, "generator": torch.Generator()} | options,
     )
 
 
@@ -90,7 +90,7 @@ def test_dropout_stays_off(model, tokens):
     np.testing.assert_array_equal(_draw(noisy, tokens).draws, _draw(model, tokens).draws)
 
 
-def test_only_the_chosen_weights_move(model, tokens):
+def test_only_sampled_weights_move(model, tokens):
     silent = torch.zeros(VOCABULARY, 8, dtype=torch.bool)
     silent[int(tokens[0, 0])] = True  # one row of the embedding
     parts = {"embed.weight": silent}

@@ -1,1 +1,1 @@
-""""""
+"""Metrics of language models."""

@@ -1,4 +1,4 @@
-"""What metrics on language models have in common that look along chains around the weights."""
+"""Shared SGLD sampling for metrics on language models."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from devtrack.sampling.diagnostics._failures import failed_chains
 
 
 class SequenceDraws(NamedTuple):
-    """Losses of sequences along the chains that hold, and how far to trust them.
+    """Losses of sequences along the chains that count, with their status.
 
     Attributes:
-        losses: The first ``num_reference`` sequences are of the sampling loss L.
-        num_reference: How many.
-        status, attrs: Of every row made from these chains.
+        losses: The first ``num_reference`` sequences are those of the sampling loss L.
+        num_reference: Number of these.
+        status, attrs: Those of every row made from these chains.
     """
 
     losses: SequenceLosses
@@ -44,11 +44,11 @@ class SequenceDraws(NamedTuple):
     attrs: Mapping[str, Any]
 
     def mean(self, which: slice) -> npt.NDArray[np.float64]:
-        """Return the mean loss of some of the sequences at every draw, (chain, draw)."""
+        """Return the mean loss of some sequences at every draw, (chain, draw)."""
         return self.losses.draws[..., which].mean(2)
 
     def excess(self, which: slice) -> npt.NDArray[np.float64]:
-        """Return the same less its value at w*."""
+        """Return the mean loss less its value at w*, (chain, draw)."""
         return self.mean(which) - self.losses.baseline[which].mean()
 
     @property
@@ -59,14 +59,15 @@ class SequenceDraws(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class SequenceSampler(MetricOptions):
-    """Langevin chains around a language model's weights, by devinterp (see ``sampling.language``).
+    """Langevin chains around a language model's weights, by devinterp (see ``_sequence_losses``).
 
     Args:
-        data: Text to sample on (see ``fixed_batches``); else the run's batches.
+        data: Text to sample on (see ``fixed_batches``); the run's batches if None.
         n_beta, localization, lr: nβ, γ and ε as in ``LLC``; the defaults are Baker et al.'s.
         num_chains, num_draws, num_burnin_steps, num_steps_bw_draws: As in ``LLC``.
         batch_size: Sequences of a step.
-        num_observed: Of each data set, the first so many sequences are looked at, at every draw.
+        num_observed: Number of sequences of each data set, from its start, whose losses are
+            measured at every draw.
         tokens: Maps a batch to tokens (sample, position); its first tensor or ``input_ids`` by
             default.
         logits: Maps (model, tokens) to logits (sample, position, vocabulary).
@@ -95,7 +96,7 @@ class SequenceSampler(MetricOptions):
 
     @property
     def config(self) -> SamplerConfig:
-        """The sampler's part of the configuration."""
+        """Hyperparameters of the sampler."""
         return SamplerConfig(
             n_beta=self.n_beta,
             localization=self.localization,
@@ -110,14 +111,14 @@ class SequenceSampler(MetricOptions):
         """Return the sequences of a data set, (sequence, position).
 
         Raises:
-            DataError: If they are of different lengths.
+            DataError: If their lengths differ.
         """
         return _joined([self.tokens(batch) for batch in subject.batches_of(data)])
 
     def sample_losses(
         self, subject: Subject, others: list[torch.Tensor], parts: Parts | None = None
     ) -> SequenceDraws:
-        """Sample, and look at the first sequences of the sampling text and then at ``others``."""
+        """Sample, and return losses of the first sampling sequences and then of ``others``."""
         text = self.text_of(subject, self.data)
         reference = text[: self.num_observed]
         losses = draw_losses(
@@ -141,12 +142,12 @@ class SequenceSampler(MetricOptions):
     def _diagnosed(
         self, losses: SequenceLosses, num_reference: int, num_parameters: int
     ) -> SequenceDraws:
-        """Leave out the chains that failed, and hold the others to what the LLC is held to."""
+        """Leave out failed chains, and apply the quality checks of the LLC to the others."""
         which = slice(0, num_reference)
         excess = losses.draws[..., which].mean(2) - losses.baseline[which].mean()
-        signal = self.n_beta * excess  # (chain, draw)
-        found = diagnose(signal, signal, num_parameters=num_parameters)
-        _, holds = failed_chains(np.array(found.chain_values), num_parameters)
+        llc_draws = self.n_beta * excess  # (chain, draw)
+        failures = failed_chains(llc_draws, llc_draws, num_parameters)
+        found = diagnose(llc_draws, llc_draws, num_parameters=num_parameters, failures=failures)
         attrs = {
             "reasons": list(found.reasons),
             "llc": without_nan(found.value),
@@ -163,18 +164,16 @@ class SequenceSampler(MetricOptions):
         }
         if found.status is Status.FAILED:
             attrs["error"] = "; ".join(found.reasons)
-        kept = SequenceLosses(losses.draws[holds], losses.baseline)
-        return SequenceDraws(kept, num_reference, found.status, attrs)
+        valid = SequenceLosses(losses.draws[failures.is_valid], losses.baseline)
+        return SequenceDraws(valid, num_reference, found.status, attrs)
 
 
-def covariance_row(
-    metric: str, site: str, found: Covariance, *sequence_draws: SequenceDraws
-) -> Row:
-    """Return minus a covariance, as trustworthy as the worst of the chains behind it."""
-    statuses = [one.status for one in sequence_draws]
+def covariance_row(metric: str, site: str, found: Covariance, *sampled: SequenceDraws) -> Row:
+    """Return a row with minus a covariance and the worst status of its chains."""
+    statuses = [one.status for one in sampled]
     worst = max(statuses, key=[Status.OK, Status.SUSPECT, Status.FAILED].index)
-    reasons = dict.fromkeys(reason for one in sequence_draws for reason in one.attrs["reasons"])
-    attrs = {**sequence_draws[-1].attrs, "reasons": list(reasons)}
+    reasons = dict.fromkeys(reason for one in sampled for reason in one.attrs["reasons"])
+    attrs = {**sampled[-1].attrs, "reasons": list(reasons)}
     if worst is Status.FAILED:
         attrs["error"] = "; ".join(reasons)
     return Row(metric, -found.value, found.se, site, worst, attrs)

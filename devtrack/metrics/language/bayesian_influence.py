@@ -1,4 +1,4 @@
-"""Bayesian influence: which sequences of the training text bear on an observed loss."""
+"""Bayesian influence: effect of single training sequences on an observed loss."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from devtrack.sampling.diagnostics._covariance import Covariance, covariance
 class BayesianInfluence(SequenceSampler):
     """Bayesian influence −Cov_β(ℓ_i, φ) of training sequences on the loss on other data.
 
-    ℓ_i is the loss of sequence i, φ the mean loss on a query set. It is by how much φ would change
-    if sequence i weighed more in the posterior, up to the factor nβ: below 0 where the sequence
-    helps. A row ``<name>/<query>`` for each of the first ``num_examples`` sequences, with the site
-    ``example.<i>``, in nats².
+    ℓ_i is the loss of sequence i, and φ the mean loss on a query set. The influence is the change
+    of φ if sequence i had more weight in the posterior, up to the factor nβ. It is negative where
+    the sequence lowers φ. There is a row ``<name>/<query>`` for each of the first ``num_examples``
+    sequences, with the site ``example.<i>``, in nats².
 
     One sampling pass in all weights serves all examples and queries. Status and reasons are those
-    of the chains, judged as an LLC's are.
+    of the chains, by the quality checks of the LLC.
 
     Args:
         query_data: Query sets φ by name, each as ``fixed_batches`` takes them, of
             sequences as long as those of ``data``.
-        num_examples: How many sequences; ``num_observed`` at most.
+        num_examples: Number of sequences, at most ``num_observed``.
         name: Prefix of the rows.
 
     All other settings are those of ``SequenceSampler``.
@@ -58,15 +58,13 @@ class BayesianInfluence(SequenceSampler):
         query_data = [
             self.text_of(subject, data)[: self.num_observed] for data in self.query_data.values()
         ]
-        sequence_draws = self.sample_losses(subject, query_data)
-        end = sequence_draws.num_reference
+        sampled = self.sample_losses(subject, query_data)
+        end = sampled.num_reference
         for name, query in zip(self.query_data, query_data, strict=True):
             start, end = end, end + len(query)
-            for example in range(min(self.num_examples, sequence_draws.num_reference)):
+            for example in range(min(self.num_examples, sampled.num_reference)):
                 found = Covariance(float("nan"), float("nan"))
-                if sequence_draws.status is not Status.FAILED:
-                    example_losses = sequence_draws.mean(slice(example, example + 1))
-                    found = covariance(example_losses, sequence_draws.mean(slice(start, end)))
-                yield covariance_row(
-                    f"{self.name}/{name}", f"example.{example}", found, sequence_draws
-                )
+                if sampled.status is not Status.FAILED:
+                    example_losses = sampled.mean(slice(example, example + 1))
+                    found = covariance(example_losses, sampled.mean(slice(start, end)))
+                yield covariance_row(f"{self.name}/{name}", f"example.{example}", found, sampled)

@@ -1,4 +1,4 @@
-"""Susceptibilities: how a component's posterior answers a change of the data."""
+"""Susceptibilities: response of a component's posterior to a change of the data."""
 
 from __future__ import annotations
 
@@ -18,14 +18,13 @@ from devtrack.sampling.diagnostics._covariance import Covariance, covariance_abo
 class Susceptibility(SequenceSampler):
     """Susceptibility χ = −Cov_β(φ_C, ℓ − L) of components of a language model to data sets.
 
-    φ_C is the loss L less L(w*) where only the weights of component C have left w*; ℓ is the mean
-    loss on a data set. χ < 0 where the component's variations that hurt on the run's text hurt on
-    that data set even more than on the text. As in the paper, ℓ − L is centred by its mean under
-    chains in all weights: E_C[φ_C (ℓ − L)] − E_C[φ_C] E[ℓ − L]. A row ``<name>/<data set>`` for
-    each component and data set, in nats².
+    φ_C is L − L(w*) where only the weights of component C are sampled. ℓ is the mean loss on a data
+    set. χ < 0 means: variations of the component that raise L raise ℓ even more. As in the paper,
+    ℓ − L is centred by its mean under chains in all weights: E_C[φ_C (ℓ − L)] − E_C[φ_C] E[ℓ − L].
+    There is a row ``<name>/<data set>`` for each component and data set, in nats².
 
-    One sampling pass for all weights and one for each component. Status and reasons are those of
-    the chains, judged as an LLC's are.
+    Sampling runs once in all weights and once for each component. Status and reasons are those of
+    the chains, by the quality checks of the LLC.
 
     Args:
         sites: Globs of module paths: a component for each match.
@@ -68,25 +67,25 @@ class Susceptibility(SequenceSampler):
             self.text_of(subject, data)[: self.num_observed]
             for data in self.perturbation_data.values()
         ]
-        full_draws = self.sample_losses(subject, probes)
+        unrestricted = self.sample_losses(subject, probes)
         for component in components:
-            component_draws = self.sample_losses(subject, probes, component.parts)
-            end = component_draws.num_reference
+            restricted = self.sample_losses(subject, probes, component.parts)
+            end = restricted.num_reference
             for name, probe in zip(self.perturbation_data, probes, strict=True):
                 start, end = end, end + len(probe)
-                found = _susceptibility(component_draws, full_draws, slice(start, end))
+                found = _susceptibility(restricted, unrestricted, slice(start, end))
                 yield covariance_row(
-                    f"{self.name}/{name}", component.site, found, full_draws, component_draws
+                    f"{self.name}/{name}", component.site, found, unrestricted, restricted
                 )
 
 
 def _susceptibility(
-    component_draws: SequenceDraws, full_draws: SequenceDraws, probe: slice
+    restricted: SequenceDraws, unrestricted: SequenceDraws, probe: slice
 ) -> Covariance:
-    if Status.FAILED in (component_draws.status, full_draws.status):
+    if Status.FAILED in (restricted.status, unrestricted.status):
         return Covariance(float("nan"), float("nan"))
     return covariance_about(
-        component_draws.excess(component_draws.reference),
-        component_draws.mean(probe) - component_draws.mean(component_draws.reference),
-        full_draws.mean(probe) - full_draws.mean(full_draws.reference),
+        restricted.excess(restricted.reference),
+        restricted.mean(probe) - restricted.mean(restricted.reference),
+        unrestricted.mean(probe) - unrestricted.mean(unrestricted.reference),
     )

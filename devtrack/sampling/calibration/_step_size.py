@@ -1,9 +1,8 @@
-"""The step size for a whole run, found on its first snapshot.
+"""Find the step size for a whole run, on its first snapshot.
 
-nβ and γ say what is measured; ε only whether it is measured right, so that it alone can be found
-unaided. The weights that a run starts from are no minimum and have little curvature, hence no place
-to choose a step size that later snapshots must bear. So the future is rehearsed: a copy is trained
-on the run's fixed batches for a moment, and the choice is made where that leads.
+nβ and γ define what is measured. ε only decides whether it is measured correctly, so it can be
+found automatically. Curvature at initialization is too low to choose a step size that stays stable
+later. We therefore train a copy briefly on the evaluation batches and choose the step size there.
 """
 
 from __future__ import annotations
@@ -19,32 +18,12 @@ from devtrack.data._fixed_batches import num_rows
 from devtrack.model_state import snapshots
 from devtrack.sampling._user_loss import LossFunction
 from devtrack.sampling.calibration._calibrate import agree
+from devtrack.sampling.calibration.config import DEFAULT_SEARCH, StepSizeSearchConfig
 from devtrack.sampling.config import SamplerConfig
-from devtrack.sampling.diagnostics import TOO_LARGE_STEP, Diagnosis
-from devtrack.sampling.estimator import estimate
+from devtrack.sampling.diagnostics import TOO_LARGE_STEP
+from devtrack.sampling.estimator import LLCEstimate, estimate
+from devtrack.sampling.kernels import kernel_class
 from devtrack.sampling.sampler import sample
-
-PRETRAIN_STEPS = 300
-PRETRAIN_LR = 1e-3
-"""Steps of Adam, whose default step size suits most networks."""
-
-TRIAL_SIZE = {"num_chains": 4, "num_draws": 100, "num_burnin_steps": 100, "num_steps_bw_draws": 1}
-
-WARMUP_MEMORIES = 7.0
-"""Memories of the second moments, 1 / (1 − decay), that trials of RMSProp-SGLD burn in for. The
-moments start at 1: where gradients are small, steps keep growing until that is forgotten, and after
-the 100 steps of other trials are a tenth of what a long estimate takes. The lr found so gave λ̂ 69
-%
-too high on a classifier."""
-
-MAX_STEP = 0.2
-"""Where the search begins, as ε γ: plain SGLD strays by ε γ / 4 where the pull alone holds it."""
-
-MAX_HALVINGS = 12
-
-AGREE = {"sigmas": 3.0, "share": 0.05}
-"""Looser than for ``calibrate``: a pair that agrees ends the search, and chance must not let it go
-on."""
 
 
 class StepSize(NamedTuple):
@@ -52,9 +31,9 @@ class StepSize(NamedTuple):
 
     Attributes:
         lr: ε.
-        reason: Why.
+        reason: Why it was chosen.
         found: Whether it agrees with its double; else it is a guess on the safe side.
-        num_trials: Short estimates that it took.
+        num_trials: Short estimates that the search took.
     """
 
     lr: float
@@ -71,78 +50,92 @@ def find_step_size(
     config: SamplerConfig,
     generator: torch.Generator,
     count: Callable[[Any], int] = num_rows,
+    search: StepSizeSearchConfig = DEFAULT_SEARCH,
 ) -> StepSize:
     """Return a step size for the run that starts at the model's weights.
 
-    Halves ε until an estimate agrees with the one before, neither bears a sign of too large a step,
-    and the weights of the start bear it too. Whether the place is a minimum plays no part: the step
-    size does not depend on it. For LM-SGLD plain SGLD is asked: what suits its first-order error
-    leaves LM-SGLD room for weights of more curvature, which training mostly leads to. It costs
-    ``PRETRAIN_STEPS`` training steps and at most ``MAX_HALVINGS`` + 3 trials of 4 chains of 200
-    steps, ten default estimates; three are usual.
+    ε is halved until an estimate agrees with the one before, and neither shows a too large step.
+    The initial weights must accept it too. Whether they are a minimum does not matter, because the
+    step size does not depend on it.
+
+    For LM-SGLD the search runs plain SGLD. A step size that suits SGLD's first-order error leaves
+    LM-SGLD room for larger curvature, to which training mostly leads. The search costs
+    ``pretrain_steps`` training steps and at most ``max_halvings`` + 3 short trials; three are
+    usual.
 
     Args:
-        model: In eval mode; its weights are put back in the end.
+        model: In eval mode; its weights are restored at the end.
         loss: Maps (model, batch) to a scalar or per-sample losses.
         batches: The run's fixed batches.
-        config: Method, nβ and γ to find it for.
+        config: Method, nβ and γ for which to search.
         generator: The only source of randomness.
         count: Returns the samples in a batch.
+        search: Constants of the search.
 
     Raises:
         DataError, MetricError: As ``sample`` does.
     """
     start = snapshots.take(model)
-    tried_with = "sgld" if config.method == "lm_sgld" else config.method
-    trials, burnin = 0, TRIAL_SIZE["num_burnin_steps"]
-    if config.method == "rmsprop_sgld":
-        burnin = max(burnin, round(WARMUP_MEMORIES / (1 - config.rmsprop_decay)))
+    method = kernel_class(config.method).step_search_method
+    burnin = max(search.num_burnin_steps, kernel_class(config.method).warmup_steps(config))
+    num_trials = 0
 
-    def trial(lr: float) -> Diagnosis:
-        nonlocal trials
-        trials += 1
-        size = {**TRIAL_SIZE, "num_burnin_steps": burnin}
-        tried = replace(config, method=tried_with, lr=lr, **size)
+    def trial(lr: float) -> LLCEstimate:
+        nonlocal num_trials
+        num_trials += 1
+        tried = replace(
+            config,
+            method=method,
+            lr=lr,
+            num_chains=search.num_chains,
+            num_draws=search.num_draws,
+            num_burnin_steps=burnin,
+            num_steps_bw_draws=1,
+        )
         chains = sample(model, loss, batches, config=tried, generator=generator, count=count)
         return estimate(chains, tried)
 
-    lr, before, clean = MAX_STEP / max(config.localization, 1.0), None, []
+    tolerance = {"sigmas": search.agree_sigmas, "share": search.agree_share}
+    lr, previous, accepted = search.max_step / max(config.localization, 1.0), None, []
     try:
-        _pretrain_copy(model, loss, batches)
-        for _ in range(MAX_HALVINGS):
+        _pretrain_copy(model, loss, batches, search)
+        for _ in range(search.max_halvings):
             now = trial(lr)
             too_large = _is_too_large(now)
-            if before is not None and not too_large and agree(before, now, **AGREE):
+            if previous is not None and not too_large and agree(previous, now, **tolerance):
                 break
-            before = None if too_large else now
-            clean += [] if too_large else [lr]
+            previous = None if too_large else now
+            accepted += [] if too_large else [lr]
             lr /= 2
         else:
-            lr = max(clean, default=2 * lr) / 2
-            return StepSize(lr, "no step size agreed with its half", False, trials)
+            lr = max(accepted, default=2 * lr) / 2
+            return StepSize(lr, "no step size agreed with its half", False, num_trials)
         snapshots.load_into(model, start)
-        while _is_too_large(trial(lr)) and trials < MAX_HALVINGS + 3:
+        while _is_too_large(trial(lr)) and num_trials < search.max_halvings + 3:
             lr /= 2
     finally:
         snapshots.load_into(model, start)
     reason = (
-        f"by {tried_with} lr {lr:.2g} agrees with its double, {now.value:.3g} ± {now.se:.2g} "
-        f"against {before.value:.3g} ± {before.se:.2g}, after {PRETRAIN_STEPS} rehearsed training "
-        "steps"
+        f"by {method} lr {lr:.2g} agrees with its double, {now.value:.3g} ± {now.se:.2g} "
+        f"against {previous.value:.3g} ± {previous.se:.2g}, after {search.pretrain_steps} training "
+        "steps on a copy"
     )
-    return StepSize(lr, reason, True, trials)
+    return StepSize(lr, reason, True, num_trials)
 
 
-def _is_too_large(found: Diagnosis) -> bool:
+def _is_too_large(found: LLCEstimate) -> bool:
     return any(warning.code in TOO_LARGE_STEP for warning in found.warnings)
 
 
-def _pretrain_copy(model: nn.Module, loss: LossFunction, batches: Sequence[Any]) -> None:
+def _pretrain_copy(
+    model: nn.Module, loss: LossFunction, batches: Sequence[Any], search: StepSizeSearchConfig
+) -> None:
+    """Train the model briefly; the caller restores its weights."""
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not weights or not loss(model, batches[0]).requires_grad:
-        return  # the sampler refuses it with reasons
-    optimizer = torch.optim.Adam(weights, lr=PRETRAIN_LR)
-    for step in range(PRETRAIN_STEPS):
+        return  # the sampler refuses such a model with reasons
+    optimizer = torch.optim.Adam(weights, lr=search.pretrain_lr)
+    for step in range(search.pretrain_steps):
         optimizer.zero_grad()
         loss(model, batches[step % len(batches)]).mean().backward()
         optimizer.step()

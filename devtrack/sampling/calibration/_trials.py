@@ -1,4 +1,4 @@
-"""Short estimates on the snapshots of a run, to choose the sampler's settings by."""
+"""Short estimates on the snapshots of a run, to choose the sampler's hyperparameters."""
 
 from __future__ import annotations
 
@@ -20,43 +20,35 @@ from devtrack.sampling.calibration._loss_landscape import (
     mean_loss,
     zero_weight_loss,
 )
+from devtrack.sampling.calibration.config import DEFAULT, CalibrationConfig
 from devtrack.sampling.chain_record import Chains
 from devtrack.sampling.config import SamplerConfig
-from devtrack.sampling.diagnostics import TOO_FEW_DRAWS, Diagnosis, QualityWarning, WarningCode
-from devtrack.sampling.diagnostics._thresholds import SETTLED_MIN
-from devtrack.sampling.estimator import estimate, observables
+from devtrack.sampling.diagnostics import (
+    TOO_FEW_DRAWS,
+    DiagnosticsConfig,
+    QualityWarning,
+    WarningCode,
+)
+from devtrack.sampling.diagnostics.config import DEFAULT as DEFAULT_THRESHOLDS
+from devtrack.sampling.estimator import LLCEstimate, estimate
+from devtrack.sampling.kernels import kernel_class
 from devtrack.sampling.sampler import sample
 
 Purpose = Literal["pilot", "sweep", "half", "long", "control"]
-
-PILOT_CHAINS = 2
-PILOT_SHARE = 1 / 3
-"""Chains of a pilot, and its share of draws and burn-in: a sixth of an estimate's cost."""
-
-IMPRECISE_SHARE = 0.1
-"""Standard error of an estimate at the last point, as a share of λ̂, beyond which a step size and
-its half agree whatever they say: 13.8 ± 2.3 and 11.4 ± 1.2 (toy model of superposition, λ 8.5)."""
-
-MAX_LOCALIZATION_SHARE = 0.9
-"""Chains whose loss rises by more than this share of what it rises by at nβ = 0 are held by the
-pull, not by the loss."""
-
-CONTROL_STEP = 0.2
-"""Step size of the control as ε γ: no more than 5 % too high by SGLD, and soon settled."""
 
 
 class Trial(NamedTuple):
     """One short estimate.
 
     Attributes:
-        purpose: ``pilot``: a sixth of an estimate, which rules out what cannot work; ``sweep``;
-            ``half``: at half the step size; ``long``: over a longer time; ``prior_control``: at nβ
-            = 0, where ``value`` is by how much the loss itself rises.
+        purpose: A ``pilot`` is a sixth of an estimate and rules out what cannot work. A ``sweep``
+            is a full estimate, ``half`` one at half the step size, and ``long`` one over a longer
+            time. A ``control`` is at nβ = 0, where ``value`` is the loss increase itself.
         point: Index of the snapshot.
-        config: What was tried.
+        config: The hyperparameters.
         value, se, gamma_ratio: The estimate.
         status, warnings: Trust in it.
-        trace: Mean signal of all chains, burn-in included, (draw,).
+        trace: Mean nβ (L(w) − L(w*)) of all chains, burn-in included, (draw,).
     """
 
     purpose: Purpose
@@ -71,29 +63,32 @@ class Trial(NamedTuple):
 
     @property
     def codes(self) -> set[WarningCode]:
-        """What speaks against it."""
+        """Codes of the warnings."""
         return {warning.code for warning in self.warnings}
 
 
 class TrialRunner:
-    """Runs trials on the points and keeps them.
+    """Runs trials on the snapshots and keeps them.
 
     Args:
         model: In eval mode; ends with other weights.
-        points: Weights of snapshots; the last one is where training has led.
+        points: Weights of snapshots; the last one is the end of training.
         loss: Maps (model, batch) to a scalar or per-sample losses.
         batches: The run's fixed batches.
         generator: The only source of randomness.
-        untrained: Weights that training started from, where they are known.
+        untrained: Weights at the start of training, if known.
+        criteria: Constants of the calibration.
+        thresholds: Thresholds of the quality checks.
 
     Attributes:
-        trials: All that were run, in order.
-        training_gain: What training has gained up to the last point: its loss below that of the
-            weights that it started from, or of no weights at all, whichever is lower. Infinite if
-            it has gained nothing, as at a minimum that was set by hand.
-        curvature: The largest at any point.
-        max_loss_increase: Share of the gain beyond which chains that lose it are astray.
-        max_localization_share: Share of the rise at nβ = 0 beyond which the pull holds the chains.
+        trials: All trials, in order.
+        training_gain: Loss decrease by training up to the last snapshot. It is measured from the
+            initial weights or from zero weights, whichever has the lower loss. Infinite if there is
+            none, as at a minimum that was set by hand.
+        curvature: The largest Hessian eigenvalue at any snapshot.
+        max_loss_increase: Share of the training gain beyond which chains have left the basin.
+        max_localization_share: Share of the localization-only loss increase (nβ = 0) beyond which
+            the prior confines the chains.
     """
 
     def __init__(
@@ -104,51 +99,58 @@ class TrialRunner:
         batches: Sequence[Any],
         generator: torch.Generator,
         untrained: snapshots.Tensors | None = None,
+        *,
+        criteria: CalibrationConfig = DEFAULT,
+        thresholds: DiagnosticsConfig = DEFAULT_THRESHOLDS,
     ) -> None:
         self._model, self._points = model, points
         self._loss, self._batches, self._generator = loss, batches, generator
+        self.criteria, self._thresholds = criteria, thresholds
         self.trials: list[Trial] = []
         self._prior_controls: dict[float, Trial] = {}
-        self.max_loss_increase, self.max_localization_share = 1.0, MAX_LOCALIZATION_SHARE
+        self.max_loss_increase = 1.0
+        self.max_localization_share = criteria.max_localization_share
         self.curvature = max(self._curvature_at(point) for point in points)
         self.training_gain = self._training_gain(untrained)
 
     @property
     def last(self) -> int:
-        """Index of the last point."""
+        """Index of the last snapshot."""
         return len(self._points) - 1
 
     def run(self, config: SamplerConfig, point: int, *, purpose: Purpose = "sweep") -> Trial:
-        """Estimate at one point; the last one must be precise, and its chains where they belong."""
-        used = _short(config) if purpose == "pilot" else config
+        """Estimate at one snapshot.
+
+        At the last one the estimate must also be precise, and its chains must stay in the basin.
+        """
+        is_pilot = purpose == "pilot"
+        used = self._shortened(config) if is_pilot else config
         chains = self._sample(used, point)
-        found = estimate(chains, used)
+        found = estimate(chains, used, thresholds=self._thresholds)
         warnings = found.warnings
-        if purpose == "pilot":
-            warnings = _predicted_warnings(warnings, chains, used, config)
-        if point == self.last and purpose != "pilot":
-            warnings += _precision_warnings(found)
+        if is_pilot:
+            warnings = self._predicted_warnings(found, used, config)
+        if point == self.last and not is_pilot:
+            warnings += self._precision_warnings(found)
         if point == self.last:
             warnings += self._place_warnings(warnings, found.value / chains.n_beta, config)
         failed = found.status is Status.FAILED
         status = Status.FAILED if failed else Status.SUSPECT if warnings else Status.OK
-        estimated = (found.value, found.se, found.gamma_ratio)
-        return self._keep(
-            Trial(purpose, point, config, *estimated, status, warnings, _trace(chains))
-        )
+        numbers = (found.value, found.se, found.gamma_ratio)
+        return self._keep(Trial(purpose, point, config, *numbers, status, warnings, _trace(chains)))
 
     def prior_control(self, config: SamplerConfig) -> Trial:
-        """Return how far the pull alone lets the loss rise at the last point, found once per γ."""
-        localization = config.localization
-        if localization not in self._prior_controls:
-            lr = CONTROL_STEP / max(localization, 1.0)
-            used = replace(_short(config), n_beta=0.0, lr=lr)
+        """Return the loss increase at the last snapshot under the prior alone, once per γ."""
+        gamma = config.localization
+        if gamma not in self._prior_controls:
+            lr = self.criteria.control_step / max(gamma, 1.0)
+            used = replace(self._shortened(config), n_beta=0.0, lr=lr)
             trace = _trace(self._sample(used, self.last)._replace(n_beta=1.0))
-            loss_increase, nan = float(trace[used.num_burnin_steps :].mean()), math.nan
-            self._prior_controls[localization] = self._keep(
-                Trial("control", self.last, used, loss_increase, nan, nan, Status.OK, (), trace)
+            increase, nan = float(trace[used.num_burnin_steps :].mean()), math.nan
+            self._prior_controls[gamma] = self._keep(
+                Trial("control", self.last, used, increase, nan, nan, Status.OK, (), trace)
             )
-        return self._prior_controls[localization]
+        return self._prior_controls[gamma]
 
     def _sample(self, config: SamplerConfig, point: int) -> Chains:
         snapshots.load_into(self._model, self._points[point])
@@ -160,33 +162,74 @@ class TrialRunner:
         self.trials.append(trial)
         return trial
 
+    def _shortened(self, config: SamplerConfig) -> SamplerConfig:
+        """Return the hyperparameters of a pilot."""
+        share = self.criteria.pilot_share
+        return replace(
+            config,
+            num_chains=min(self.criteria.pilot_chains, config.num_chains),
+            num_draws=max(1, round(share * config.num_draws)),
+            num_burnin_steps=round(share * config.num_burnin_steps),
+        )
+
+    def _predicted_warnings(
+        self, pilot: LLCEstimate, used: SamplerConfig, config: SamplerConfig
+    ) -> tuple[QualityWarning, ...]:
+        """Return the warnings of a pilot that also hold for a full estimate.
+
+        A pilot has few draws, so warnings that more draws remove are left out. Whether all
+        directions equilibrate over all draws is extrapolated.
+        """
+        kept = [warning for warning in pilot.warnings if warning.code not in TOO_FEW_DRAWS]
+        share = pilot.observables.equilibrated_fraction
+        if kernel_class(config.method).is_preconditioned or not share < 1:
+            return tuple(kept)  # step sizes differ by direction, or all have equilibrated
+        flat = (1 - share) / (1 - expected_equilibrated_fraction(used))  # not held by the loss
+        predicted = 1 - flat * (1 - expected_equilibrated_fraction(config))
+        if predicted < self._thresholds.equilibrated_min:
+            message = (
+                f"{1 - predicted:.0%} of the directions would not equilibrate: raise localization, "
+                "num_burnin_steps or lr, or lower n_beta"
+            )
+            kept.append(QualityWarning(WarningCode.NOT_EQUILIBRATED, message))
+        return tuple(kept)
+
+    def _precision_warnings(self, found: LLCEstimate) -> tuple[QualityWarning, ...]:
+        share = found.se / abs(found.value)
+        if not share > self.criteria.imprecise_share:
+            return ()
+        message = (
+            f"the standard error is {share:.0%} of λ̂: chains move too slowly; raise num_draws, lr "
+            "or localization"
+        )
+        return (QualityWarning(WarningCode.LOW_ESS, message),)
+
     def _place_warnings(
         self, warnings: tuple[QualityWarning, ...], loss_increase: float, config: SamplerConfig
     ) -> tuple[QualityWarning, ...]:
-        """Say whether the chains' loss has risen too far, or as far as without the loss's hold.
+        """Warn if chains left the basin, or if the prior rather than the loss confines them.
 
-        Chains that lose all that training has gained know of nothing that it found, and pass every
-        other check: a modular MLP of loss 0.01 gave 637 at nβ 100, γ 100, where its chains' loss
-        was 6.4 and that of chance is 4.7; at nβ 1000, γ 1000, it gave 169 with a loss of 0.18.
+        Chains that lose all that training has gained depend on nothing that training found. They
+        can pass every other check.
         """
         if loss_increase > self.max_loss_increase * self.training_gain:
-            astray = (
+            message = (
                 f"the chains' loss rises by {loss_increase:.2g}, and training has gained "
-                f"{self.training_gain:.2g}: they see another landscape than it found; "
-                "raise n_beta or localization"
+                f"{self.training_gain:.2g}: they left the basin that training found; raise n_beta "
+                "or localization"
             )
-            return (QualityWarning(WarningCode.LEFT_BASIN, astray),)
+            return (QualityWarning(WarningCode.LEFT_BASIN, message),)
         if warnings:
-            return ()  # what does not pass need not be compared
+            return ()  # a trial that failed already needs no control
         prior_increase = self.prior_control(config).value
-        if (
-            loss_increase > self.max_localization_share * prior_increase
-        ):  # one that overflows (NaN) rose far more
-            pulled = (
+        limit = self.max_localization_share * prior_increase
+        if loss_increase > limit:  # False if the control overflowed to NaN: it rose far more
+            message = (
                 f"the chains' loss rises by {loss_increase:.2g}, and by {prior_increase:.2g} at "
-                "n_beta 0: the pull holds them rather than the loss; lower localization, or raise n_beta"
+                "n_beta 0: localization rather than the loss confines them; lower localization, or "
+                "raise n_beta"
             )
-            return (QualityWarning(WarningCode.LOCALIZATION_DOMINATED, pulled),)
+            return (QualityWarning(WarningCode.LOCALIZATION_DOMINATED, message),)
         return ()
 
     def _curvature_at(self, point: snapshots.Tensors) -> float:
@@ -196,67 +239,26 @@ class TrialRunner:
     def _training_gain(self, untrained: snapshots.Tensors | None) -> float:
         snapshots.load_into(self._model, self._points[-1])
         now = mean_loss(self._model, self._loss, self._batches)
-        marks = [zero_weight_loss(self._model, self._loss, self._batches)]
+        references = [zero_weight_loss(self._model, self._loss, self._batches)]
         if untrained is not None:
             snapshots.load_into(self._model, untrained)
-            marks.append(mean_loss(self._model, self._loss, self._batches))
-        gains = [mark - now for mark in marks if math.isfinite(mark) and mark > now]
+            references.append(mean_loss(self._model, self._loss, self._batches))
+        gains = [loss - now for loss in references if math.isfinite(loss) and loss > now]
         return min(gains, default=math.inf)
 
 
 def expected_equilibrated_fraction(config: SamplerConfig) -> float:
-    """Return to what share a direction that the pull alone holds comes to rest, mean over draws.
+    """Return the equilibrated fraction of a direction constrained only by localization.
 
-    Its ⟨(w − w*)²⟩ goes to 1/γ as 1 − exp(−ε γ t).
+    Its ⟨(w − w*)²⟩ approaches 1/γ as 1 − exp(−εγt); the result is the mean over the draws.
 
     Example:
-        >>> settings = SamplerSettings(lr=1e-3, localization=10.0, num_draws=100)
-        >>> round(expected_equilibrated_fraction(settings), 2)
+        >>> config = SamplerConfig(lr=1e-3, localization=10.0, num_draws=100)
+        >>> round(expected_equilibrated_fraction(config), 2)
         0.77
     """
     steps = config.num_burnin_steps + config.num_steps_bw_draws * np.arange(config.num_draws)
     return float(1 - np.exp(-config.lr * config.localization * steps).mean())
-
-
-def _predicted_warnings(
-    warnings: tuple[QualityWarning, ...], chains: Chains, used: SamplerConfig, config: SamplerConfig
-) -> tuple[QualityWarning, ...]:
-    """Return what so few draws can say, and whether chains would come to rest over all draws."""
-    kept = [d for d in warnings if d.code not in TOO_FEW_DRAWS]
-    share = observables(chains, used).equilibrated_fraction
-    if config.method == "rmsprop_sgld" or not share < 1:
-        return tuple(kept)  # each direction has a step size of its own, or nothing is left to rest
-    flat = (1 - share) / (
-        1 - expected_equilibrated_fraction(used)
-    )  # directions that the loss does not hold
-    predicted = 1 - flat * (1 - expected_equilibrated_fraction(config))
-    if predicted < SETTLED_MIN:
-        message = (
-            f"{1 - predicted:.0%} of the directions would not settle: raise localization, "
-            "num_burnin_steps or lr, or lower n_beta"
-        )
-        kept.append(QualityWarning(WarningCode.NOT_EQUILIBRATED, message))
-    return tuple(kept)
-
-
-def _precision_warnings(found: Diagnosis) -> tuple[QualityWarning, ...]:
-    share = found.se / abs(found.value)
-    if not share > IMPRECISE_SHARE:
-        return ()
-    imprecise = (
-        f"the standard error is {share:.0%} of λ̂: chains move too slowly; raise num_draws, lr or "
-        "localization"
-    )
-    return (QualityWarning(WarningCode.LOW_ESS, imprecise),)
-
-
-def _short(config: SamplerConfig) -> SamplerConfig:
-    return replace(
-        config,
-        num_chains=min(PILOT_CHAINS, config.num_chains),
-        num_draws=max(1, round(PILOT_SHARE * config.num_draws)),
-        num_burnin_steps=round(PILOT_SHARE * config.num_burnin_steps),
-    )
 
 
 def _trace(chains: Chains) -> npt.NDArray[np.floating]:

@@ -1,5 +1,6 @@
-"""How far sampled chains can be trusted: arrays in, numbers and doubts out."""
+"""How far sampled chains can be trusted: arrays in, numbers and warnings out."""
 
+from devtrack.sampling.diagnostics._checks import CheckInputs, run_checks
 from devtrack.sampling.diagnostics._diagnose import (
     ChainObservables,
     Diagnosis,
@@ -7,6 +8,7 @@ from devtrack.sampling.diagnostics._diagnose import (
     require_chains,
     require_draws,
 )
+from devtrack.sampling.diagnostics.config import DiagnosticsConfig
 from devtrack.sampling.diagnostics.warning_codes import (
     TOO_FEW_DRAWS,
     TOO_LARGE_STEP,
@@ -20,10 +22,13 @@ __all__ = [
     "TOO_LARGE_STEP",
     "TOO_SMALL_STEP",
     "ChainObservables",
+    "CheckInputs",
     "Diagnosis",
+    "DiagnosticsConfig",
     "QualityWarning",
     "WarningCode",
     "diagnose",
     "require_chains",
     "require_draws",
+    "run_checks",
 ]

@@ -1,6 +1,6 @@
-"""What speaks against an estimate from finite chains: one small function per check.
+"""Quality checks of an estimate from finite chains: one small function per check.
 
-Every doubt names the finding, its usual cause, and the setting to change.
+Every warning names the finding, its usual cause, and the setting to change.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from devtrack.sampling.diagnostics import _thresholds as bands
 from devtrack.sampling.diagnostics._statistics import (
     Floats,
     drift,
@@ -18,19 +17,21 @@ from devtrack.sampling.diagnostics._statistics import (
     gamma_ratio_se,
     is_constant,
 )
+from devtrack.sampling.diagnostics.config import DEFAULT, DiagnosticsConfig
 from devtrack.sampling.diagnostics.warning_codes import QualityWarning, WarningCode
 
 
 class CheckInputs(NamedTuple):
-    """All that the checks look at; see ``Diagnosis`` and ``ChainObservables`` for the words.
+    """All that the checks read; ``Diagnosis`` and ``ChainObservables`` define the terms.
+
+    Failed chains are left out.
 
     Shapes:
-        signal, anharmonic: (chain, draw). full_signal, slope: (chain, look). Failed chains are left
-        out.
+        draws, anharmonic: (chain, draw). full_draws, first_order: (chain, evaluation).
     """
 
-    signal: Floats
-    full_signal: Floats
+    draws: Floats
+    full_draws: Floats
     value: float
     se: float
     rhat: float
@@ -42,103 +43,108 @@ class CheckInputs(NamedTuple):
     equilibrated_fraction: float
     anharmonic: Floats
     num_parameters: int
+    thresholds: DiagnosticsConfig = DEFAULT
 
 
-def warnings(inputs: CheckInputs, *, checks: Literal["on", "off"] = "on") -> list[QualityWarning]:
-    """Return what speaks against an estimate; none if it is good.
+def run_checks(inputs: CheckInputs, *, checks: Literal["on", "off"] = "on") -> list[QualityWarning]:
+    """Return the warnings about an estimate; none if it is good.
 
     Args:
-        inputs: All that is known of it.
-        checks: ``off``: those only that a single short chain can bear.
+        inputs: All that is known about it.
+        checks: ``off``: only the checks for which a single short chain is enough.
     """
-    if is_constant(inputs.signal):
-        never = (
+    if is_constant(inputs.draws):
+        message = (
             "nβ (L(w) − L(w*)) never changed: n_beta is 0, the loss does not depend on the sampled "
             "weights, or lr is too small to move them"
         )
-        return [QualityWarning(WarningCode.CONSTANT, never)]
-    asked = _CHECKS if checks == "on" else _CHECKS_OF_ANY_CHAIN
-    return [warning for check in asked for warning in check(inputs)]
+        return [QualityWarning(WarningCode.CONSTANT, message)]
+    functions = _CHECKS if checks == "on" else _SINGLE_CHAIN_CHECKS
+    return [warning for check in functions for warning in check(inputs)]
 
 
 def _rhat_and_ess(inputs: CheckInputs) -> Iterator[QualityWarning]:
-    if not inputs.rhat <= bands.RHAT_MAX:
+    limits = inputs.thresholds
+    if not inputs.rhat <= limits.rhat_max:
         yield QualityWarning(
             WarningCode.HIGH_RHAT,
-            f"R-hat {inputs.rhat:.2f} > {bands.RHAT_MAX:g}: chains disagree; raise "
+            f"R-hat {inputs.rhat:.2f} > {limits.rhat_max:g}: chains disagree; raise "
             "num_burnin_steps and num_draws, or localization",
         )
-    if not inputs.ess >= bands.ESS_MIN:
+    if not inputs.ess >= limits.ess_min:
         yield QualityWarning(
             WarningCode.LOW_ESS,
-            f"{inputs.ess:.0f} effective draws < {bands.ESS_MIN:g}: chains move too slowly; raise "
+            f"{inputs.ess:.0f} effective draws < {limits.ess_min:g}: chains move too slowly; raise "
             "num_draws or lr",
         )
 
 
 def _gamma_ratio(inputs: CheckInputs) -> Iterator[QualityWarning]:
-    ratio = inputs.gamma_ratio
+    limits, ratio = inputs.thresholds, inputs.gamma_ratio
     if np.isnan(ratio):
-        return  # a negative mean: its own reason is given
-    margin = bands.GAMMA_SIGMAS * gamma_ratio_se(
-        inputs.value, min(inputs.ess, inputs.full_signal.size)
-    )
-    if ratio > bands.GAMMA_MAX + margin:
+        return  # a negative mean has its own warning
+    error = gamma_ratio_se(inputs.value, min(inputs.ess, inputs.full_draws.size))
+    margin = limits.gamma_ratio_sigmas * error
+    if ratio > limits.gamma_ratio_max + margin:
         yield QualityWarning(
             WarningCode.GAMMA_RATIO_HIGH,
-            f"Gamma ratio {ratio:.2f} > {bands.GAMMA_MAX:g}: lr too large for the curvature, or "
-            "chains left the neighbourhood of w*; lower lr, or raise localization",
+            f"Gamma ratio {ratio:.2f} > {limits.gamma_ratio_max:g}: lr too large for the "
+            "curvature, or chains left the neighbourhood of w*; lower lr, or raise localization",
         )
-    if ratio < bands.GAMMA_MIN - margin:
+    if ratio < limits.gamma_ratio_min - margin:
         yield QualityWarning(
             WarningCode.GAMMA_RATIO_LOW,
-            f"Gamma ratio {ratio:.2f} < {bands.GAMMA_MIN:g}: chains have not mixed, or localization"
-            " dominates; raise num_draws or lr, or lower localization",
+            f"Gamma ratio {ratio:.2f} < {limits.gamma_ratio_min:g}: chains have not mixed, or "
+            "localization dominates; raise num_draws or lr, or lower localization",
         )
 
 
 def _drift(inputs: CheckInputs) -> Iterator[QualityWarning]:
-    moved, moved_se = drift(inputs.signal)
-    if abs(moved) > max(bands.DRIFT_SIGMAS * moved_se, bands.DRIFT_SHARE * abs(inputs.value)):
+    limits = inputs.thresholds
+    change, change_se = drift(inputs.draws)
+    allowed = max(limits.drift_sigmas * change_se, limits.drift_share * abs(inputs.value))
+    if abs(change) > allowed:
         yield QualityWarning(
             WarningCode.DRIFT,
-            f"still drifting after burn-in ({moved:+.2g} from first to last third): raise "
+            f"still drifting after burn-in ({change:+.2g} from first to last third): raise "
             "num_burnin_steps, or localization if the loss keeps rising",
         )
 
 
 def _negative_llc(inputs: CheckInputs) -> Iterator[QualityWarning]:
-    below = float((inputs.full_signal < 0).mean())
-    if inputs.value < 0 or below > bands.BELOW_SHARE:
+    share = float((inputs.full_draws < 0).mean())
+    if inputs.value < 0 or share > inputs.thresholds.negative_share:
         yield QualityWarning(
             WarningCode.NEGATIVE_LLC,
-            f"{below:.0%} of draws lie below L(w*), λ̂ = {inputs.value:.3g}: w* is not a minimum of "
+            f"{share:.0%} of draws lie below L(w*), λ̂ = {inputs.value:.3g}: w* is not a minimum of "
             "the sampling loss; train longer, sample on the training data, or raise localization",
         )
 
 
 def _nonzero_gradient(inputs: CheckInputs) -> Iterator[QualityWarning]:
-    """Doubt a point on a slope: the chains slide down, and λ̂ lacks what they gain.
+    """Warn about a gradient at w*, which lowers λ̂.
 
-    Where nβ ∇L(w*) ≠ 0, the chains' mean moves by −nβ (nβH + γ)⁻¹ ∇L(w*), and L falls by
-    first order in that. A curvature that makes up for it hides the fall from ``_negative_llc``.
+    Where nβ ∇L(w*) ≠ 0, the mean of the chains moves by −nβ (nβH + γ)⁻¹ ∇L(w*). L then falls by
+    first order in that. Curvature can hide the fall from ``_negative_llc``.
     """
-    if not np.isfinite(inputs.first_order).all():
+    limits, first_order = inputs.thresholds, inputs.first_order
+    if not np.isfinite(first_order).all():
         return
-    taken = -float(inputs.first_order.mean())
-    enough = inputs.first_order.shape[1] >= 4 and not is_constant(inputs.first_order)
-    ess = effective_draws(inputs.first_order) if enough else float("nan")
-    taken_se = float(inputs.first_order.std()) / np.sqrt(ess) if ess > 0 else np.inf
-    if taken > max(bands.SLOPE_SIGMAS * taken_se, bands.SLOPE_SHARE * abs(inputs.value)):
+    lost = -float(first_order.mean())
+    can_estimate = first_order.shape[1] >= 4 and not is_constant(first_order)
+    ess = effective_draws(first_order) if can_estimate else float("nan")
+    lost_se = float(first_order.std()) / np.sqrt(ess) if ess > 0 else np.inf
+    allowed = limits.first_order_share * abs(inputs.value)
+    if lost > max(limits.first_order_sigmas * lost_se, allowed):
         yield QualityWarning(
             WarningCode.NONZERO_GRADIENT,
-            f"the slope at w* lowers λ̂ by about {taken:.2g}: w* is not a minimum of the sampling "
+            f"the slope at w* lowers λ̂ by about {lost:.2g}: w* is not a minimum of the sampling "
             "loss; train longer, sample on the training data, or raise localization",
         )
 
 
 def _step_bias(inputs: CheckInputs) -> Iterator[QualityWarning]:
-    if inputs.step_bias > bands.STEP_BIAS_SHARE * abs(inputs.value):
+    if inputs.step_bias > inputs.thresholds.step_bias_share * abs(inputs.value):
         yield QualityWarning(
             WarningCode.STEP_BIAS,
             f"the step size adds about {inputs.step_bias:.2g} to λ̂: lr too large, or batches too "
@@ -147,51 +153,56 @@ def _step_bias(inputs: CheckInputs) -> Iterator[QualityWarning]:
 
 
 def _repelled(inputs: CheckInputs) -> Iterator[QualityWarning]:
-    if inputs.localization_virial > bands.PULL_MAX:
+    if inputs.localization_virial > inputs.thresholds.localization_virial_max:
         yield QualityWarning(
             WarningCode.REPELLED,
-            f"chains lie {inputs.localization_virial:.1f} times farther from w* than the "
-            f"pull alone allows: the "
-            "loss drives them away; raise localization, or lower n_beta",
+            f"chains lie {inputs.localization_virial:.1f} times farther from w* than localization "
+            "alone allows: the loss repels them; raise localization, or lower n_beta",
         )
 
 
 def _not_equilibrated(inputs: CheckInputs) -> Iterator[QualityWarning]:
-    """Doubt chains that have not spread in many directions: what holds them there is unseen."""
-    virial = 2 * (inputs.anharmonic + inputs.signal)  # nβ ∇L·(w − w*)
+    """Warn about directions without equilibrium: λ̂ lacks their share of the loss."""
+    limits = inputs.thresholds
+    virial = 2 * (inputs.anharmonic + inputs.draws)  # nβ ∇L·(w − w*)
     if not np.isfinite(virial).all():
         return
     error = virial.std() / np.sqrt(effective_draws(virial)) / inputs.num_parameters
-    least = bands.SETTLED_MIN if inputs.localization_virial > 0 else bands.SETTLED_MIN_UNPULLED
-    if inputs.equilibrated_fraction + bands.SETTLED_SIGMAS * error < least:
-        unsettled = f"{1 - inputs.equilibrated_fraction:.0%} of the directions have not settled"
-        if inputs.localization_virial > 0:
-            yield QualityWarning(
-                WarningCode.NOT_EQUILIBRATED,
-                f"{unsettled}: chains still spread there, and λ̂ lacks what they have not met; "
-                "raise localization, num_burnin_steps or lr, or lower n_beta",
-            )
-        else:
-            without = "without a pull nothing holds the chains there; raise localization"
-            yield QualityWarning(WarningCode.NOT_EQUILIBRATED, f"{unsettled}: {without}")
+    has_prior = inputs.localization_virial > 0
+    least = limits.equilibrated_min if has_prior else limits.equilibrated_min_without_prior
+    if inputs.equilibrated_fraction + limits.equilibrated_sigmas * error >= least:
+        return
+    share = 1 - inputs.equilibrated_fraction
+    finding = f"{share:.0%} of the directions have not reached equilibrium"
+    advice = (
+        "chains still spread there, and λ̂ lacks what they have not explored; raise localization, "
+        "num_burnin_steps or lr, or lower n_beta"
+        if has_prior
+        else "without localization nothing confines the chains there; raise localization"
+    )
+    yield QualityWarning(WarningCode.NOT_EQUILIBRATED, f"{finding}: {advice}")
 
 
 def _escaping(inputs: CheckInputs) -> Iterator[QualityWarning]:
-    grown, grown_se = drift(inputs.anharmonic)
-    if grown > max(bands.GROWTH_SIGMAS * grown_se, bands.GROWTH_SHARE * abs(inputs.value)):
+    limits = inputs.thresholds
+    growth, growth_se = drift(inputs.anharmonic)
+    if growth > max(
+        limits.anharmonic_sigmas * growth_se, limits.anharmonic_share * abs(inputs.value)
+    ):
         yield QualityWarning(
             WarningCode.ESCAPING,
             "chains keep leaving the neighbourhood of w* (λ̂'s anharmonic part grew by "
-            f"{grown:.2g} from first to last third): localization too small, or lr too large; "
+            f"{growth:.2g} from first to last third): localization too small, or lr too large; "
             "raise localization",
         )
 
 
 def _above_bound(inputs: CheckInputs) -> Iterator[QualityWarning]:
-    most = inputs.num_parameters / 2
-    if inputs.value - bands.BOUND_SIGMAS * inputs.se > most:
-        beyond = f"λ̂ exceeds its bound parameters / 2 = {most:g}: lr too large; lower it"
-        yield QualityWarning(WarningCode.ABOVE_BOUND, beyond)
+    """Warn about λ̂ > parameters / 2, which no minimum of any model allows."""
+    bound = inputs.num_parameters / 2
+    if inputs.value - inputs.thresholds.bound_sigmas * inputs.se > bound:
+        message = f"λ̂ exceeds its bound parameters / 2 = {bound:g}: lr too large; lower it"
+        yield QualityWarning(WarningCode.ABOVE_BOUND, message)
 
 
 _CHECKS = (
@@ -206,4 +217,4 @@ _CHECKS = (
     _escaping,
     _above_bound,
 )
-_CHECKS_OF_ANY_CHAIN = (_negative_llc, _step_bias, _above_bound)
+_SINGLE_CHAIN_CHECKS = (_negative_llc, _step_bias, _above_bound)

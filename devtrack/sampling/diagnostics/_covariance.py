@@ -1,4 +1,4 @@
-"""Covariances along chains, with the standard error that chains leave them."""
+"""Covariances along chains, with their standard errors."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ def covariance(a: Floats, b: Floats) -> Covariance:
 
 
 def covariance_about(a: Floats, b: Floats, elsewhere: Floats) -> Covariance:
-    """Return E[a (b − m)], with m the mean that b has under other chains.
+    """Return E[a (b − m)], with m the mean of b under other chains.
 
     Shapes:
-        a, b: (chain, draw). elsewhere: (other chain, other draw), of b.
+        a, b: (chain, draw). elsewhere: (other chain, other draw), values of b.
     """
     product = a * (b - elsewhere.mean())
     se = np.hypot(mean_se(product), abs(a.mean()) * mean_se(elsewhere))
     return Covariance(float(product.mean()), float(se))
 
 
-def mean_se(signal: Floats) -> float:
+def mean_se(draws: Floats) -> float:
     """Return the standard error of the mean over correlated draws; NaN for constant ones.
 
     Shapes:
-        signal: (chain, draw).
+        draws: (chain, draw).
     """
-    ess = effective_draws(signal)
-    return float(signal.std(ddof=1) / np.sqrt(ess)) if ess > 0 else float("nan")
+    ess = effective_draws(draws)
+    return float(draws.std(ddof=1) / np.sqrt(ess)) if ess > 0 else float("nan")

@@ -1,6 +1,6 @@
-"""How far sampled chains can be trusted: arrays of (chain, draw) in, numbers and doubts out.
+"""Judge sampled chains: arrays of (chain, draw) in, an estimate with its warnings out.
 
-The unit is that of the LLC: ``signal`` = nβ (L(w_t) − L(w*)), draw by draw, burn-in left out.
+The unit is that of the LLC: draws are nβ (L(w_t) − L(w*)), without burn-in.
 """
 
 from __future__ import annotations
@@ -12,24 +12,25 @@ import numpy.typing as npt
 
 from devtrack.errors import ConfigError
 from devtrack.records import Status
-from devtrack.sampling.diagnostics._checks import CheckInputs, warnings
-from devtrack.sampling.diagnostics._failures import failed_chains
+from devtrack.sampling.diagnostics._checks import CheckInputs, run_checks
+from devtrack.sampling.diagnostics._failures import ChainFailures, failed_chains
 from devtrack.sampling.diagnostics._statistics import Floats, gamma_ratio, mean_error, split_rhat
+from devtrack.sampling.diagnostics.config import DEFAULT, DiagnosticsConfig
 from devtrack.sampling.diagnostics.warning_codes import QualityWarning
 
 
 class ChainObservables(NamedTuple):
-    """What else is known of the chains, where a sampler says so. NaN: unknown.
+    """Observables of the chains beside the loss. NaN: unknown.
 
     Shapes:
-        first_order: (chain, look). anharmonic: (chain, draw).
+        first_order: (chain, evaluation). anharmonic: (chain, draw).
 
     Attributes:
-        first_order: nβ ∇L(w*)·(w − w*); 0 at a minimum.
-        step_bias: How much too high a finite step size makes the chains' loss, in units of λ̂; the
-            signal may be without it already.
+        first_order: nβ ∇L(w*)·(w − w*); its mean is 0 at a minimum.
+        step_bias: Predicted bias of λ̂ from the finite step size and from minibatch noise. Part of
+            it may already be subtracted from the draws.
         localization_virial: γ E‖w − w*‖² / parameters.
-        equilibrated_fraction: Share of the sampled directions that have come to rest.
+        equilibrated_fraction: Share of the sampled directions that reached equilibrium.
         anharmonic: nβ (½ ∇L(w)·(w − w*) − L(w) + L(w*)); 0 where the loss is a quadratic.
     """
 
@@ -41,19 +42,19 @@ class ChainObservables(NamedTuple):
 
 
 class Diagnosis(NamedTuple):
-    """An estimate and what speaks for and against it.
+    """An estimate, its error, and its quality warnings.
 
     Attributes:
-        value: λ̂, the mean signal over the chains that hold; NaN if none does.
-        se: Standard error of ``value``: ``mcse``, widened for its own error, so that ± 1.96 se hold
-            what the chains would find in the long run 95 times in 100.
+        value: λ̂, the mean draw over the chains that count; NaN if none does.
+        se: Standard error of ``value``: ``mcse``, inflated for its own uncertainty. ± 1.96 se
+            covers the long-run mean of the chains with probability 0.95.
         rhat: Rank-normalised split R-hat (1 is perfect).
         ess: Effective number of independent draws for the mean, over all chains.
         mcse: Monte Carlo standard error of the mean, sd / √ess.
-        gamma_ratio: Var/mean of the noiseless signal.
-        chain_values: λ̂ of every chain; NaN for a chain that failed.
+        gamma_ratio: Var/mean of the full-data draws.
+        chain_values: λ̂ of every chain; NaN for a chain that is not finite.
         status: Trust in ``value``.
-        warnings: What speaks against it.
+        warnings: Findings of the quality checks.
     """
 
     value: float
@@ -68,85 +69,91 @@ class Diagnosis(NamedTuple):
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """The doubts in sentences."""
+        """Messages of the warnings."""
         return tuple(warning.message for warning in self.warnings)
 
 
 def diagnose(
-    signal: Floats,
-    full_signal: Floats,
+    draws: Floats,
+    full_draws: Floats,
     *,
     num_parameters: int,
     observables: ChainObservables | None = None,
+    failures: ChainFailures | None = None,
     checks: Literal["on", "off"] = "on",
+    thresholds: DiagnosticsConfig = DEFAULT,
 ) -> Diagnosis:
-    """Turn chains into an estimate with a standard error and a status.
+    """Return the estimate from chains, with its standard error and status.
 
-    Failed chains (non-finite, or diverged) are left out and named; they are never averaged in and
+    Failed chains (not finite, or diverged) are left out and named. They are never averaged in and
     never replaced by a number.
 
     Args:
-        signal: nβ (L(w_t) − L(w*)) on each draw's own batch.
-        full_signal: The same on a fixed set of batches, at some of the draws: free of the noise
-            that the choice of batch adds.
+        draws: nβ (L(w_t) − L(w*)) on each draw's own batch.
+        full_draws: The same on a fixed set of batches, at some of the draws. It has no noise from
+            the choice of batch.
         num_parameters: Weights that were sampled.
-        observables: What else is known of the chains; without it three checks are left out.
-        checks: ``off`` allows a single chain and few draws, and leaves out what these cannot tell.
+        observables: Other observables of the chains; without them, checks that need them are
+            skipped.
+        failures: Chains that failed; found from the draws if None.
+        checks: ``off`` allows a single chain and few draws, and skips the checks that need more.
+        thresholds: Thresholds of the checks.
 
     Shapes:
-        signal: (chain, draw). full_signal: (chain, look).
+        draws: (chain, draw). full_draws: (chain, evaluation).
 
     Raises:
-        ConfigError: If there is one chain only and ``checks`` is on.
+        ConfigError: If there is only one chain and ``checks`` is on.
     """
     if checks == "on":
-        require_chains(len(signal))
-    chain_values = _means_or_nan(signal, full_signal)
-    failures, holds = failed_chains(chain_values, num_parameters)
-    if not holds.any():
+        require_chains(len(draws))
+    if failures is None:
+        failures = failed_chains(draws, full_draws, num_parameters, thresholds=thresholds)
+    chain_values = _means_or_nan(draws, full_draws)
+    is_valid = failures.is_valid
+    if not is_valid.any():
         nan = float("nan")
         return Diagnosis(
-            nan, nan, nan, nan, nan, nan, tuple(chain_values), Status.FAILED, tuple(failures)
+            nan, nan, nan, nan, nan, nan, chain_values, Status.FAILED, failures.warnings
         )
-    signal, full_signal = signal[holds], full_signal[holds]
-    value = float(signal.mean())
-    error = mean_error(signal, full_signal)
-    estimate = Diagnosis(
-        value=value,
+    draws, full_draws = draws[is_valid], full_draws[is_valid]
+    error = mean_error(draws, full_draws, thresholds=thresholds)
+    unknown = np.full((1, 1), np.nan)
+    inputs = CheckInputs(
+        draws=draws,
+        full_draws=full_draws,
+        value=float(draws.mean()),
         se=error.se,
-        rhat=split_rhat(signal),
+        rhat=split_rhat(draws),
         ess=error.ess,
-        mcse=error.mcse,
-        gamma_ratio=gamma_ratio(full_signal),
-        chain_values=tuple(chain_values),
-        status=Status.OK,
-        warnings=(),
-    )
-    first_order = observables.first_order[holds] if observables else np.full((1, 1), np.nan)
-    evidence = CheckInputs(
-        signal=signal,
-        full_signal=full_signal,
-        value=value,
-        se=estimate.se,
-        rhat=estimate.rhat,
-        ess=error.ess,
-        gamma_ratio=estimate.gamma_ratio,
-        first_order=first_order,
+        gamma_ratio=gamma_ratio(full_draws),
+        first_order=observables.first_order[is_valid] if observables else unknown,
         step_bias=observables.step_bias if observables else np.nan,
         localization_virial=observables.localization_virial if observables else np.nan,
         equilibrated_fraction=observables.equilibrated_fraction if observables else np.nan,
-        anharmonic=observables.anharmonic[holds] if observables else np.full((1, 1), np.nan),
+        anharmonic=observables.anharmonic[is_valid] if observables else unknown,
         num_parameters=num_parameters,
+        thresholds=thresholds,
     )
-    found = (*failures, *warnings(evidence, checks=checks))
-    return estimate._replace(warnings=found, status=Status.SUSPECT if found else Status.OK)
+    warnings = (*failures.warnings, *run_checks(inputs, checks=checks))
+    return Diagnosis(
+        value=inputs.value,
+        se=inputs.se,
+        rhat=inputs.rhat,
+        ess=inputs.ess,
+        mcse=error.mcse,
+        gamma_ratio=inputs.gamma_ratio,
+        chain_values=chain_values,
+        status=Status.SUSPECT if warnings else Status.OK,
+        warnings=warnings,
+    )
 
 
 def require_chains(num_chains: int) -> None:
-    """Refuse a single chain.
+    """Refuse fewer chains than R-hat can compare.
 
     Raises:
-        ConfigError: If ``num_chains`` is below 2.
+        ConfigError: If there is only one.
     """
     if num_chains < 2:
         raise ConfigError(
@@ -156,7 +163,7 @@ def require_chains(num_chains: int) -> None:
 
 
 def require_draws(num_draws: int) -> None:
-    """Refuse fewer draws than halves of chains can be compared by.
+    """Refuse fewer draws than split R-hat needs.
 
     Raises:
         ConfigError: If ``num_draws`` is below 4.
@@ -168,7 +175,7 @@ def require_draws(num_draws: int) -> None:
         )
 
 
-def _means_or_nan(signal: Floats, full_signal: Floats) -> Floats:
-    finite = np.isfinite(signal).all(axis=1) & np.isfinite(full_signal).all(axis=1)  # (chain,)
+def _means_or_nan(draws: Floats, full_draws: Floats) -> tuple[float, ...]:
+    finite = np.isfinite(draws).all(axis=1) & np.isfinite(full_draws).all(axis=1)  # (chain,)
     with np.errstate(invalid="ignore", over="ignore"):
-        return np.where(finite, signal.mean(axis=1), np.nan)
+        return tuple(np.where(finite, draws.mean(axis=1), np.nan))

@@ -1,4 +1,4 @@
-"""What may speak against an estimate, by name: for code that acts on it."""
+"""Codes of the quality warnings, for code that acts on them."""
 
 from __future__ import annotations
 
@@ -7,27 +7,25 @@ from typing import NamedTuple
 
 
 class WarningCode(StrEnum):
-    """One for every check."""
+    """One code for every check."""
 
-    NON_FINITE = "non_finite"  # chains without a number
-    DIVERGED = "diverged"  # chains far beyond what any minimum allows
-    CONSTANT = "constant"  # the signal never changed
-    HIGH_RHAT = "disagree"  # R-hat
-    LOW_ESS = "slow"  # too few effective draws
-    GAMMA_RATIO_HIGH = "wide"  # Gamma ratio above its band
-    GAMMA_RATIO_LOW = "narrow"  # Gamma ratio below its band
-    DRIFT = "drifting"  # from the first draws to the last
-    NEGATIVE_LLC = "below"  # draws below L(w*)
-    NONZERO_GRADIENT = "slope"  # λ̂ lacks what the slope at w* takes
-    STEP_BIAS = "hot"  # what the step size adds to λ̂
-    REPELLED = "driven"  # farther from w* than the pull alone allows
-    NOT_EQUILIBRATED = "unsettled"  # directions that chains have not spread along
-    ESCAPING = "leaving"  # what is not quadratic keeps growing
-    ABOVE_BOUND = "bound"  # λ̂ beyond parameters / 2
-    LEFT_BASIN = "astray"  # in calibration: a loss nearer to that of an untrained network
-    LOCALIZATION_DOMINATED = (
-        "pulled"  # in calibration: hardly anything but the pull holds the chains
-    )
+    NON_FINITE = "non_finite"  # chains with NaN or infinity
+    DIVERGED = "diverged"  # chains far beyond the bound parameters / 2
+    CONSTANT = "constant"  # the loss never changed
+    HIGH_RHAT = "high_rhat"  # chains disagree
+    LOW_ESS = "low_ess"  # too few effective draws
+    GAMMA_RATIO_HIGH = "gamma_ratio_high"
+    GAMMA_RATIO_LOW = "gamma_ratio_low"
+    DRIFT = "drift"  # from the first to the last third of the draws
+    NEGATIVE_LLC = "negative_llc"  # λ̂ or most draws are below 0
+    NONZERO_GRADIENT = "nonzero_gradient"  # ∇L(w*) lowers λ̂
+    STEP_BIAS = "step_bias"  # the predicted bias from the step size is large
+    REPELLED = "repelled"  # farther from w* than the prior alone allows
+    NOT_EQUILIBRATED = "not_equilibrated"  # directions that have not reached equilibrium
+    ESCAPING = "escaping"  # the anharmonic part of λ̂ keeps growing
+    ABOVE_BOUND = "above_bound"  # λ̂ exceeds parameters / 2
+    LEFT_BASIN = "left_basin"  # in calibration: the loss rises by what training has gained
+    LOCALIZATION_DOMINATED = "localization_dominated"  # in calibration: the prior holds the chains
 
 
 TOO_LARGE_STEP = frozenset(
@@ -40,10 +38,10 @@ TOO_LARGE_STEP = frozenset(
         WarningCode.ABOVE_BOUND,
     }
 )
-"""What a smaller step may mend."""
+"""Warnings that a smaller step size may remove."""
 
 TOO_SMALL_STEP = frozenset({WarningCode.LOW_ESS, WarningCode.NOT_EQUILIBRATED})
-"""What a smaller step makes worse, over as many draws."""
+"""Warnings that a smaller step size makes worse at the same number of draws."""
 
 TOO_FEW_DRAWS = frozenset(
     {
@@ -54,15 +52,15 @@ TOO_FEW_DRAWS = frozenset(
         WarningCode.NOT_EQUILIBRATED,
     }
 )
-"""What more draws may mend."""
+"""Warnings that more draws may remove."""
 
 
 class QualityWarning(NamedTuple):
-    """What speaks against an estimate.
+    """A finding that makes an estimate suspect.
 
     Attributes:
-        code: Which check says so.
-        message: Finding, usual cause, and the setting to change.
+        code: The check that found it.
+        message: The finding, its usual cause, and the setting to change.
     """
 
     code: WarningCode

@@ -38,7 +38,7 @@ def gpt2():
     return GPT2LMHeadModel(config)
 
 
-def test_they_leave_no_trace_of_a_transformer(gpt2, tmp_path, monkeypatch):
+def test_language_metrics_leave_a_transformer_unchanged(gpt2, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     tokens = torch.randint(VOCABULARY, (16, 10))

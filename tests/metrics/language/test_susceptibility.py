@@ -124,7 +124,7 @@ def test_an_influence_is_devinterps(planted):
     assert all(row.se > 0 for row in rows)
 
 
-def test_a_sequence_helps_most_where_the_query_is_the_sequence_itself():
+def test_influence_is_largest_on_the_sequence_itself():
     """A planted truth: bigrams that two sequences share pull both losses the same way."""
     same = torch.tensor([[0, 1] * 4])
     apart = torch.tensor([[2, 3] * 4])

@@ -8,6 +8,7 @@ from torch import nn
 from devtrack.errors import ConfigError, MetricError
 from devtrack.model_state import snapshots
 from devtrack.records import Status
+from devtrack.sampling.calibration import CalibrationConfig
 from devtrack.sampling.calibration._calibrate import (
     Trial,
     _confirm,
@@ -54,19 +55,19 @@ def found():
     return _calibrate()
 
 
-def test_it_finds_settings_that_give_the_known_value(found):
+def test_it_finds_a_config_that_gives_the_known_value(found):
     chosen = [t for t in found.trials if t.config == found.config and t.purpose != "control"]
     assert {trial.status for trial in chosen} == {Status.OK}
     assert chosen[0].value == pytest.approx(5.0, abs=0.3 + 3 * chosen[0].se)
     assert len(found.reasons) == 4
 
 
-def test_the_ladder_begins_where_the_steepest_direction_is_taken_to_its_bottom(found):
+def test_the_grid_begins_at_the_step_to_the_bottom_of_the_steepest_direction(found):
     first = next(trial for trial in found.trials if trial.purpose == "pilot")
     assert first.config.lr == pytest.approx(2 / (100 * 2 + 1), rel=0.1)
 
 
-def test_the_choice_was_confirmed_at_half_the_step_and_longer_and_without_the_loss(found):
+def test_the_choice_is_confirmed_by_half_long_and_control_trials(found):
     half, long = found.trials[-2:]
     (prior_control,) = (trial for trial in found.trials if trial.purpose == "control")
     assert half.purpose == "half"
@@ -88,14 +89,14 @@ def test_a_point_where_chains_fail_counts_against_it_but_does_not_stop_it():
     assert "not point 0: 2 of 2 chains non-finite" in found.reasons[4]
 
 
-def test_the_largest_n_beta_that_passes_is_taken_with_the_weakest_pull():
+def test_the_largest_n_beta_that_passes_is_taken_with_the_weakest_localization():
     found = _calibrate(n_betas=(3.0, 100.0, 30.0), localizations=(10.0, 1.0))
     assert (found.config.n_beta, found.config.localization) == (100.0, 1.0)
     tried = {trial.config.n_beta for trial in found.trials if trial.purpose != "control"}
     assert tried == {100.0}  # no need to try others
 
 
-def test_a_larger_n_beta_that_fails_at_some_point_gives_way():
+def test_a_larger_n_beta_that_fails_at_a_snapshot_is_replaced():
     # near the bottom, chains at a large nβ slide down; those at a small one do not care
     away = Bowl()
     with torch.no_grad():
@@ -107,7 +108,7 @@ def test_a_larger_n_beta_that_fails_at_some_point_gives_way():
     assert found.config.n_beta == 3.0
 
 
-def test_of_a_point_that_is_no_minimum_that_is_said_first():
+def test_that_a_snapshot_is_no_minimum_is_the_main_warning():
     warnings = tuple(
         QualityWarning(code, code)
         for code in (
@@ -118,14 +119,15 @@ def test_of_a_point_that_is_no_minimum_that_is_said_first():
     )
     config = SamplerConfig(n_beta=1.0)
     slope = Trial("pilot", 0, config, 1.0, 1.0, 1.0, Status.SUSPECT, warnings, np.zeros(1))
-    assert _main_warning(slope) == "slope"
-    assert _main_warning(slope._replace(warnings=warnings[::2])) == "wide"
+    assert _main_warning(slope) == "nonzero_gradient"
+    assert _main_warning(slope._replace(warnings=warnings[::2])) == "gamma_ratio_high"
 
 
 class _Stub:
     """Trials that were planted: one tuple of doubts for each run."""
 
     curvature = 2.0
+    criteria = CalibrationConfig()
 
     def __init__(self, *planted, last=0):
         self.planted, self.asked, self.last = list(planted), [], last
@@ -155,7 +157,7 @@ def test_steps_agree_within_their_errors_or_a_share(value, se, agrees):
     assert agree(trial(40.0), trial(value), sigmas=2.0, share=0.025) == agrees
 
 
-def test_a_step_that_disagrees_with_its_half_gives_way_to_it_at_every_point():
+def test_a_step_size_that_disagrees_with_its_half_is_replaced():
     class Halving(_Stub):
         def run(self, config, point, *, purpose="sweep"):
             trial = super().run(config, point, purpose=purpose)
@@ -173,7 +175,7 @@ def test_a_step_that_disagrees_with_its_half_gives_way_to_it_at_every_point():
     [((), 40.2, True), ((), 30.0, False), ({WarningCode.HIGH_RHAT}, 40.2, False)],
     ids=["stays", "elsewhere", "doubted"],
 )
-def test_chains_that_leave_over_a_longer_time_are_not_chosen(warnings, value, holds):
+def test_chains_that_leave_in_the_long_trial_are_rejected(warnings, value, holds):
     class Leaving(_Stub):
         def run(self, config, point, *, purpose="sweep"):
             trial = super().run(config, point, purpose=purpose)
@@ -186,7 +188,7 @@ def test_chains_that_leave_over_a_longer_time_are_not_chosen(warnings, value, ho
     assert bool(found) == holds
 
 
-def test_a_step_that_longer_chains_find_too_large_gives_way_to_its_half():
+def test_a_step_size_too_large_for_the_long_trial_is_halved():
     stub = _Stub((), (), (), {WarningCode.ABOVE_BOUND}, (), (), last=0)
     config = SamplerConfig(n_beta=1.0, localization=1.0)
     found = _confirm(stub, _search_step_size(stub, config, at_least=1))
@@ -196,7 +198,7 @@ def test_a_step_that_longer_chains_find_too_large_gives_way_to_its_half():
 
 
 @pytest.mark.parametrize(("localization", "n_beta"), [(10.0, 30.0), (100.0, 1000.0)])
-def test_what_passes_at_more_points_by_the_pull_is_not_taken(localization, n_beta):
+def test_a_localization_dominated_config_does_not_replace_the_best(localization, n_beta):
     # the slope takes 2 nβ h w² of λ̂; at nβ 30 and γ 100 the pull leaves .7 of the rise
     away = Bowl()
     with torch.no_grad():
@@ -230,7 +232,7 @@ def test_what_passes_at_more_points_by_the_pull_is_not_taken(localization, n_bet
         ([(), {WarningCode.HIGH_RHAT}], ["pilot", "sweep"]),
     ],
 )
-def test_the_ladder_goes_on_only_while_smaller_steps_may_mend_it(planted, purposes):
+def test_the_search_continues_only_while_smaller_steps_can_help(planted, purposes):
     stub = _Stub(*planted)
     passed = _search_step_size(stub, SamplerConfig(n_beta=1.0, localization=1.0), at_least=1)
     assert [purpose for purpose, _ in stub.asked] == purposes
@@ -240,7 +242,7 @@ def test_the_ladder_goes_on_only_while_smaller_steps_may_mend_it(planted, purpos
     np.testing.assert_allclose(steps, 2 / 3 / 2.0 ** np.arange(len(steps)))
 
 
-def test_steps_too_large_for_an_earlier_point_give_way_to_smaller_ones():
+def test_a_step_size_too_large_for_an_earlier_snapshot_is_reduced():
     stub = _Stub((), {WarningCode.GAMMA_RATIO_HIGH}, (), (), (), (), last=1)
     passed = _search_step_size(stub, SamplerConfig(n_beta=1.0, localization=1.0), at_least=1)
     both = ["pilot", "pilot of 0"]
@@ -252,40 +254,40 @@ def test_steps_too_large_for_an_earlier_point_give_way_to_smaller_ones():
     "end",
     [{WarningCode.GAMMA_RATIO_HIGH, WarningCode.NOT_EQUILIBRATED}, {WarningCode.NOT_EQUILIBRATED}],
 )
-def test_an_earlier_point_that_bears_no_step_at_all_is_given_up(end):
+def test_a_snapshot_that_accepts_no_step_size_is_given_up(end):
     stub = _Stub((), {WarningCode.GAMMA_RATIO_HIGH}, end, (), last=1)
     passed = _search_step_size(stub, SamplerConfig(n_beta=1.0, localization=1.0), at_least=1)
     assert [trial.config.lr for trial in passed] == pytest.approx([2 / 3, 2 / 3])
     assert [trial.status for trial in passed] == [Status.SUSPECT, Status.OK]
 
 
-def test_points_that_cannot_pass_more_often_than_before_are_not_tried():
+def test_configs_that_cannot_pass_more_often_are_not_tried():
     stub = _Stub((), {WarningCode.NONZERO_GRADIENT}, last=2)
     config = SamplerConfig(n_beta=1.0, localization=1.0)
     assert _search_step_size(stub, config, at_least=3) is None
     assert [purpose for purpose, _ in stub.asked] == ["pilot", "pilot of 0"]
 
 
-def test_chains_that_lose_what_training_gained_are_refused_though_they_pass_every_check():
+def test_chains_that_lose_the_training_gain_are_rejected():
     # the loss rises by about 5 / nβ: 0.16 at nβ 30, 0.05 at 100
     untrained = {"w": torch.full((10,), 0.13, dtype=torch.float64)}  # 0.1 above the minimum
     assert _calibrate(n_betas=(30.0, 10.0)).config.n_beta == 30.0
-    with pytest.raises(MetricError, match="another landscape than it found"):
+    with pytest.raises(MetricError, match="another basin|left the basin"):
         _calibrate(n_betas=(30.0, 10.0), untrained=untrained)
     found = _calibrate(n_betas=(100.0, 30.0), untrained=untrained)
     assert found.config.n_beta == 100.0
     assert "these lose 4" in found.reasons[2]  # some 45 % of it
 
 
-def test_what_one_n_beta_showed_is_not_tried_at_a_smaller_one():
+def test_dominated_configs_are_not_tried():
     untrained = {"w": torch.full((10,), 0.13, dtype=torch.float64)}
     with pytest.raises(MetricError, match="^[12] trials"):
         _calibrate(n_betas=(30.0, 10.0, 3.0, 1.0), untrained=untrained)
-    with pytest.raises(MetricError, match="the pull holds them rather than the loss"):
+    with pytest.raises(MetricError, match="localization rather than the loss confines them"):
         _calibrate(n_betas=(10.0, 3.0), localizations=(1e4, 1e5))
 
 
-def test_the_weights_are_put_back():
+def test_the_weights_are_restored():
     model = Bowl()
     with torch.no_grad():
         model.w.fill_(0.5)

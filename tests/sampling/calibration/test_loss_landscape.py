@@ -31,14 +31,14 @@ def _curvature(model, loss, batches=None):
     return largest_curvature(model, loss, batches or [torch.zeros(2)], generator=generator)
 
 
-def test_the_largest_curvature_of_a_bowl_is_found_wherever_one_stands():
+def test_the_largest_curvature_of_a_quadratic_is_found_everywhere():
     assert _curvature(Point(), _height) == pytest.approx(2.0, rel=0.1)
     away = Point(3 * torch.ones(10, dtype=torch.float64))
     assert _curvature(away, _height) == pytest.approx(2.0, rel=0.1)
     assert _curvature(Point(), lambda m, b: 40 * _height(m, b)) == pytest.approx(80.0, rel=0.1)
 
 
-def test_it_is_that_of_the_mean_over_batches_not_of_each():
+def test_curvature_is_that_of_the_mean_over_batches():
     # two batches that bend against each other: ½ w² (1 ± 3)
     def loss(model, batch):
         return batch[0] * 0.5 * model.w.square().sum()
@@ -47,7 +47,7 @@ def test_it_is_that_of_the_mean_over_batches_not_of_each():
     assert _curvature(Point(), loss, batches) == pytest.approx(1.0, rel=1e-6)
 
 
-def test_in_single_precision_too():
+def test_curvature_is_found_in_single_precision():
     torch.manual_seed(0)
     model = nn.Linear(20, 1)
     inputs = torch.randn(64, 20)
@@ -62,11 +62,11 @@ def test_in_single_precision_too():
 @pytest.mark.parametrize(
     "loss", [lambda m, _: m.w.sum(), lambda m, _: math.nan * m.w.sum()], ids=["slope", "NaN"]
 )
-def test_where_there_is_no_curvature_it_is_0(loss):
+def test_without_curvature_it_is_0(loss):
     assert _curvature(Point(), loss) == 0.0
 
 
-def test_a_classifier_without_weights_finds_all_classes_equally_likely():
+def test_a_classifier_with_zero_weights_predicts_a_uniform_distribution():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 8), nn.LayerNorm(8), nn.ReLU(), nn.Linear(8, 5))
     batches = [(torch.randn(16, 6), torch.randint(5, (16,))) for _ in range(2)]
@@ -77,7 +77,7 @@ def test_a_classifier_without_weights_finds_all_classes_equally_likely():
     assert zero_weight_loss(model, loss, batches) == pytest.approx(math.log(5))
 
 
-def test_what_is_not_trained_stays():
+def test_frozen_weights_are_not_zeroed():
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 1))
     model[0].requires_grad_(False)
     before = model[0].weight.clone()

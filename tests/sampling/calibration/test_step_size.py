@@ -3,9 +3,10 @@ import torch
 from torch import nn
 
 from devtrack.errors import MetricError
-from devtrack.sampling.calibration import _step_size as step_size
-from devtrack.sampling.calibration._step_size import find_step_size
+from devtrack.sampling.calibration import StepSizeSearchConfig, find_step_size
 from devtrack.sampling.config import SamplerConfig
+
+SEARCH = StepSizeSearchConfig()
 
 
 def _problem():
@@ -29,12 +30,12 @@ def _find(model, batches, *, loss=_loss, seed=0, **config):
     )
 
 
-def test_it_finds_one_that_passes_and_puts_the_weights_back():
+def test_it_finds_a_step_size_and_restores_the_weights():
     model, batches = _problem()
     before = [p.detach().clone() for p in model.parameters()]
     found = _find(model, batches)
     assert found.found and 1e-5 < found.lr <= 1e-3
-    assert 3 <= found.num_trials <= step_size.MAX_HALVINGS + 3
+    assert 3 <= found.num_trials <= SEARCH.max_halvings + 3
     assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
     assert all(p.grad is None for p in model.parameters())
 
@@ -54,16 +55,16 @@ def test_lm_sgld_gets_the_step_size_of_plain_sgld():
     assert _find(*_problem(), method="lm_sgld") == _find(*_problem(), method="sgld")
 
 
-def test_the_pull_bounds_it():
+def test_localization_bounds_the_step_size():
     found = _find(*_problem(), localization=1e4)
-    assert found.lr <= step_size.MAX_STEP / 1e4
+    assert found.lr <= SEARCH.max_step / 1e4
 
 
 def test_where_nothing_works_it_says_so_and_stays_small():
     model, batches = _problem()
     found = _find(model, batches, loss=lambda m, b: torch.nan * _loss(m, b))
     assert not found.found
-    assert found.lr == pytest.approx(2e-3 / 2**step_size.MAX_HALVINGS)
+    assert found.lr == pytest.approx(2e-3 / 2**SEARCH.max_halvings)
 
 
 def test_weights_that_the_loss_does_not_depend_on_are_refused():

@@ -54,7 +54,7 @@ def test_a_pilot_takes_a_sixth_of_the_steps():
 
 
 @pytest.mark.parametrize(("lr", "settles"), [(1e-4, False), (3e-3, True)])
-def test_a_pilot_foresees_whether_all_directions_settle(lr, settles):
+def test_a_pilot_predicts_whether_all_directions_equilibrate(lr, settles):
     # 4 of 20 directions are held by the loss; the others by a pull of 10, at rate ε γ
     runner = _runner(held=4)
     pilot = runner.run(replace(CONFIG, lr=lr), 0, purpose="pilot")
@@ -63,7 +63,7 @@ def test_a_pilot_foresees_whether_all_directions_settle(lr, settles):
     assert (WarningCode.NOT_EQUILIBRATED not in whole.codes) == settles
 
 
-def test_an_estimate_too_imprecise_to_compare_is_doubted():
+def test_an_imprecise_estimate_is_a_warning():
     # one direction: λ̂ 0.45 with a spread of 0.7 over few effective draws
     whole = _runner(held=1, dims=1).run(replace(CONFIG, num_draws=40), 0)
     assert whole.se > 0.1 * whole.value
@@ -71,7 +71,7 @@ def test_an_estimate_too_imprecise_to_compare_is_doubted():
     assert _runner().run(CONFIG, 0).status is Status.OK
 
 
-def test_chains_that_lose_what_training_gained_are_astray():
+def test_chains_that_lose_the_training_gain_left_the_basin():
     # 20 directions at nβ 100 and γ 10: the loss rises by 20 / (2 · 110) = 0.091
     far = _runner(untrained=_weights_with_loss(0.07)).run(CONFIG, 0)
     near = _runner(untrained=_weights_with_loss(0.12)).run(CONFIG, 0)
@@ -79,11 +79,11 @@ def test_chains_that_lose_what_training_gained_are_astray():
     assert near.status is Status.OK, near.warnings
 
 
-def test_what_training_gained_is_unknown_at_a_minimum_set_by_hand():
+def test_the_training_gain_is_unknown_at_a_minimum_set_by_hand():
     assert _runner().training_gain == float("inf")
 
 
-def test_what_training_gained_is_counted_from_the_lower_of_both():
+def test_the_training_gain_is_measured_from_the_lower_loss():
     model = Bowl()
     with torch.no_grad():
         model.w.fill_(1.0)  # the minimum; without weights, the loss is 10
@@ -100,7 +100,7 @@ def test_what_training_gained_is_counted_from_the_lower_of_both():
         snapshots.load_into(model, {"w": torch.ones(20, dtype=torch.float64)})
 
 
-def test_chains_that_only_the_pull_holds_are_told_from_those_that_the_loss_holds():
+def test_localization_dominated_chains_are_recognized():
     # the loss rises by γ / (nβ + γ) of what it rises by without its own hold
     for n_beta, pulled in [(3.0, True), (100.0, False)]:
         tried = replace(CONFIG, n_beta=n_beta, localization=100.0)
@@ -108,7 +108,7 @@ def test_chains_that_only_the_pull_holds_are_told_from_those_that_the_loss_holds
         assert (WarningCode.LOCALIZATION_DOMINATED in pilot.codes) == pulled
 
 
-def test_the_control_is_the_rise_by_the_pull_alone_and_runs_once():
+def test_the_prior_control_runs_once_per_localization():
     runner = _runner()
     prior_control = runner.prior_control(CONFIG)
     assert prior_control.value == pytest.approx(20 / (2 * 10), rel=0.2)  # 2 chains of 50 draws

@@ -9,6 +9,7 @@ from devtrack.sampling.diagnostics import (
     TOO_LARGE_STEP,
     TOO_SMALL_STEP,
     ChainObservables,
+    DiagnosticsConfig,
     WarningCode,
     diagnose,
 )
@@ -52,7 +53,7 @@ def test_numbers_are_those_of_arviz():
 
 
 @pytest.mark.parametrize("memory", [0.0, 0.9, 0.97])
-def test_the_interval_covers_the_truth_as_often_as_it_says(memory):
+def test_the_interval_has_its_nominal_coverage(memory):
     # 300 estimates: binomial sd 1.3 % around 95 %
     errors, claims, unwidened = [], [], []
     for seed in range(300):
@@ -66,7 +67,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says(memory):
     assert covered >= np.mean(np.array(errors) < 1.96 * np.array(unwidened))
 
 
-def test_the_noise_of_batches_hides_no_slow_part():
+def test_batch_noise_does_not_mask_a_slow_part():
     """The modular MLP's draws. By autocorrelations of the draws alone 86 of 100 hold the truth."""
     errors, claims = [], []
     for seed in range(200):
@@ -78,24 +79,24 @@ def test_the_noise_of_batches_hides_no_slow_part():
     assert 0.91 <= np.mean(np.array(errors) < 1.96 * np.array(claims)) <= 0.98
 
 
-def test_an_error_of_few_effective_draws_is_widened_and_one_of_many_is_not():
+def test_an_error_from_few_effective_draws_is_inflated():
     few, many = _diagnose(_slow_gamma_draws(memory=0.97, draws=300)), _diagnose(_gamma_draws())
     assert few.se / few.mcse == pytest.approx(statistics.student_t_inflation(few.ess))
     assert few.ess < 60 and few.se > 1.15 * few.mcse
     assert many.ess > 1000 and many.se < 1.01 * many.mcse
 
 
-def test_errors_are_as_uncertain_as_their_widening_says():
-    # sd of 200 spreads: 5 %; the rule holds within a third (``DRAWS_PER_FREEDOM``)
+def test_errors_are_as_uncertain_as_their_inflation_assumes():
+    # sd of 200 spreads: 5 %; the rule holds within a third (``draws_per_degree_of_freedom``)
     found = [_diagnose(_slow_gamma_draws(draws=300, seed=seed)) for seed in range(200)]
     spread = np.std([one.mcse for one in found]) / np.mean([one.mcse for one in found])
     ess = np.median([one.ess for one in found])
-    freedom = ess / statistics.DRAWS_PER_FREEDOM
+    freedom = ess / DiagnosticsConfig().draws_per_degree_of_freedom
     assert spread == pytest.approx(1 / np.sqrt(2 * freedom), rel=0.35)
 
 
 @pytest.mark.parametrize("memory", [0.0, 0.9])
-def test_good_chains_are_rarely_doubted(memory):
+def test_good_chains_rarely_raise_a_warning(memory):
     warnings = [
         _diagnose(_slow_gamma_draws(memory=memory, draws=300, seed=seed)).reasons
         for seed in range(200)
@@ -121,7 +122,7 @@ def test_a_non_finite_chain_is_left_out_and_named():
     assert np.isnan(found.chain_values[1]) and np.isnan(found.chain_values[3])
 
 
-def test_a_chain_that_ends_outside_the_numbers_is_left_out():
+def test_a_chain_with_a_non_finite_evaluation_is_left_out():
     signal = _gamma_draws()
     full = signal.copy()
     full[0, -1] = np.nan
@@ -151,43 +152,43 @@ def _reason(found):
     return " | ".join(found.reasons)
 
 
-def test_chains_in_different_places_are_doubted_and_their_error_is_wide():
+def test_disagreeing_chains_raise_a_warning_and_the_error():
     signal = _gamma_draws() + np.array([0.0, 5.0, 10.0, 15.0])[:, None]
     found = _diagnose(signal)
     assert "R-hat" in _reason(found)
     assert found.se > 1.0  # the spread of the means is 6.5, over four chains 3.2
 
 
-def test_slow_chains_are_doubted():
+def test_slow_chains_raise_a_warning():
     found = _diagnose(_slow_gamma_draws(memory=0.999))
     assert "effective draws" in _reason(found)
 
 
-def test_a_rising_loss_is_doubted():
+def test_a_rising_loss_raises_a_warning():
     signal = _gamma_draws() * np.linspace(0.5, 1.5, 500)
     assert "still drifting after burn-in" in _reason(_diagnose(signal))
 
 
-def test_draws_below_the_center_are_doubted():
+def test_draws_below_the_anchor_raise_a_warning():
     found = _diagnose(_gamma_draws() - 12.0)
     assert found.value < 0
     assert "not a minimum" in _reason(found)
     assert np.isnan(found.gamma_ratio)
 
 
-def test_a_value_beyond_half_the_parameters_is_doubted():
+def test_a_value_above_half_the_parameters_raises_a_warning():
     found = _diagnose(_gamma_draws(), num_parameters=12)
     assert "exceeds its bound parameters / 2 = 6" in _reason(found)
 
 
-def test_too_much_and_too_little_spread_are_doubted():
+def test_too_much_and_too_little_spread_raise_a_warning():
     wide = 10 + 10 * np.random.default_rng(0).normal(size=(4, 500))  # Var/mean 10
     assert "Gamma ratio 10" in _reason(_diagnose(wide))
     narrow = 10 + 0.1 * np.random.default_rng(0).normal(size=(4, 500))  # Var/mean 0.001
     assert "Gamma ratio 0.00" in _reason(_diagnose(narrow))
 
 
-def test_constant_chains_are_doubted_without_a_warning():
+def test_constant_chains_raise_one_quality_warning_and_no_python_warning():
     found = _diagnose(np.zeros((4, 50)))
     assert "never changed: n_beta is 0, the loss does not depend" in _reason(found)
 
@@ -235,18 +236,18 @@ def _on_path(
     return diagnose(signal, signal, num_parameters=100, observables=observables)
 
 
-def test_a_path_without_fault_is_not_doubted():
+def test_good_observables_raise_no_warning():
     found = _on_path()
     assert found.status is Status.OK, found.reasons
 
 
-def test_a_slope_at_the_center_is_doubted_even_where_the_value_is_positive():
+def test_a_gradient_at_the_anchor_raises_a_warning():
     found = _on_path(first_order=-1.0)  # a tenth of the value, its own error a hundredth
     assert found.value > 0
     assert "the slope at w* lowers λ̂ by about 1: w* is not a minimum" in _reason(found)
 
 
-def test_a_slope_within_its_own_noise_is_not_doubted():
+def test_a_gradient_within_its_error_raises_no_warning():
     signal = _gamma_draws()
     slopes = np.random.default_rng(0).normal(-1.0, 10.0, size=(4, 25))
     observables = ChainObservables(slopes, 0.0, 0.1, 1.0, np.zeros_like(signal))
@@ -254,15 +255,15 @@ def test_a_slope_within_its_own_noise_is_not_doubted():
     assert found.status is Status.OK, found.reasons
 
 
-def test_a_step_that_heats_is_doubted():
+def test_a_step_bias_raises_a_warning():
     assert "the step size adds about 5 to λ̂: lr too large" in _reason(_on_path(step_bias=5.0))
 
 
-def test_chains_that_are_driven_away_are_doubted():
-    assert "4.0 times farther from w* than the pull" in _reason(_on_path(pull=4.0))
+def test_repelled_chains_raise_a_warning():
+    assert "4.0 times farther from w* than localization" in _reason(_on_path(pull=4.0))
 
 
-def test_what_is_unknown_of_the_path_is_not_held_against_it():
+def test_unknown_observables_raise_no_warning():
     signal = _gamma_draws()
     unknown = ChainObservables(
         np.full((4, 25), np.nan), np.nan, np.nan, np.nan, np.full((4, 500), np.nan)
@@ -271,24 +272,26 @@ def test_what_is_unknown_of_the_path_is_not_held_against_it():
     assert found.status is Status.OK, found.reasons
 
 
-def test_directions_that_have_not_settled_are_doubted():
+def test_directions_without_equilibrium_raise_a_warning():
     assert _on_path(equilibrated_fraction=0.8).status is Status.OK
-    assert "40% of the directions have not settled: chains still" in _reason(
+    assert "40% of the directions have not reached equilibrium: chains still" in _reason(
         _on_path(equilibrated_fraction=0.6)
     )
 
 
-def test_without_a_pull_every_direction_must_be_held_by_the_loss():
-    assert "without a pull nothing holds" in _reason(_on_path(equilibrated_fraction=0.8, pull=0.0))
+def test_without_a_prior_nearly_all_directions_must_equilibrate():
+    assert "without localization nothing confines" in _reason(
+        _on_path(equilibrated_fraction=0.8, pull=0.0)
+    )
     assert _on_path(equilibrated_fraction=0.95, pull=0.0).status is Status.OK
 
 
-def test_a_share_within_its_own_noise_is_not_doubted():
+def test_an_equilibrated_fraction_within_its_error_raises_no_warning():
     wild = np.random.default_rng(0).normal(scale=2000.0, size=(4, 500))  # error of the share: 0.9
     assert _on_path(equilibrated_fraction=0.0, anharmonic=wild).status is Status.OK
 
 
-def test_chains_that_keep_leaving_are_doubted():
+def test_escaping_chains_raise_a_warning():
     growing = np.linspace(0, 6, 500) + np.random.default_rng(0).normal(size=(4, 500))
     assert "keep leaving the neighbourhood" in _reason(_on_path(anharmonic=growing))
     assert _on_path(anharmonic=growing / 3).status is Status.OK  # a tenth of the value
@@ -298,7 +301,7 @@ def _causes(found):
     return [warning.code for warning in found.warnings]
 
 
-def test_every_doubt_has_a_cause_that_code_can_act_on():
+def test_every_check_has_its_code():
     signal = _gamma_draws()
     lost, gone = signal.copy(), signal.copy()
     lost[1, 300:] = np.nan
