@@ -30,7 +30,7 @@ SWING_RATIO = 1.15  # between neighbouring frequencies: out of step once the swi
 MEMORIES = 8.0  # until a swing has died down to 2 %
 
 
-class Start(NamedTuple):
+class OptimizerStart(NamedTuple):
     """Where an optimizer with momentum started from rest.
 
     Args:
@@ -50,7 +50,7 @@ class Start(NamedTuple):
         return self.step + MEMORIES / (1 - self.momentum)
 
 
-def rolls(step: Array, start: Start, rates: Array) -> Array:
+def heavy_ball_response(step: Array, start: OptimizerStart, rates: Array) -> Array:
     """Return distances from the valley, and their squares, as columns, (point, column).
 
     Args:

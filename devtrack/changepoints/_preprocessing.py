@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import median_filter
 
-from devtrack.changepoints._momentum_transient import Start
+from devtrack.changepoints._momentum_transient import OptimizerStart
 from devtrack.changepoints._noise import profile, reported_errors
 from devtrack.changepoints._step_scale import Axis
-from devtrack.changepoints._trend import decay_columns, rough_trend
+from devtrack.changepoints._trend import exponential_basis, rough_trend
 from devtrack.series import Series
 
 Array = npt.NDArray[np.floating]
@@ -25,7 +25,7 @@ MAX_POINTS = 400  # more are averaged in bins: the narrowest change is still sev
 
 
 @dataclass(frozen=True, eq=False)
-class Curve:
+class PreparedSeries:
     """A cleaned series on its run's axis.
 
     Args:
@@ -33,34 +33,34 @@ class Curve:
         site: Where it was taken.
         index: Number of the snapshot in the run's own grid.
         step: Optimizer steps completed, ascending, no repeats.
-        u: Position on the axis.
-        y: Values with spikes cut, centred, in units of ``scale``.
-        h: Relative noise: y has standard deviation (unknown factor) * h.
-        scale: Unit of ``y`` in the units of the metric.
-        se_known: Whether ``h`` are reported standard errors (the factor is then near 1).
+        position: Position on the axis.
+        value: Values with spikes cut, centred, in units of ``scale``.
+        noise_sd: Standard deviation of the noise up to an unknown common factor.
+        scale: Unit of ``value`` in the units of the metric.
+        se_known: Whether ``noise_sd`` are reported standard errors (the factor is then near 1).
         shows_noise: Whether the noise is reported or can be seen.
         decays: What its smooth trend may be made of.
 
     Shapes:
-        index, step, u, y, h: (point,); decays: (point, column).
+        index, step, position, value, noise_sd: (point,); decays: (point, column).
     """
 
     metric: str
     site: str
     index: npt.NDArray[np.int64]
     step: Array
-    u: Array
-    y: Array
-    h: Array
+    position: Array
+    value: Array
+    noise_sd: Array
     scale: float
     se_known: bool
     shows_noise: bool
     decays: Array
 
 
-def make_curve(
-    series: Series, axis: Axis, grid: Array, *, starts: Sequence[Start] = ()
-) -> Curve | None:
+def prepare_series(
+    series: Series, axis: Axis, grid: Array, *, starts: Sequence[OptimizerStart] = ()
+) -> PreparedSeries | None:
     """Clean one series; None when too little is left to judge it.
 
     Args:
@@ -79,7 +79,7 @@ def make_curve(
     u = axis.fraction(step)
     se_known = bool(np.mean(se > 0) >= 0.5)
     h = reported_errors(se) if se_known else np.ones_like(y)
-    decays = decay_columns(step, starts)
+    decays = exponential_basis(step, starts)
     rest, cut = _without_spikes(y, h, lambda tame: rough_trend(decays, u, tame, h))
     y, moved = y + (cut - rest), np.abs(cut - rest)
     h = profile(u, cut, h, se_known=se_known)
@@ -92,7 +92,7 @@ def make_curve(
     y, h = (y - np.mean(y)) / scale, h / (scale if se_known else 1.0)
     shows_noise = se_known or roughness(y) > ROUGH
     name = (series.metric, series.site)
-    return Curve(*name, index, step, u, y, h, scale * unit, se_known, shows_noise, decays)
+    return PreparedSeries(*name, index, step, u, y, h, scale * unit, se_known, shows_noise, decays)
 
 
 def _without_spikes(y: Array, h: Array, trend: Callable[[Array], Array]) -> tuple[Array, Array]:

@@ -3,8 +3,8 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from devtrack.changepoints._momentum_transient import Start, rolls
-from devtrack.changepoints._trend import decay_columns
+from devtrack.changepoints._momentum_transient import OptimizerStart, heavy_ball_response
+from devtrack.changepoints._trend import exponential_basis
 from devtrack.changepoints.offline.detector import detect
 from devtrack.changepoints.online.detector import OnlineDetector
 from devtrack.series import ConfigEvent, Series
@@ -41,7 +41,9 @@ def series(value):
 def test_rolls_are_those_of_a_ball(momentum, linear):
     """Every column is the twin's distance, or its square, at the curvature its first step tells."""
     steps = np.arange(400)
-    columns = rolls(steps.astype(float), Start(0.0, momentum, linear), np.geomspace(1e-4, 1, 13))
+    columns = heavy_ball_response(
+        steps.astype(float), OptimizerStart(0.0, momentum, linear), np.geomspace(1e-4, 1, 13)
+    )
     for column in columns.T:
         twins = [
             descend(momentum, 1 - column[1], steps),
@@ -52,9 +54,12 @@ def test_rolls_are_those_of_a_ball(momentum, linear):
 
 
 def test_without_a_start_the_trend_is_made_of_relaxations_alone():
-    decays = decay_columns(STEPS.astype(float))
+    decays = exponential_basis(STEPS.astype(float))
     assert np.all(np.diff(decays, axis=0) <= 0)
-    assert decay_columns(STEPS.astype(float), [Start(0.0, 0.9)]).shape[1] > decays.shape[1]
+    assert (
+        exponential_basis(STEPS.astype(float), [OptimizerStart(0.0, 0.9)]).shape[1]
+        > decays.shape[1]
+    )
 
 
 def test_a_ball_that_rolls_from_rest_is_no_transition():
@@ -94,7 +99,7 @@ def test_a_ball_that_rolls_from_rest_raises_no_alarm():
     def alarms(value, events):
         detector = OnlineDetector()
         for event in events:
-            detector.note(event)
+            detector.add_event(event)
         updates = [detector.update(s, {"loss": (v, 0.002)}) for s, v in zip(STEPS.tolist(), value)]
         return [alarm.step for alarm in updates if alarm is not None]
 

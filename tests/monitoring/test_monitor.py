@@ -337,7 +337,7 @@ def test_a_watch_that_fails_on_an_event_does_not_stop_the_training(tmp_path, mon
     monkeypatch.setattr(
         "devtrack.tracking._lightning_loop.LightningLoop.momenta", lambda loop: [0.9]
     )
-    monkeypatch.setattr(OnlineDetector, "note", refuse)
+    monkeypatch.setattr(OnlineDetector, "add_event", refuse)
     with pytest.warns(TrackerWarning, match="no room"):
         trainer, _ = fit(track(tmp_path, Monitor()))
     assert trainer.global_step == 80
@@ -401,7 +401,7 @@ def test_a_broken_detector_leaves_the_invariants_at_work(tmp_path, monkeypatch):
     def broken(*args, **kwargs):
         raise FloatingPointError("singular")
 
-    monkeypatch.setattr("devtrack.changepoints.online.detector.surprise", broken)
+    monkeypatch.setattr("devtrack.changepoints.online.detector.log_bayes_factor", broken)
     monitor = Monitor(invariants=(Invariant("signal < 6", stop=True),))
     with pytest.warns(TrackerWarning, match="detection of changes failed.*singular") as caught:
         trainer, _ = fit(track(tmp_path, monitor))

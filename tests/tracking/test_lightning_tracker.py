@@ -707,8 +707,8 @@ def test_a_home_is_found_and_metrics_may_come_one_by_one():
             "metric 'own' with every=0: must be an integer",
         ),
         (
-            {"metrics": [Loss(timeout_s="1")]},
-            "metric 'loss' with timeout_s='1': must be",
+            {"metrics": [SimpleNamespace(name="own", compute=print, timeout_s="1")]},
+            "metric 'own' with timeout_s='1': must be",
         ),
     ],
 )
