@@ -1,7 +1,7 @@
 """The fixed batches that every snapshot of a run is measured on.
 
-Numbers taken on different data cannot be compared along a run, so the data are chosen once, by
-the run's seed, without touching the training's own sampler, workers or random streams.
+Values measured on different data cannot be compared along a run. So the data are chosen once, by
+the run's seed. The training's own sampler, workers and random streams are not touched.
 """
 
 from __future__ import annotations
@@ -110,8 +110,8 @@ def rows(batch: Any, index: torch.Tensor | slice) -> Any:
 def fingerprint(batches: Sequence[Any]) -> str:
     """Return 16 hex digits that tell these batches from others, wherever their tensors lie.
 
-    They go into every checkpoint, where the batches themselves would be too large: a resumed run
-    tells by them whether it is still measured on the same data. Of a tensor with more than about a
+    Every checkpoint holds it, where the batches themselves would be too large. A resumed run
+    compares it, to know whether it is measured on the same data. Of a tensor with more than about a
     million numbers it takes every second, third, … one. Of what is no tensor, text and numbers
     count.
     """

@@ -1,7 +1,7 @@
 """The evaluation set: the first batches that reach the training step, kept as training met them.
 
-Nothing else reads the training's data: a loader that is walked a second time moves generators of
-data sets and collators, and opens files in the wrong process. What reached the training step has
+Nothing else reads the training's data. Iterating a loader a second time advances generators of data
+sets and collators, and opens files in the wrong process. What reached the training step has
 been collated, moved and changed by the user's hooks already, whatever its type.
 """
 
@@ -168,9 +168,8 @@ class EvaluationSet:
     def load(self, run_dir: Path, *, like: Any, device: torch.device) -> list[Event]:
         """Take the set that the run was measured on before a resume.
 
-        Only tensors, numbers, text, plain containers and the types that the training's own batches
-        are made of are read back: a store may come from others, and unpickling anything else can
-        run code.
+        Only tensors, numbers, text, plain containers and the types of the training's own batches
+        are read back. A store may come from others, and unpickling anything else can run code.
 
         Args:
             run_dir: The run's folder.

@@ -32,8 +32,9 @@ def classes_of(module: nn.Module) -> set[type]:
 def reachable_globals(*kinds: type) -> dict[str, Any]:
     """Return the module-level objects that the methods of classes can write to, by name.
 
-    Those that the code of the classes names, and of the functions and classes that these name:
-    lists, dicts, counters, objects and classes of the user's own, and random generators. Installed
+    These are the objects that the code of the classes names, and those that its functions and
+    classes name: lists, dicts, counters, random generators, and objects and classes of the user's
+    own. Installed
     packages are left out.
     """
     found: dict[str, Any] = {}

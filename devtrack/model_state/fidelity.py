@@ -37,7 +37,7 @@ TOLERANCES = {
     torch.bfloat16: 2e-2,
     torch.float16: 2e-3,
 }
-"""Relative difference of two losses that is put down to rounding, by the lowest precision used: a
+"""Relative difference of two losses that counts as rounding, by the lowest precision used. It is a
 few units in the last place, summed over a batch in another order."""
 
 COMPILED_TOLERANCE = 1e-3

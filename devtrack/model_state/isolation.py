@@ -43,7 +43,7 @@ def isolated(*, seed: int | None = None, streams: Streams | None = None) -> Iter
 
     Args:
         seed: Seeds the random streams inside the block, so that code which draws from them gives
-            the same numbers each time; None leaves them where they are.
+            the same numbers each time. None leaves the streams as they are.
         streams: Where the random streams stand inside the block instead, from ``take_streams``.
 
     Example:

@@ -1,4 +1,4 @@
-"""The sampling chains behind one estimate: has the sampler settled, and where?
+"""The sampling chains behind one estimate: whether and where they reached equilibrium.
 
 A good trace rises above L(w*), levels off before the burn-in ends, has no spikes, and its chains
 level off at the same height. Each draw is shown minus L(w*) on the same data, the paired signal

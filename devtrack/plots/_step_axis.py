@@ -1,7 +1,7 @@
 """The horizontal axis: optimizer steps, on a scale that shows step 0.
 
-Training moves fast early and slowly late, so steps are shown on log10(step + 1): the ordinary log
-axis from step 10 on, with step 0 at its left end instead of at minus infinity.
+Training moves fast early and slowly late, so steps are shown on log10(step + 1). That is the
+ordinary log axis from step 10 on, with step 0 at its left end.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ def draw_timeline(
         marks: Events to mark.
         title: Heading, taken literally.
         axis: ``"log"`` or ``"linear"``.
-        coverage: What was judged; told where there are no transitions.
+        coverage: Which series were evaluated; shown where there are no transitions.
 
     Raises:
         ConfigError: No curves, or a bad ``axis``.

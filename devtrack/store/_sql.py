@@ -107,9 +107,9 @@ def run_query(
 def may_be_damage(error: duckdb.Error, store: Path) -> bool:
     """Say whether a file of the store may be to blame rather than the SQL.
 
-    DuckDB has no error class for a damaged Parquet file: it may be an IO error, invalid input that
-    speaks of a Parquet file, an internal error, or a bare ``duckdb.Error`` from the footer's parser
-    that names no file. Of 403 errors after random damage to a segment all but one were of these.
+    DuckDB has no error class for a damaged Parquet file. It may raise an IO error, an internal
+    error, or invalid input that mentions Parquet. The footer's parser may raise a bare error that
+    names no file. Of 403 errors after random damage to a segment all but one were of these.
     """
     if isinstance(error, duckdb.IOException):
         names = (str(store), pattern_of(store))

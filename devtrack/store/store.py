@@ -94,7 +94,8 @@ class Store:
     ) -> duckdb.DuckDBPyRelation:
         """Run SQL over the views of ``schema.sql``, also while training writes.
 
-        Only statements that read are run. A damaged segment is put aside with a ``StoreWarning``
+        Only statements that read are run. A damaged segment is moved to quarantine with a
+        ``StoreWarning``
         that names it, and the query runs again.
 
         Args:
@@ -118,7 +119,7 @@ class Store:
         """Return one run.
 
         Args:
-            ref: Run id, or a name that only one run bears; None means the newest run.
+            ref: Run id, or a name that only one run has; None means the newest run.
 
         Raises:
             UnknownRunError: No run, or several, answer to it.

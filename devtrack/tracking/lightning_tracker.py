@@ -46,9 +46,9 @@ class Tracker(Callback):
     go to the store. The first and the last step are always observed.
 
     What is measured is what trains. The batches are the first ones that reach the training step,
-    kept as it met them; steps that are due before there are ``num_samples`` of them are kept as
-    copies and measured then. At the first step the copy is checked: it must be private, or the
-    training is refused before it begins, and it must give the loss that the training step returns.
+    kept as it received them. Steps that are due before there are ``num_samples`` of them are kept
+    as copies, and measured then. At the first step the copy is checked. It must be private, or the
+    training is refused before it begins. It must give the loss that the training step returns.
     Where it does not, an event ``objective_mismatch`` says so, and every row that rests on the
     objective is suspect.
 
