@@ -1,8 +1,8 @@
 """The demonstration: a small network that groks modular addition, observed while it does so.
 
 It memorizes its training pairs within a few hundred steps. It generalizes much later, when weight
-decay has made the memorizing solution more expensive than the periodic one (Power et al. 2022,
-arXiv:2201.02177; Nanda et al. 2023, arXiv:2301.05217).
+decay has made memorizing more expensive than the periodic solution. Source: Power et al. 2022
+(arXiv:2201.02177); Nanda et al. 2023 (arXiv:2301.05217).
 """
 
 from __future__ import annotations

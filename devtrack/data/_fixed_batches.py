@@ -40,11 +40,11 @@ def fixed_batches(
 
     Args:
         data: A DataLoader, a map-style Dataset, a tuple or dict of tensors (one sample per row),
-            one tensor, or a list of batches, which is taken as it is. Of a DataLoader copies of the
-            dataset and of ``collate_fn`` are used (see ``private_data``), never its workers, and
-            only samples that a copy of its sampler gives: over all processes of a
-            ``DistributedSampler``, as often as a weighted one gives them, in whole batches where a
-            ``batch_sampler`` of its own kind makes them.
+            one tensor, or a list of batches. A list is taken as it is. Of a DataLoader, copies of
+            the dataset and of ``collate_fn`` are used (see ``private_data``), never its workers.
+            Only samples that a copy of its sampler gives are used. Those of a
+            ``DistributedSampler`` are taken over all processes. A weighted sampler gives samples as
+            often as in training. A ``batch_sampler`` of its own kind makes whole batches.
         num_samples: How many samples to choose without replacement; all if there are fewer. At
             least one batch is taken. Ignored for a list. Of streams, and of samplers without a
             length, it is the first ones.

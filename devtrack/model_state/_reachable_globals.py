@@ -33,9 +33,8 @@ def reachable_globals(*kinds: type) -> dict[str, Any]:
     """Return the module-level objects that the methods of classes can write to, by name.
 
     These are the objects that the code of the classes names, and those that its functions and
-    classes name: lists, dicts, counters, random generators, and objects and classes of the user's
-    own. Installed
-    packages are left out.
+    classes name. Lists, dicts, counters, random generators and the user's own objects count.
+    Installed packages do not.
     """
     found: dict[str, Any] = {}
     classes = {one for kind in kinds for one in kind.__mro__}

@@ -1,7 +1,7 @@
 """The emergence timeline: every metric of a run over one step axis, with its transitions.
 
-A thin strip on top names the stages and dates the transitions; below it one panel per family of
-metrics, all with the same bands, so that the eye can ask of each transition what else moved.
+A thin strip on top names the stages and dates the transitions. Below it stands one panel per family
+of metrics. All panels have the same bands, which show for each transition what else moved.
 """
 
 from __future__ import annotations

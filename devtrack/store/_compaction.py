@@ -1,8 +1,8 @@
 """Many small segments become one; at every instant a reader sees each row exactly once.
 
-The wide file appears first (its rows are then there twice, and the views leave out what it
-covers), and the narrow ones go after a grace, when no reader can still hold a listing of the
-folder that lacks the wide one. A crash in between leaves covered files, which the next compaction
+The wide file appears first. Its rows then exist twice, and the views leave out the files that it
+covers. The narrow files are removed after a grace period, when no reader can still hold a listing
+without the wide one. A crash in between leaves covered files, which the next compaction
 removes.
 """
 

@@ -38,9 +38,9 @@ _FIRST_WORD = re.compile(
 def _require_reading(connection: duckdb.DuckDBPyConnection, query: str) -> None:
     """Refuse what does more than read.
 
-    The type of a statement does not settle it: ``EXPLAIN ANALYZE`` runs what it explains, a
-    ``PIVOT`` that looks for its columns first hides a ``COPY`` around it, and from DuckDB 2 on
-    ``WITH a AS (COPY …)`` stands in a SELECT.
+    The type of a statement does not settle it. ``EXPLAIN ANALYZE`` runs what it explains. A
+    ``PIVOT`` that looks for its columns first hides a ``COPY`` around it. From DuckDB 2 on, ``WITH
+    a AS (COPY …)`` stands in a SELECT.
 
     Raises:
         QueryError: A statement may write.

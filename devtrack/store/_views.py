@@ -50,7 +50,8 @@ def reader_connection(store: Path) -> duckdb.DuckDBPyConnection:
 def list_files(connection: duckdb.DuckDBPyConnection, store: Path) -> None:
     """Tell a connection which files the views read: those of this moment.
 
-    Each cursor of a ``reader_connection`` has a list of its own, and is told before it queries.
+    Each cursor of a ``reader_connection`` has a list of its own, which is renewed before it
+    queries.
     """
     for table in reversed(WRITER_TABLES):  # what was committed before a listed row is listed too
         files = [pattern_of(path) for path in current_files(store, table)]
@@ -106,8 +107,8 @@ def views_file_is_current(store: Path) -> bool:
 def write_views_file(store: Path) -> None:
     """Write ``devtrack.duckdb`` anew; who has the old one open keeps it.
 
-    It is built in a temporary folder, since DuckDB leaves a write-ahead log beside a file that it
-    writes and takes a '?' in a path for the start of options.
+    It is built in a temporary folder. DuckDB leaves a write-ahead log beside a file that it writes,
+    and takes a '?' in a path for the start of options.
 
     Raises:
         OSError: The store cannot be written.

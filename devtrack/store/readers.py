@@ -1,7 +1,7 @@
 """Read a run back: series, events, transitions, chains and snapshots.
 
 All SQL that devtrack itself asks stands in this room; ``quality.py`` reads status counts. Every
-function takes a store and a run id, or a run's name where it says so, and answers with the types of
+function takes a store and a run id, or a run's name where it says so. The answers are types of
 ``devtrack.series`` and ``devtrack.records``.
 """
 

@@ -1,7 +1,7 @@
 """Which transitions recur over runs and seeds, in what share of them, and how far apart.
 
-The between_run_sd over runs is another thing than the interval of one midpoint: the one says how
-much training varies, the other how well it was measured. Both are reported.
+``between_run_sd`` says how much training varies between runs. The interval of one midpoint says how
+well that midpoint was measured. Both are reported.
 """
 
 from __future__ import annotations
