@@ -1,8 +1,9 @@
 """Marks that the training recipe leaves on a curve, as columns of a linear model.
 
 The tracker knows when the learning rate changed, the warm-up ended, the evaluation data were
-replaced or the run was resumed. What happens there needs no phase transition to explain it, so each
-known event brings the shapes that it may leave: what they explain is the recipe's.
+replaced or the run was resumed. What happens there needs no phase transition to explain it. So each
+known event brings regressors for the shapes that it may leave, and what they explain is attributed
+to the event.
 """
 
 from __future__ import annotations

@@ -98,10 +98,11 @@ def prepare_series(
 def _without_spikes(y: Array, h: Array, trend: Callable[[Array], Array]) -> tuple[Array, Array]:
     """Return the values beside their rough trend, as they are and with spikes cut.
 
-    Cut is what stands alone beside the trend and in the curve itself: beside a trend that is bent
-    by a level change its corners stand alone as well, on a steep curve the points at its ends. The
-    second round is told on a trend that spikes no longer bend: tall ones, and single points far
-    beyond both their neighbours, which draw the trend to themselves if there are few around.
+    A point is cut if it stands alone both beside the trend and in the curve itself. Beside a trend
+    that a level change bends, the corners of the change stand alone as well. On a steep curve the
+    points at its ends do. The second round uses a trend that spikes no longer distort. Tall spikes,
+    and single points far beyond both neighbours, distort the first trend if there are few points
+    around.
     """
     cut = cut_spikes(y, h)
     alone = cut != y
@@ -129,7 +130,7 @@ def roughness(y: Array, *, quantile: float = 0.7) -> float:
     """Return the ratio of the squared spreads of second and first differences.
 
     White noise has 3, AR(1) noise of correlation phi 3 - phi, a random walk 2, a smooth curve 0.
-    Only a series whose noise can be seen has told how large a change must be to be real. The
+    Only a series with observable noise says how large a change must be to be real. The
     spread is a quantile that leaves out jumps and steep parts, and wastes less of a short series
     than the median would. Where many values repeat (counts, an accuracy on few examples) first and
     second differences share their quantiles: there it is their trimmed root mean square.
@@ -160,7 +161,7 @@ def _unit(value: Array) -> float | None:
     finite = value[np.isfinite(value)]
     if finite.size == 0:
         return None
-    half = float(0.5 * np.max(finite) - 0.5 * np.min(finite))  # by halves, lest it overflow
+    half = float(0.5 * np.max(finite) - 0.5 * np.min(finite))  # by halves: no overflow
     return 2 * half if 2e12 * half > np.max(np.abs(finite)) and 2 * half < np.inf else None
 
 
@@ -188,8 +189,8 @@ def _bin(step: Array, y: Array, se: Array) -> tuple[Array, Array, Array]:
 def cut_spikes(y: Array, h: Array, *, window: int = 7, limit: float = 4.0) -> Array:
     """Pull points that stand alone back to the median of their neighbours (Hampel filter).
 
-    A level change survives a running median, a spike of up to three snapshots does not: so spikes
-    and heavy tails lose their pull on the fit, transitions do not.
+    A level change survives a running median, a spike of up to three snapshots does not. So spikes
+    and heavy tails lose their influence on the fit, and transitions keep theirs.
 
     Args:
         y: Values, shape (point,).

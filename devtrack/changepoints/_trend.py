@@ -1,8 +1,8 @@
 """Smooth curves without a transition, as columns of a linear model.
 
-Losses and norms relax: their smooth parts are mixtures of exponential relaxations in training
-time, a class that holds power laws, stretched exponentials (exponent up to 1) and curves linear in
-log(step) as limits (Bernstein's theorem: the completely monotone functions).
+Losses and norms relax: their smooth parts are mixtures of exponential relaxations in training time.
+By Bernstein's theorem these are the completely monotone functions. Power laws, stretched
+exponentials (exponent up to 1) and curves linear in log(step) are limits of them.
 """
 
 from __future__ import annotations
@@ -54,11 +54,10 @@ def fit_relaxations(
     """Fit a curve made of decays of one sign, and say how large each may be.
 
     A non-negative least-squares fit picks the decays. However steep the curve, a mixture of decays
-    of one sign cannot imitate a level change or a turning point; free weights could, so they stay
-    of the size that the fit has found: prior mean 0, standard deviation ``PRIOR_SCALE`` times that
-        size,
-    or more where more than ``MAX_FREE_COMPONENTS`` share in the mixture. Held near the fit instead,
-    they would have a change pay for what the fit had made of it.
+    of one sign cannot imitate a level change or a turning point. Free weights could. So their prior
+    has mean 0 and a standard deviation of ``PRIOR_SCALE`` times the fitted size. It is larger where
+    more than ``MAX_FREE_COMPONENTS`` share in the mixture. A prior centred on the fitted weights
+    would penalize changes that the fit had already absorbed.
 
     Args:
         decays: What the mixture may be made of (``exponential_basis``), (point, column).
@@ -93,7 +92,7 @@ def fit_relaxations(
 
 
 def linear_trend(u: Array) -> Trend:
-    """Return a straight line over the axis as a trend: what bends are told on.
+    """Return a straight line over the axis as a trend, for kinks.
 
     Args:
         u: Positions on the axis, (point,).

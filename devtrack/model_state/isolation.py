@@ -1,8 +1,8 @@
 """One context manager: an observer leaves no trace.
 
 Training must be bitwise the same with and without devtrack. A metric may draw random numbers,
-switch gradients off, change the number of threads or raise in the middle. ``isolated`` restores
-every process-wide state that such code can reach. The model is protected by other means: metrics
+switch gradients off, change the number of threads or raise. All process-wide state that such code
+can reach is restored by ``isolated``. The model is protected by other means: metrics
 get a private copy of it, never the one that trains (``evaluate``).
 """
 

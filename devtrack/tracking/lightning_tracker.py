@@ -54,8 +54,9 @@ class Tracker(Callback):
 
     A training resumed from a Lightning checkpoint continues its run. Rows recorded after the
     checkpoint stay in the view ``metrics_all`` only. The event ``resume`` holds the configuration
-    and versions from there on. ``evalset_change`` says that the run's data differ. ``reconfigured``
-    says that a metric's settings differ; the metric then forgets its state. Several trainings from
+    and versions from there on. The event ``evalset_change`` marks other data. The event
+    ``reconfigured`` marks a metric with other settings, which then forgets its state. Several
+    trainings from
     one checkpoint, such as branches, are separate runs under their own names.
 
     Args:

@@ -42,8 +42,8 @@ class ChangeCluster:
 
     Attributes:
         parts: The change.
-        nuisance: What else was told of those series nearby. It is no part of the change, but
-            without it their curves would not be understood.
+        nuisance: Further changes of those series nearby. They are no part of this change, but the
+            fit of those series needs them.
     """
 
     parts: list[SeriesChange]
@@ -111,10 +111,10 @@ def merge(
 ) -> list[ChangeCluster]:
     """Make one of clusters of a kind that overlap; a series has one change at one place.
 
-    Of a series' two parts the louder stays. A part that lies too far from the stronger cluster is
-    put aside with its own. A level change and a turning point of one series at one place are two
-    words for it; those of different series are two changes. Kinks, which only say how their series
-    runs, neither take others in nor are taken.
+    If a series has two changes in the merged cluster, the one with the larger statistic stays. A
+    change that lies too far from the stronger cluster becomes a nuisance term. A step and a turning
+    point of the same series at the same location describe one change; in different series they are
+    two changes. Kinks without a turning point are never merged.
 
     Args:
         clusters: The strongest first.
@@ -216,7 +216,7 @@ def joint_scan(
 
 
 def add_comoving_series(null: NullDistribution, clusters: Sequence[ChangeCluster]) -> None:
-    """Add to every level change the series that move along without having told it themselves."""
+    """Add to every level change the series that move with it but did not select it themselves."""
     for cluster in clusters:
         if cluster.kind != STEP:
             continue

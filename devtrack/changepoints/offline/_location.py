@@ -29,10 +29,9 @@ from devtrack.series import Move, Transition
 Array = npt.NDArray[np.floating]
 
 INTERVAL_LEVEL = 0.9
-# A posterior takes noise, correlation and trend for known, which are estimates, and the shape for
-# the ideal one: on the benchmark's generator (seeds 201 to 203) midpoints were off by so many times
-# what it says. On the public part, seeds 218 to 220 and three sets of other shapes the intervals
-# then cover 94 % of the midpoints.
+# A posterior treats noise, correlation, trend and shape as known, but they are estimates. Its width
+# is multiplied by this factor, fitted on generated runs of seeds 201 to 203 (see
+# `experiments.bench. transitions`).
 INTERVAL_INFLATION = {STEP: 1.3, KINK: 1.6}
 METHOD = "p-value, draws of the run's own noise"
 MIDS, WIDTHS = 81, 12
@@ -143,10 +142,10 @@ def _local_grid(
 ) -> tuple[Array, Array, Array]:
     """Return midpoints near the shape, widths, and the gain of each pair.
 
-    All beside the trend that is fitted with the shape, or without it. One without goes wrong for
-    want of it, and what makes up for that best lies elsewhere, or is too wide for a change; one
-    with it, for a shape that is off its place, holds it there. Taken is the one whose best place
-    tells the series at the lower cost.
+    All beside the trend that is fitted with the shape, or without it. If the trend is fitted
+    without the change, it absorbs part of it and biases the location. If it is fitted with the
+    change at the initial location, it anchors the change there. Both are computed, and the one with
+    the lower cost is used.
     """
     reach = 0.02 + 0.6 * shape.width
     mids = np.linspace(shape.mid - reach, shape.mid + reach, MIDS)
@@ -164,8 +163,9 @@ def _local_grid(
 def relocate(clusters: Sequence[ChangeCluster], null: NullDistribution) -> list[ChangeCluster]:
     """Move each level change to its own best place; leave out those that leave their cluster.
 
-    One that turns out too wide is a trend, and put aside. One told beside a place where its series
-    bends is drawn into the kink, and then blurs the others: the weakest are settled first.
+    A change that turns out too wide is a trend and becomes a nuisance term. A change beside a kink
+    of its series is drawn into the kink and distorts the others, so the weakest are relocated
+    first.
 
     Args:
         clusters: The believed changes; their parts are changed in place.

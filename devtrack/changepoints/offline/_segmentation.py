@@ -15,17 +15,13 @@ from devtrack.changepoints.offline._shape_checks import is_non_monotone, turning
 
 Array = npt.NDArray[np.floating]
 
-STEP_PENALTY = (
-    11.0  # gain that a change must bring to be told; whether it is believed is decided later
-)
+STEP_PENALTY = 11.0  # GLR that a change must reach to be selected; significance is tested later
 KINK_PENALTY = 2.0  # more for a bend: a level change is the simpler story ...
 FIRST_KINK_PENALTY = 3.0  # ... and for the first of them
 JUMP_PENALTY = 6.0  # of what an event may have left: less than of a change, its place is known
 LINEAR_TREND_BONUS = 20.0  # less for bends on a line, when the curve comes back
 KINKED_TREND_BONUS = 40.0  # ... and a bend is needed in any case
-ENTRY_THRESHOLD = (
-    0.57  # share of the price from which a change is tried, lest it pays once others are in
-)
+ENTRY_THRESHOLD = 0.57  # fraction of the penalty from which a change is added tentatively
 JOINT_ENTRY_THRESHOLD = (
     0.25  # the same where changes hide one another: a zigzag's turns, a staircase's steps
 )
@@ -45,10 +41,10 @@ MIN_DISTANCE, MIN_DISTANCE_PER_WIDTH = 0.02, 0.3  # least distance of two change
 def estimate_noise(model: SeriesModel) -> list[Shape]:
     """Set the model's noise, correlation and jumps; return the changes of the cheapest story.
 
-    Correlated noise and many small changes explain the same wiggles: for every correlation the
-    series is told anew, with the jumps and without, and the cheapest telling wins. The noise then
-    takes in what an ideal shape may be off by (``noise.shape_error``), and the round is repeated
-    near the winner, which is offered to it.
+    Correlated noise and many small changes explain the same fluctuations. So changes are selected
+    anew for every correlation, with the jumps and without. The model with the lowest cost wins. The
+    noise then includes the error of the ideal shapes (``noise.shape_error``). The round is repeated
+    near the winner, which is a candidate again.
     """
     curve, shapes = model.curve, []
     won: list[list[Shape]] = []
@@ -83,10 +79,10 @@ def _with_and_without(jumps: list[Array]) -> list[list[Array]]:
 
 
 def reestimate_noise(model: SeriesModel, shapes: Sequence[Shape]) -> None:
-    """Set the model's noise and correlation again, for what else was told of it is noise.
+    """Estimate the model's noise and correlation again: changes that were dropped are noise.
 
     Args:
-        model: Of a series that has been told.
+        model: Of a series whose changes were selected.
         shapes: The changes of the series that are believed.
     """
     model.is_straight = model.is_straight and any(s.kind == KINK for s in shapes)
@@ -104,8 +100,8 @@ def reestimate_noise(model: SeriesModel, shapes: Sequence[Shape]) -> None:
 def _rescale_noise(model: SeriesModel, shapes: Sequence[Shape]) -> None:
     """Scale the noise to what the shapes leave, and add what ideal ones may be off by.
 
-    Where no noise is seen they are off by ``MIN_NOISE_SHARE`` everywhere: the tails of an ideal
-    shape, told to the last digit, would draw it from its place.
+    Where no noise is observable, they are off by ``TREND_ERROR_SHARE`` everywhere. Otherwise the
+    tails of an ideal shape, matched to the last digit, would bias its location.
     """
     fit = model.fit(shapes)
     error = shape_error(model.curve.position, fit.curve)
@@ -117,9 +113,10 @@ def _rescale_noise(model: SeriesModel, shapes: Sequence[Shape]) -> None:
 def _finish(model: SeriesModel, shapes: Sequence[Shape]) -> None:
     """Add the doubt about a curve whose noise does not show, and keep what the shapes leave.
 
-    Such a curve (a deterministic loss, a weight norm) tells nothing of how large a change must be
-    to be real; there the error of a smooth trend stands in, which stays alike over a stretch of the
-    run. Real quiet trainings set its size. What an ideal shape leaves at a level change, from one
+    Such a curve (a deterministic loss, a weight norm) does not show how large a change must be to
+    be real. There the error of a smooth trend is used instead, which is correlated over a stretch
+    of the run. Real quiet trainings set its size. What an ideal shape leaves at a level change,
+    from one
     snapshot to the next, is no such error.
     """
     curve = model.curve
@@ -147,11 +144,11 @@ def select_changes(
 ) -> tuple[float, list[Shape], bool]:
     """Return the price and the changes of one series by itself, and whether its trend is a line.
 
-    A turning point looks like a step up and a step down, and a staircase like bends; whichever kind
-    is tried first may stick, so two ways are gone. A third is gone when the curve comes back:
-    beside a relaxation a bend, or a step against it, makes a turn as well, but in any of many
-    places. Bends on a line have no such freedom, and win unless they are much the worse story; or a
-    story at all, where a relaxation alone tells the series.
+    A turning point resembles a step up and a step down, and a staircase resembles kinks. Greedy
+    search depends on which kind is added first, so both orders are tried. If the curve is
+    non-monotone, a third model is tried: kinks on a linear trend. It is preferred unless its
+    penalized cost is much higher. With an exponential trend the location of a turning point is not
+    identifiable.
 
     Args:
         model: Of the series.
@@ -253,8 +250,8 @@ def _next(model: SeriesModel, kind: int, shapes: list[Shape], *, least: float) -
 def merge_or_split(model: SeriesModel, shapes: list[Shape]) -> list[Shape]:
     """Take neighbouring changes for one, or one for two, where that is the cheaper story.
 
-    Changes are told one after the other. A wide first one may have taken the place of two, and a
-    narrow first one that of a wide one, whose rest then takes others.
+    Changes are selected one after the other. A wide first one may have taken the place of two. A
+    narrow first one may have taken the place of a wide one, whose remainder then takes others.
     """
     for rivals in (_merge_candidates, _split_candidates):
         price = penalty_of(model, shapes)

@@ -1,4 +1,4 @@
-"""What of a story shows in the curve that is fitted with it: level changes and turning points."""
+"""Shape checks: which changes and turning points are visible in the fitted curve."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ MIN_STEP_SHARE = 0.06  # of the series' range: a smaller level change is no chan
 def is_non_monotone(model: SeriesModel, fit: Fit) -> bool:
     """Say whether a fitted curve clearly rises and falls, with the marks of the recipe or without.
 
-    Without them, because a mark is no turn; with them, because the fit of a curve that never turned
-    may turn where a mark makes up for it.
+    Without event effects, because an event effect is no turn. With them, because the fit of a curve
+    that never turned may turn where an event effect compensates for it.
     """
     return all(_is_non_monotone(model, curve) for curve in (fit.own, fit.curve))
 
@@ -59,14 +59,11 @@ def agrees_in_sign(model: SeriesModel, fit: Fit, shape: Shape, effect: float) ->
 def turning_point(model: SeriesModel, shapes: Sequence[Shape], kink: Shape) -> int | None:
     """Return the snapshot at which the fit turns near a bend, as an index; None if it does not.
 
-    It turns at the extremum between the neighbouring bends of the other sign, level changes left
-    out, if it comes back by ``PROMINENCE`` of the noise on both sides, and if the curve turns there
-    with them as well, and with the event_effects of the recipe: beside a trend that makes up for a
-        level
-    change or for marks it does not. A wide turn may
-    be selected as several bends of one sign: it is the nearest one's. A bend that does not turn is
-        a
-    kink: it says how the curve runs and is no change of its own.
+    The candidate is the extremum between the neighbouring kinks of the other sign, without level
+    changes. The curve must decrease by ``PROMINENCE`` of the noise on both sides. The fitted curve
+    including level changes and event effects must turn there too. Otherwise the turn is an artefact
+    of the trend compensating for them. If several kinks of the same sign describe one wide turn, it
+    is attributed to the nearest. A kink without a turn is no change of its own.
 
     Args:
         model: Of the series.

@@ -1,8 +1,8 @@
 """What the evidence for a change is worth: joint over series, measured on the run's own noise.
 
 At a place p, series s brings G_s(p), the gain of its best template near p. The evidence is the sum
-over series of log(1 + exp(G_s(p)/2 - price)), the log odds of "takes part" against "does not",
-where the price is what the freedom to choose a template and a lag is worth. A series without
+over series of log(1 + exp(G_s(p)/2 - penalty)): the log odds of "takes part" against "does not".
+The penalty pays for the freedom to choose a template and a lag. A series without
 anything to say adds almost nothing, so that more metrics bring more power and not more alarms.
 """
 

@@ -51,10 +51,11 @@ def detect(
 ) -> list[Transition]:
     """Find the transitions of one run.
 
-    A level change narrower than a quarter of the axis (and than 0.9 decades of steps), or a turning
-    point, is a transition; relaxations, power laws and drifts are not. All series are judged
-    together: those that change at one place, give or take a lag, are one transition. What is not
-    believed at ``alpha`` is noise, and the rest is judged beside that noise.
+    A level change narrower than a quarter of the axis (and than 0.9 decades of steps) is a
+    transition. So is a turning point. Relaxations, power laws and drifts are not. All series are
+    analysed together: those that change at one place, up to a lag, are one transition. Changes that
+    are not significant at ``alpha`` are treated as noise, and the rest is tested against that
+    noise.
 
     Args:
         series: All metrics of the run. One named ``lr`` or ``lr/...`` is the recipe: no witness,
@@ -238,9 +239,9 @@ def _significant(
 ) -> tuple[NullDistribution, list[ChangeCluster]]:
     """Return what chance can do, and the clusters it does not explain: strongest first, merged.
 
-    A change that is not believed is noise, and a story that has it takes the noise for too small
-    and too little correlated: its series learns its noise again without it, and all are judged anew
-    until nothing falls that was told.
+    Changes that are not significant at ``alpha`` are treated as noise. The noise model of their
+    series is re-estimated without them. Significance is recomputed until no further change is
+    dropped.
 
     Args:
         models: The run's series; their noise is set.

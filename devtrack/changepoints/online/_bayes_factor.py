@@ -1,13 +1,14 @@
 """How much better "something began to change" explains the recent past of a series than "smooth".
 
-The smooth story is a Gaussian process: a fitted mixture of relaxations of one sign in training
-time, a little of any other, and noise that may be correlated. Written as a Cholesky factor it
+The model without a change is a Gaussian process. It consists of a fitted mixture of relaxations of
+one sign, small deviations from it, and noise that may be correlated. Written as a Cholesky factor
+it
 predicts every snapshot from those before it, and the whitened values are the standardised
 prediction errors. A change that began at some snapshot adds a ramp, a sigmoid or a jump of unknown
-size from there on; the Bayes factor of both stories is a matter of one projection per candidate.
+size from there on. The Bayes factor of both models needs one projection per candidate.
 
-What is not known of the series (how steep its trend, how correlated and how large its noise) is
-fitted or averaged over under either story: the run itself says what is ordinary for it. A few wild
+Unknown properties of the series are fitted or averaged over under either model. They are the
+steepness of its trend, and the correlation and size of its noise. A few wild
 points at the end are part of the smooth story too, at a price.
 
 Source:

@@ -1,7 +1,8 @@
 """Change detection while a run goes on: one look at each new snapshot, all series together.
 
-At every snapshot the evidence for a change is the sum, over the snapshots after which it may have
-begun, of the odds "it began there" against "nothing began" (Shiryaev-Roberts). Under a right model
+At every snapshot the evidence for a change is a sum over the snapshots after which it may have
+begun. Each term is the odds "it began there" against "nothing began" (Shiryaev-Roberts). Under a
+right model
 that sum grows by 1 a snapshot on average, so that a threshold of 1000 keeps the average run length
 above 1000. No model is quite right: ``THRESHOLD_OFFSET`` is what measured runs without a change
 need on top.

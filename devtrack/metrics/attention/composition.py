@@ -36,8 +36,9 @@ class HeadWeights(NamedTuple):
 def known_weights(model: nn.Module) -> list[HeadWeights]:
     """Return the heads of every module whose weights are known.
 
-    They are ``nn.MultiheadAttention`` with q, k and v of one width, and TransformerLens' attention:
-    W_Q, W_K, W_V (head, model width, head width) and W_O (head, head width, model width).
+    Known are ``nn.MultiheadAttention`` with q, k and v of one width, and TransformerLens'
+    attention. The latter has W_Q, W_K, W_V (head, model width, head width) and W_O (head, head
+    width, model width).
 
     Raises:
         MetricError: If there is none.

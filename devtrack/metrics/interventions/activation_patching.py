@@ -37,8 +37,9 @@ class ActivationPatching(MetricOptions):
 
     Args:
         sites: Globs of module paths.
-        effect: Maps (model, inputs, batch) to a number per pair, (pair,), e.g. the difference
-            between the logits of two answers; inputs are the clean or the corrupted ones.
+        effect: Maps (model, inputs, batch) to a number per pair, (pair,). An example is the
+            difference between the logits of two answers. Inputs are the clean or the corrupted
+            ones.
         data: Batches that begin with (clean inputs, corrupted inputs): a tuple of tensors with a
             row per pair, and whatever else ``effect`` needs.
         name: The rows' metric.

@@ -42,8 +42,8 @@ class ConceptDirection(MetricOptions):
     - ``concept/<name>/norm``: length of the direction Δ = mean(with) − mean(without).
     - ``concept/<name>/cosine_previous`` or ``/cosine_first``: cosine of Δ with that of the previous
       snapshot, or of the first one seen (the last is not known during a run); 1 where it stayed. No
-      row for the first snapshot. ``attrs["reference_step"]`` says which one it was. What
-      was seen is kept in memory: after a resume ``previous`` misses one row, and ``first`` marks
+      row for the first snapshot. ``attrs["reference_step"]`` says which one it was. Earlier
+      snapshots are kept in memory. After a resume ``previous`` misses one row, and ``first`` marks
       its rows suspect where its reference is not step 0.
 
     Activations stream by; kept are the sums of ``num_groups`` random groups of samples. Errors are

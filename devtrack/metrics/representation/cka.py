@@ -34,7 +34,7 @@ class CKA(MetricOptions):
     slightly below 0 is therefore possible. Standard errors leave out one group of samples at a
     time.
 
-    The last snapshot of a run is not known while it runs, so the other one is ``previous``, the
+    The last snapshot of a run is not known while it runs. So the reference is ``previous``, the
     snapshot observed before this one, or ``first``, the first that this object saw. The metric
     remembers it in memory: a training that is resumed starts anew. Then ``previous`` has no row
     for one snapshot, and ``first`` marks its rows suspect whenever its reference is not step 0.
