@@ -10,7 +10,7 @@ from pathlib import Path
 
 from devtrack import open_store
 from devtrack.errors import DevtrackError, UnknownRunError
-from devtrack.rows import RunInfo
+from devtrack.records import RunInfo
 from devtrack.store import Store
 
 Study = Callable[[Store, RunInfo, Path], bool]

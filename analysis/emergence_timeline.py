@@ -13,9 +13,9 @@ from pathlib import Path
 
 from analysis.command import run_study
 from devtrack import plots
-from devtrack.rows import RunInfo
+from devtrack.records import RunInfo
 from devtrack.store import Store
-from devtrack.transitions import find_transitions
+from devtrack.transitions.detection import find_transitions
 
 SQL = Path(__file__).with_suffix(".sql")
 

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from analysis.command import run_comparison
 from devtrack import plots
-from devtrack.lead_time import Precursor, precursors
-from devtrack.numerals import number_text
-from devtrack.recurrence import common_axis, load_occurrences
-from devtrack.rows import RunInfo
+from devtrack.records import RunInfo
+from devtrack.report.formatting import number_text
 from devtrack.store import Store
+from devtrack.transitions.lead_time import Precursor, precursors
+from devtrack.transitions.recurrence import common_axis, load_occurrences
 
 SQL = Path(__file__).with_suffix(".sql")
 

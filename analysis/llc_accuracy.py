@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.command import run_comparison
-from devtrack.plots.palette import look
-from devtrack.rows import RunInfo
+from devtrack.plots._style import look
+from devtrack.records import RunInfo
 from devtrack.store import Store
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ from pathlib import Path
 
 from analysis.command import run_comparison
 from devtrack import plots
-from devtrack.numerals import number_text, step_text
-from devtrack.recurrence import Recurring, common_axis, load_occurrences, recurring
-from devtrack.rows import RunInfo
+from devtrack.records import RunInfo
+from devtrack.report.formatting import number_text, step_text
 from devtrack.store import Store
+from devtrack.transitions.recurrence import Recurring, common_axis, load_occurrences, recurring
 
 SQL = Path(__file__).with_suffix(".sql")
 

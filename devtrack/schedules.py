@@ -216,7 +216,7 @@ class Cursor:
             if step > self._passed:
                 heapq.heappush(self._added, step)
 
-    def own_steps(self, count: int) -> list[int]:
+    def scheduled_steps(self, count: int) -> list[int]:
         """Return the schedule's step passed last and the ``count`` that follow, none of the added.
 
         A schedule that has come to its end goes on with its last gap.

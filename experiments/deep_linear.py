@@ -38,10 +38,10 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 
-from devtrack import LLC, Function, Row, Subject, Tracker, open_store, schedules
-from devtrack.demo import one_thread
-from devtrack.metrics.objective import training_step_loss
-from devtrack.rows import ChainTrace, Event
+from devtrack import LLC, FunctionMetric, Row, Subject, Tracker, open_store, schedules
+from devtrack.cli._demo_training import one_thread
+from devtrack.records import ChainTrace, Event
+from devtrack.tracking._training_loss import training_step_loss
 from experiments import exact
 from experiments.measures import estimate, halved
 from experiments.run import Batches, conclude, options, rows_of, show, train
@@ -204,7 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         short = settings = replace(short, num_draws=10, num_burnin_steps=20, num_steps_bw_draws=1)
     teacher = Teacher(given.seed)
     metrics = [
-        Function("loss", training_step_loss),
+        FunctionMetric("loss", training_step_loss),
         OwnLLC(settings),
         Modes(teacher),
         replace(short, name="llc/teacher"),

@@ -31,11 +31,11 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from devtrack import Function, Loss, Monitor, Tracker, find_transitions, open_store, schedules
-from devtrack.actions import Densify
-from devtrack.changepoints import Move
-from devtrack.demo import ModularAddition, P, correct, one_thread
-from devtrack.plots.palette import LOOKS, TEXT_PT, WIDTH_IN
+from devtrack import FunctionMetric, Loss, Monitor, Tracker, find_transitions, open_store, schedules
+from devtrack.cli._demo_training import ModularAddition, P, correct, one_thread
+from devtrack.monitoring.actions import Densify
+from devtrack.plots._style import LOOKS, TEXT_PT, WIDTH_IN
+from devtrack.series import Move
 from experiments.run import Batches, options, rows_of, show, train
 
 STEPS = 2400
@@ -85,7 +85,7 @@ def run_once(store: str, seed: int, *, densify: bool, steps: int, points: int) -
         store,
         schedules.log_spaced(points, first=10, last=steps),
         name=f"densify-{seed}-{'monitor' if densify else 'alone'}",
-        metrics=[Loss(name="test_loss", data=test), Function(TARGET, correct, data=test)],
+        metrics=[Loss(name="test_loss", data=test), FunctionMetric(TARGET, correct, data=test)],
         data=[trained],
         use_loggers=False,
         seed=seed,

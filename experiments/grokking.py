@@ -39,9 +39,16 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from devtrack import LLC, Function, Loss, Row, Subject, Tracker, schedules
-from devtrack import demo as network
-from devtrack.demo import ModularAddition, P, all_pairs, correct, demo_metrics, one_thread
+from devtrack import LLC, FunctionMetric, Loss, Row, Subject, Tracker, schedules
+from devtrack.cli import _demo_training as network
+from devtrack.cli._demo_training import (
+    ModularAddition,
+    P,
+    all_pairs,
+    correct,
+    demo_metrics,
+    one_thread,
+)
 from devtrack.metrics.metric import Metric
 from experiments.fourier import excluded_loss, key_frequencies, restricted_loss, wave_power
 from experiments.measures import half_the_step, half_way, measure_snapshots
@@ -144,7 +151,7 @@ def light_metrics(test: network.Batch) -> list[Metric]:
     return [
         Loss(name="train_loss"),
         Loss(name="test_loss", data=test),
-        Function("test_accuracy", correct, data=test),
+        FunctionMetric("test_accuracy", correct, data=test),
     ]
 
 

@@ -54,16 +54,16 @@ import torch
 from devtrack import (
     LLC,
     Ablation,
-    ContextLoss,
     HeadScores,
+    InContextLoss,
     Loss,
     NGramScores,
     Tracker,
     schedules,
 )
-from devtrack.data.fixed_batches import to_device
-from devtrack.demo import one_thread
-from devtrack.metrics.heads import repeated_sequences
+from devtrack.cli._demo_training import one_thread
+from devtrack.data._fixed_batches import to_device
+from devtrack.metrics.attention.head_scores import repeated_sequences
 from devtrack.metrics.metric import Metric
 from experiments.attention_only import AttentionOnly
 from experiments.library_text import library_tokens, windows, with_repeats
@@ -149,8 +149,8 @@ LLC_SETTINGS = LLC(
 REFINED_EVERY = 3
 """Snapshots from one refined LLC to the next: all heads cost as much as the rest together."""
 
-DRAWN = ("loss", "test_loss", "llc", "rllc", "ngram.*", "*.icl_score")
-DRAWN += ("head.previous_token", "head.prefix_matching", "ablation_mean")
+DRAWN = ("loss", "test_loss", "llc", "rllc", "ngram/*", "*/icl_score")
+DRAWN += ("head/previous_token", "head/prefix_matching", "ablation_mean")
 
 
 class Texts(NamedTuple):
@@ -185,8 +185,8 @@ def metrics_of(preset: Preset, texts: Texts) -> list[Metric]:
         Loss(),
         Loss(name="test_loss", data=[texts.test]),
         NGramScores(data=[texts.train[:whole].reshape(-1, preset.context)]),
-        ContextLoss(early=half // 4, late=preset.context - 2, data=[texts.test]),
-        ContextLoss(
+        InContextLoss(early=half // 4, late=preset.context - 2, data=[texts.test]),
+        InContextLoss(
             name="random_repeated", early=half // 2, late=half + half // 2, data=[repeated]
         ),
         HeadScores(data=[texts.test], vocabulary=preset.vocabulary, length=half),

@@ -42,8 +42,8 @@ from lightning.pytorch import LightningModule
 from torch import nn
 from torch.nn.functional import cross_entropy, one_hot
 
-from devtrack import LLC, Function, Loss, Tracker, schedules
-from devtrack.demo import one_thread
+from devtrack import LLC, FunctionMetric, Loss, Tracker, schedules
+from devtrack.cli._demo_training import one_thread
 from experiments.measures import half_the_step, half_way
 from experiments.run import Batches, conclude, options, rows_of, show, train
 
@@ -71,8 +71,8 @@ HALF_WAY = {
     "kl.bigram": True,
     "loss": True,
     "llc": False,
-    "attention.induction": False,
-    "attention.previous": False,
+    "attention/induction": False,
+    "attention/previous": False,
 }
 """Measures with a half-way step, and whether they fall."""
 
@@ -190,8 +190,8 @@ def run_seed(
         name="markov_induction",
         metrics=[
             Loss(),
-            Function("kl", distances),
-            Function("attention", heads),
+            FunctionMetric("kl", distances),
+            FunctionMetric("attention", heads),
             llc,
         ],
         data=[evaluated],
@@ -218,7 +218,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             evaluated = chains(EVALUATED, seed=1_000_000 + seed)
             run_id = run_seed(given.store, seed, evaluated, llc=llc, steps=steps, points=points)
             runs.append(run_id)
-            conclude(given.store, run_id, left_out=["attention.induction_chance"])
+            conclude(given.store, run_id, left_out=["attention/induction_chance"])
             report(given.store, run_id, evaluated)
             show(
                 "the LLC with ε and with ε / 2",
@@ -242,8 +242,8 @@ def report(store: str, run_id: str, evaluated: torch.Tensor) -> None:
             "loss",
             "kl.unigram",
             "kl.bigram",
-            "attention.previous",
-            "attention.induction",
+            "attention/previous",
+            "attention/induction",
             "llc",
         )
     }

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from devtrack import LLC, Clock, Row, Subject, open_store
-from devtrack.evaluate import evaluate
+from devtrack import LLC, Row, Subject, TrainingProgress, open_store
 from devtrack.metrics.metric import LossFunction, Metric
-from devtrack.metrics.objective import training_step_loss
 from devtrack.model_state.snapshots import load_into, read
+from devtrack.tracking._evaluate import evaluate
+from devtrack.tracking._training_loss import training_step_loss
 
 
 def half_way(
@@ -107,7 +107,7 @@ def measure_snapshots(
             loss=training_step_loss,
             seed=seed,
         )
-        writer.append(Clock(step, epoch, samples), found.records)
+        writer.append(TrainingProgress(step, epoch, samples), found.records)
     writer.close()
 
 

@@ -12,10 +12,10 @@ from lightning.pytorch import LightningModule, Trainer
 from torch.utils.data import DataLoader, Dataset
 
 from devtrack import Store, Tracker, find_transitions, open_store, plots
-from devtrack.changepoints import Transition
-from devtrack.cli.findings import write_transitions
-from devtrack.cli.output import emit
-from devtrack.demo import quiet_lightning
+from devtrack.cli._demo_training import quiet_lightning
+from devtrack.cli._output import print_table
+from devtrack.cli.transitions import write_transitions
+from devtrack.series import Transition
 
 
 def options(doc: str | None) -> argparse.ArgumentParser:
@@ -112,7 +112,7 @@ def conclude(
 def show(title: str, columns: Sequence[str], lines: Sequence[Sequence[Any]]) -> None:
     """Print a table."""
     print(f"\n{title}")
-    if not emit(columns, lines):
+    if not print_table(columns, lines):
         print("(nothing)")
 
 

@@ -11,12 +11,12 @@ from experiments.run import rows_of, show
 
 BEST = "best head"
 EVENTS = {  # what is dated: (metric, site, whether it falls)
-    "bigram score": ("ngram.2gram", "model", True),
-    "trigram score": ("ngram.3gram", "model", True),
-    "previous-token score": ("head.previous_token", BEST, False),
-    "prefix-matching score": ("head.prefix_matching", BEST, False),
-    "loss on repeated random tokens": ("random_repeated.icl_score", "model", True),
-    "in-context score on text": ("context.icl_score", "model", True),
+    "bigram score": ("ngram/2gram", "model", True),
+    "trigram score": ("ngram/3gram", "model", True),
+    "previous-token score": ("head/previous_token", BEST, False),
+    "prefix-matching score": ("head/prefix_matching", BEST, False),
+    "loss on repeated random tokens": ("random_repeated/icl_score", "model", True),
+    "in-context score on text": ("context/icl_score", "model", True),
     "loss on text": ("test_loss", "model", True),
 }
 
@@ -83,8 +83,8 @@ def report_heads(store: str, run_id: str) -> None:
             FROM metrics WHERE run_id = $run AND metric = 'rllc' GROUP BY site
         )
         SELECT head,
-               max(value) FILTER (metric = 'head.previous_token') AS previous,
-               max(value) FILTER (metric = 'head.prefix_matching') AS prefix,
+               max(value) FILTER (metric = 'head/previous_token') AS previous,
+               max(value) FILTER (metric = 'head/prefix_matching') AS prefix,
                max(value) FILTER (metric = 'ablation_mean') AS ablation,
                any_value(first), any_value(most), any_value(most_step), any_value(latest),
                any_value(refined.se), any_value(ok) || '/' || any_value(points)

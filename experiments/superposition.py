@@ -35,9 +35,9 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 
-from devtrack import LLC, Function, Row, Subject, Tracker, schedules
-from devtrack.demo import one_thread
-from devtrack.metrics.objective import training_step_loss
+from devtrack import LLC, FunctionMetric, Row, Subject, Tracker, schedules
+from devtrack.cli._demo_training import one_thread
+from devtrack.tracking._training_loss import training_step_loss
 from experiments.measures import estimate, halved
 from experiments.polygons import Polygon, classify, critical_point, is_at
 from experiments.run import Batches, conclude, options, rows_of, show, train
@@ -171,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 schedules.log_spaced(points, first=3, last=steps),
                 name=f"superposition-{seed}",
                 metrics=[
-                    Function("loss", training_step_loss),
+                    FunctionMetric("loss", training_step_loss),
                     settings,
                     Geometry(),
                 ],

@@ -12,7 +12,7 @@ _TOLD: dict[str, list] = {}  # answers of the detector by what it was asked
 @pytest.fixture(scope="module")
 def detects_once():
     """Have the detector look once at what it is shown again: the same series, the same answer."""
-    from devtrack.changepoints.detect import detect
+    from devtrack.changepoints.offline.detector import detect
 
     def remember(series, *, events=(), **options):
         columns = [(one.step, one.value, one.se) for one in series]
@@ -24,5 +24,5 @@ def detects_once():
         return list(_TOLD[asked])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("devtrack.changepoints.detect.detect", remember)
+        patch.setattr("devtrack.changepoints.offline.detector.detect", remember)
         yield

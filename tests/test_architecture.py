@@ -1,6 +1,7 @@
-"""The plan of the house, enforced: imports point one way, importing is free, names are exported."""
+"""The order of rooms and files, enforced: imports point one way, importing is free."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -11,112 +12,115 @@ import devtrack
 
 ROOT = Path(devtrack.__file__).parent
 
-# A file imports only from lines above its own.
-LAYERS = [
-    "errors",
-    "rows",
-    "numerals",
-    "schedules",
-    "provenance",
-    "recipe",
-    "memory",
+ROOT_FILES = ["errors", "records", "series", "schedules", "_checks"]
+"""The words that all rooms share, beside ``__init__`` and ``__main__``, in order."""
+
+ROOMS = [
     "store",
-    "lineage",
     "model_state",
     "data",
-    "diagnostics",
+    "changepoints",
+    "transitions",
+    "monitoring",
     "sampling",
     "metrics",
-    "evaluate",
-    "held_snapshot",
-    "observer",
-    "changepoints",
-    "actions",
-    "invariants",
-    "violations",
-    "monitor",
-    "trainer_facts",
-    "training_data",
-    "guard",
-    "arguments",
-    "tracker_settings",
-    "reporter",
-    "batch_collector",
-    "objective_check",
-    "session",
-    "ranks",
-    "training_steps",
-    "tracker",
-    "transitions",
-    "judged",
-    "recurrence",
-    "lead_time",
+    "tracking",
     "plots",
     "report",
-    "demo",
     "cli",
 ]
+"""A room imports only from itself, from the rooms above it and from the root files."""
 
 SOLE_IMPORTERS = {
     "devinterp": {"sampling"},
     "duckdb": {"store"},
-    "lightning": {"tracker", "demo"},
+    "lightning": {"tracking", "cli"},
 }
 
+MAX_ROOMS, MAX_ROOT_FILES, MAX_LINES = 12, 7, 400
 
-def _layer(path: Path) -> str:
-    relative = path.relative_to(ROOT)
-    return relative.parts[0].removesuffix(".py")
+
+def _modules() -> dict[str, Path]:
+    """Return every module of the package by its dotted name."""
+    modules = {}
+    for path in ROOT.rglob("*.py"):
+        parts = ("devtrack", *path.relative_to(ROOT).with_suffix("").parts)
+        modules[".".join(parts).removesuffix(".__init__")] = path
+    return modules
+
+
+MODULES = _modules()
 
 
 def _imports(path: Path):
-    """Yield the modules a file imports at any depth, type-checking blocks left out."""
-    tree = ast.parse(path.read_text())
-    skipped = {
-        id(node)
-        for block in ast.walk(tree)
-        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
-        for node in ast.walk(block)
-    }
-    for node in ast.walk(tree):
-        if id(node) in skipped:
-            continue
+    """Yield what a file imports at any depth; imports under TYPE_CHECKING count."""
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            if node.module == "devtrack":
-                yield from (f"devtrack.{alias.name}" for alias in node.names)
-            else:
-                yield node.module
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield full if full in MODULES else node.module
 
 
-FILES = sorted(p for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")
+def _room(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_point_one_way(path):
-    own = _layer(path)
-    assert own in LAYERS, f"{own} has no line in the plan"
-    for module in _imports(path):
-        if module.startswith("devtrack."):
-            other = module.split(".")[1]
-            assert LAYERS.index(other) <= LAYERS.index(own), f"{path}: imports {module}"
+def _violation(importer: str, imported: str) -> bool:
+    """Say whether an import points against the order of rooms."""
+    order = [*ROOT_FILES, *ROOMS]
+    own, other = _room(importer), _room(imported)
+    if own in ("", "__main__"):  # the public surface and the door to the command line
+        return False
+    return order.index(other) > order.index(own)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_heavy_libraries_have_one_door(path):
-    for module in _imports(path):
-        package = module.split(".")[0]
-        assert _layer(path) in SOLE_IMPORTERS.get(package, {_layer(path)}), module
-        assert module != "matplotlib.pyplot"
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_imports_point_one_way(module):
+    own = _room(module)
+    assert own in ("", "__main__", *ROOT_FILES, *ROOMS), f"{own} has no place in the order"
+    upward = [m for m in _imports(MODULES[module]) if _room(m) and m.startswith("devtrack.")]
+    assert [m for m in upward if _violation(module, m)] == []
+
+
+def test_an_import_against_the_order_is_a_violation():
+    assert _violation("devtrack.store.store", "devtrack.tracking.session")
+    assert not _violation("devtrack.tracking.session", "devtrack.store.store")
+
+
+def test_no_two_files_import_each_other_even_through_others():
+    graph = {
+        module: {m for m in _imports(path) if m in MODULES and m != module}
+        for module, path in MODULES.items()
+        if module != "devtrack"  # its names are loaded on first use
+    }
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+def test_rooms_and_root_files_are_few():
+    rooms = {path.name for path in ROOT.iterdir() if (path / "__init__.py").exists()}
+    files = {path.stem for path in ROOT.glob("*.py")}
+    assert rooms == set(ROOMS) and len(rooms) <= MAX_ROOMS
+    assert files == {"__init__", "__main__", *ROOT_FILES} and len(files) <= MAX_ROOT_FILES
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_heavy_libraries_have_one_door(module):
+    for imported in _imports(MODULES[module]):
+        package = imported.split(".")[0]
+        assert _room(module) in SOLE_IMPORTERS.get(package, {_room(module)}), imported
+        assert not imported.startswith("matplotlib.pyplot")
 
 
 def test_no_file_holds_two_ideas_by_its_length():
-    assert {p.name: n for p in FILES if (n := len(p.read_text().splitlines())) > 400} == {}
+    lengths = {name: len(path.read_text().splitlines()) for name, path in MODULES.items()}
+    assert {name: n for name, n in lengths.items() if n > MAX_LINES} == {}
 
 
 @pytest.mark.parametrize(
-    "module", ["devtrack", "devtrack.schedules", "devtrack.rows", "devtrack.store", "devtrack.cli"]
+    "module",
+    ["devtrack", "devtrack.schedules", "devtrack.records", "devtrack.store", "devtrack.cli"],
 )
 def test_importing_is_free(module):
     code = (

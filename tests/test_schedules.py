@@ -72,7 +72,7 @@ def test_the_schedules_own_steps_are_told_and_stay_due(schedule, now, count, add
     cursor.add(added)
     for step in range(now + 1):
         cursor.due(step)
-    told = cursor.own_steps(count)
+    told = cursor.scheduled_steps(count)
     assert told == [max([s for s in own if s <= now], default=0), *told[1:]]
     later = list(islice((s for s in schedule.steps(400) if s > now), count))
     assert told[1:] == later

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from devtrack import LLC, Loss, Tracker, WeightNorm, open_store, schedules
 from devtrack.errors import ConfigError
-from devtrack.guard import TrackerWarning
+from devtrack.tracking._fault_isolation import TrackerWarning
 from tests.training import QUIET
 
 X = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
@@ -761,7 +761,7 @@ def test_snapshots_that_a_killed_attempt_did_not_measure_are_measured_after_its_
         pass
 
     tracker = Tracker(tmp_path / "runs", schedules.every(1), metrics=[Loss()], num_samples=64)
-    session = "devtrack.session.Session.interrupt"
+    session = "devtrack.tracking.session.Session.interrupt"
     with pytest.MonkeyPatch.context() as patch, contextlib.suppress(_Killed):
         patch.setattr(session, lambda self, exception: self._held.clear())
         train(Net, loader, tracker, last=[Dies()])

@@ -1,5 +1,6 @@
-"""Segmentation and transition models: numpy in, numpy out."""
+"""Find changes in series of numbers: numpy in, numpy out."""
 
-from devtrack.changepoints.series import Move, RecipeEvent, Series, Transition
+from devtrack.changepoints.offline.detector import detect
+from devtrack.changepoints.online.detector import Alarm, OnlineDetector
 
-__all__ = ["Move", "RecipeEvent", "Series", "Transition"]
+__all__ = ["Alarm", "OnlineDetector", "detect"]

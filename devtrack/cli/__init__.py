@@ -5,6 +5,6 @@ Data goes to stdout and everything else to stderr. Exit codes: 0 done, 1 our err
 ``devtrack sql`` does not wait for torch.
 """
 
-from devtrack.cli.commands import app, main
+from devtrack.cli.app import app, main
 
 __all__ = ["app", "main"]

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from devtrack.cli import options
-from devtrack.cli.findings import require_picture
-from devtrack.cli.output import hint, say
+from devtrack.cli import _options as options
+from devtrack.cli._output import log, suggest
+from devtrack.cli._pictures import require_picture
 from devtrack.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ def calibrate(
             "loss(model, batch), and a list of fixed batches."
         ),
     ],
-    store: options.Store = "runs",
     run: options.Run = None,
+    store: options.StoreFolder = "runs",
     out: Annotated[
         Path, typer.Option("--out", help="Picture to write: .png, .pdf or .svg.")
     ] = Path("calibration.png"),
@@ -60,11 +60,11 @@ def calibrate(
 
     from devtrack.model_state import snapshots
     from devtrack.plots.calibration import draw_calibration
-    from devtrack.sampling import calibration
+    from devtrack.sampling.calibration import calibrate as find_settings
 
     model, loss, batches = _built(build, problem)
     tried: dict[str, Any] = {"n_betas": n_beta, "localizations": localization}
-    found = calibration.calibrate(
+    found = find_settings(
         model,
         [snapshots.read(path) for path in paths],
         loss=loss,
@@ -83,8 +83,8 @@ def calibrate(
         shown = {k: v for k, v in chosen.items() if not k.startswith("rmsprop")}
         typer.echo("LLC(" + ", ".join(f"{k}={_plain(v)!r}" for k, v in shown.items()) + ")")
     for reason in found.reasons:
-        say(reason)
-    hint(f"picture: {out}")
+        log(reason)
+    suggest(f"picture: {out}")
 
 
 def _plain(value: Any) -> Any:
@@ -125,7 +125,7 @@ def _built(build: Callable[[], Any], spec: str) -> tuple[nn.Module, LossFunction
     """
     from torch import nn
 
-    from devtrack.sampling.losses import call_loss
+    from devtrack.sampling._user_loss import call_loss
 
     match build():
         case (nn.Module() as model, loss, [first, *_] as batches):
@@ -154,7 +154,7 @@ def _early_middle_late(store: Store, run_id: str) -> tuple[list[Path], Path | No
     if not rows:
         raise DataError(
             f"run {run_id} has no snapshot: calibration needs weights. Train with a Tracker that "
-            "keeps snapshots, or choose another --run."
+            "keeps snapshots, or choose another run."
         )
     paths = [store.path / run_id / path for path, _ in rows]
     last = len(rows) - 1

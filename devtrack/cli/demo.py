@@ -9,13 +9,14 @@ from typing import Annotated
 
 import typer
 
-from devtrack.cli import options
-from devtrack.cli.findings import require_picture, write_transitions
-from devtrack.cli.output import hint, nothing, say
+from devtrack.cli import _options as options
+from devtrack.cli._output import log, not_found, suggest
+from devtrack.cli._pictures import require_picture
+from devtrack.cli.transitions import write_transitions
 
 
 def demo(
-    store: options.Store = "runs",
+    store: options.StoreFolder = "runs",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the training.")] = 0,
     out: Annotated[
         Path, typer.Option("--out", help="Picture to write: .png, .pdf or .svg.")
@@ -27,14 +28,14 @@ def demo(
     needs no data.
     """
     require_picture(out)
-    say("training a network on addition modulo 53 until it generalises (about a minute)")
-    from devtrack.demo import run_demo
+    log("training a network on addition modulo 53 until it generalises (about a minute)")
+    from devtrack.cli._demo_training import run_demo
 
     with _progress_bar() as progress:
         result = run_demo(store, seed=seed, out=out, progress=progress)
-    say(result.cost)
+    log(result.cost)
     write_transitions(result.transitions)
-    hint(
+    suggest(
         f"timeline: {result.picture}\n"
         f"store:    {result.store}\n"
         "try next:\n"
@@ -44,7 +45,7 @@ def demo(
         f"FROM transitions WHERE run_id = '{result.run_id}' ORDER BY metric_midpoint\""
     )
     if not result.transitions:
-        raise nothing("no transition found. Try another seed: devtrack demo --seed 1.")
+        raise not_found("no transition found. Try another seed: devtrack demo --seed 1.")
 
 
 @contextmanager

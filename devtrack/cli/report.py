@@ -9,20 +9,21 @@ from typing import Annotated
 
 import typer
 
-from devtrack.cli import options
-from devtrack.cli.findings import Axis, analyse_if_stale
+from devtrack.cli import _options as options
+from devtrack.cli._stale import analyse_if_stale
 from devtrack.errors import ConfigError
 
 
 def report(
-    which: options.RunArgument = None,
-    store: options.Store = "runs",
     run: options.Run = None,
+    store: options.StoreFolder = "runs",
     output: Annotated[
         Path | None,
         typer.Option("--output", "--out", help="File to write; RUN.html if left out."),
     ] = None,
-    axis: Annotated[Axis, typer.Option("--axis", help="Scale of the timeline's steps.")] = Axis.LOG,
+    axis: Annotated[
+        options.StepScale, typer.Option("--axis", help="Scale of the timeline's steps.")
+    ] = options.StepScale.LOG,
 ) -> None:
     """Write what happened in a run into one HTML file.
 
@@ -32,7 +33,7 @@ def report(
     from devtrack.store import open_store
 
     opened = open_store(store)
-    info = opened.run(options.one_run(which, run))
+    info = opened.run(run)
     path = Path(f"{_file_name(info.name) or info.run_id}.html") if output is None else output
     _require_html(path)
     from devtrack.report import render_report

@@ -14,28 +14,29 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from devtrack.cli import options
-from devtrack.cli.findings import Axis, require_picture, write_picture
-from devtrack.cli.output import hint
+from devtrack.cli import _options as options
+from devtrack.cli._output import suggest
+from devtrack.cli._pictures import require_picture, write_picture
 
 if TYPE_CHECKING:
-    from devtrack.changepoints import Transition
+    from devtrack.series import Transition
     from devtrack.store import Store
 
 _IDLE_PER_WORK = 9.0  # looking for transitions takes at most a tenth of one core
 
 
 def watch(
-    which: options.RunArgument = None,
-    store: options.Store = "runs",
     run: options.Run = None,
+    store: options.StoreFolder = "runs",
     png: Annotated[
         Path | None, typer.Option("--png", help="Picture to keep up to date: .png, .pdf or .svg.")
     ] = None,
     interval: Annotated[
         float, typer.Option("--interval", min=0.1, help="Seconds from one look to the next.")
     ] = 5.0,
-    axis: Annotated[Axis, typer.Option("--axis", help="Scale of the step axis.")] = Axis.LOG,
+    axis: Annotated[
+        options.StepScale, typer.Option("--axis", help="Scale of the step axis.")
+    ] = options.StepScale.LOG,
     metric: options.Metrics = None,
     once: Annotated[bool, typer.Option("--once", help="Look once, print it, and end.")] = False,
 ) -> None:
@@ -50,12 +51,12 @@ def watch(
     from rich.console import Console
     from rich.live import Live
 
-    from devtrack.cli.blocks import letters_for
-    from devtrack.cli.watching import look_at, screen
+    from devtrack.cli._sparklines import letters_for
+    from devtrack.cli._watch_screen import look_at, screen
     from devtrack.store import open_store
 
     opened = open_store(store)
-    info = opened.run(options.one_run(which, run))
+    info = opened.run(run)
     console = Console()
     letters = letters_for(sys.stdout.encoding)  # while it is what it is: Live puts its own there
     finder = _Finder(opened, info.run_id)
@@ -83,7 +84,7 @@ def watch(
     if live is None:  # a pipe or a file gets the last screen, when it is all over
         console.print(shown)
     if png is not None and drawn is not None:
-        hint(f"picture: {png}")
+        suggest(f"picture: {png}")
 
 
 class _Finder:
@@ -110,7 +111,7 @@ class _Finder:
         start = time.monotonic()
         if seen == self._seen or (start < self._next and not now):
             return self._found
-        from devtrack.transitions import find_transitions
+        from devtrack.transitions.detection import find_transitions
 
         self._found = find_transitions(self._store, self._run_id, save=False)
         self._seen = seen

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import torch
 
-from devtrack.data.fixed_batches import fingerprint, num_rows
+from devtrack.data._fixed_batches import fingerprint, num_rows
 from devtrack.errors import DataError
-from devtrack.model_state.object_graph import map_tensors, tensors_in, versions, walk
-from devtrack.rows import Event
-from devtrack.store.files import make_dirs, write_atomically
+from devtrack.model_state._object_graph import map_tensors, tensors_in, versions, walk
+from devtrack.records import Event
+from devtrack.store._atomic_files import make_dirs, write_atomically
 
 FILE = "evaluation_set.pt"
 

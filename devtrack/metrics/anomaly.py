@@ -12,17 +12,17 @@ import numpy.typing as npt
 import torch
 
 from devtrack.errors import ConfigError, DataError, MetricError
-from devtrack.metrics.activations import forward_passes
+from devtrack.metrics._activations import forward_passes
+from devtrack.metrics._proportions import binomial_se
+from devtrack.metrics._sites import matching_modules
 from devtrack.metrics.metric import MetricOptions, Subject
-from devtrack.metrics.proportions import binomial_se
-from devtrack.metrics.sites import matching_modules
-from devtrack.rows import Row, without_nan
+from devtrack.records import Row, without_nan
 
 Array = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Anomalies(MetricOptions):
+class AnomalyRate(MetricOptions):
     """Share of examples whose activations lie further out than trusted ones do.
 
     At each site, mean and covariance of the activations of one half of the trusted examples are
@@ -42,7 +42,7 @@ class Anomalies(MetricOptions):
 
     Args:
         sites: Globs of module paths.
-        trusted: Examples known to be harmless (see ``fixed_batches``).
+        trusted_data: Examples known to be harmless (see ``fixed_batches``).
         data: Examples to judge; the run's batches by default.
         name: The rows' metric.
         false_positive_rate: Level of the threshold.
@@ -61,7 +61,7 @@ class Anomalies(MetricOptions):
     """
 
     sites: str | Sequence[str]
-    trusted: Any
+    trusted_data: Any
     data: Any = None
     name: str = "anomalies"
     false_positive_rate: float = 0.05
@@ -80,7 +80,7 @@ class Anomalies(MetricOptions):
     def compute(self, subject: Subject) -> Iterator[Row]:
         """Yield one row per site."""
         sites = [site for site, _ in matching_modules(subject.model, self.sites)]
-        trusted = self._vectors(subject, sites, self.trusted)
+        trusted = self._vectors(subject, sites, self.trusted_data)
         judged = self._vectors(subject, sites, self.data)
         for site in sites:
             yield self._row(site, trusted[site], judged[site])

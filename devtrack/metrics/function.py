@@ -9,28 +9,28 @@ from typing import Any
 import torch
 from torch import nn
 
-from devtrack.data.fixed_batches import num_rows
+from devtrack.data._fixed_batches import num_rows
 from devtrack.metrics.loss import weighted_mean_row
 from devtrack.metrics.metric import MetricOptions, Subject
-from devtrack.rows import Row
+from devtrack.records import Row
 
 
 @dataclass(frozen=True)
-class Function(MetricOptions):
+class FunctionMetric(MetricOptions):
     """The mean of ``function(model, batch)`` over fixed batches.
 
     Args:
         name: The rows' metric.
         function: Returns a number, or a tensor with one value per sample: only then can a
             standard error be given for a single batch. A dict of these gives one row a key,
-            named ``<name>.<key>``.
+            named ``<name>/<key>``.
         data: What to measure on (see ``fixed_batches``); else the run's batches.
 
     Example:
         >>> def correct(model, batch):
         ...     x, y = batch
         ...     return model(x).argmax(-1) == y
-        >>> Function("test_accuracy", correct, data=[]).name
+        >>> FunctionMetric("test_accuracy", correct, data=[]).name
         'test_accuracy'
     """
 
@@ -51,7 +51,7 @@ class Function(MetricOptions):
                     values.setdefault(key, []).append(tensor.cpu())
                 weights.append(float(num_rows(batch)))
         for key, parts in values.items():
-            name = f"{self.name}.{key}" if key else self.name
+            name = f"{self.name}/{key}" if key else self.name
             if all(part.numel() == 1 for part in parts):
                 yield weighted_mean_row(name, [float(part) for part in parts], weights)
             else:

@@ -10,30 +10,30 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
-from devtrack.data.fixed_batches import num_rows
-from devtrack.diagnostics import TOO_FEW_DRAWS, Diagnosis, require_chains, require_draws
-from devtrack.diagnostics.statistics import mean_of_finite
+from devtrack._checks import require_int, require_number
+from devtrack.data._fixed_batches import num_rows
+from devtrack.data._resizing import require_mean_over_parts, resize_batches
 from devtrack.errors import ConfigError
-from devtrack.metrics.components import Component, HeadAxes, find_components, require_heads
-from devtrack.metrics.llc_arguments import is_data_sets, require_data, require_loss
+from devtrack.metrics._components import Component, HeadAxes, find_components, require_heads
+from devtrack.metrics._llc_arguments import is_data_sets, require_data, require_loss
+from devtrack.metrics._sites import require_sites
 from devtrack.metrics.metric import LossFunction, MetricOptions, Subject
-from devtrack.metrics.sites import require_sites
-from devtrack.rows import ChainTrace, Event, Row, Status, without_nan
-from devtrack.sampling.chains import Chains, sample
-from devtrack.sampling.engines import Engine, require_engine
-from devtrack.sampling.estimates import estimate, path_of, signal_of
-from devtrack.sampling.losses import call_loss
-from devtrack.sampling.minibatches import require_mean_over_parts, resize_batches
-from devtrack.sampling.pull import pull_share
-from devtrack.sampling.settings import (
-    MeasureAt,
+from devtrack.records import ChainTrace, Event, Row, Status, without_nan
+from devtrack.sampling._engine_selection import Engine, require_engine
+from devtrack.sampling._localization import localization_share
+from devtrack.sampling._user_loss import call_loss
+from devtrack.sampling.calibration._step_size import find_step_size
+from devtrack.sampling.chain_record import Chains
+from devtrack.sampling.config import (
+    EvaluateOn,
     Method,
     Precision,
     SamplerSettings,
-    require_count,
-    require_number,
 )
-from devtrack.sampling.step_size import find_step_size
+from devtrack.sampling.diagnostics import TOO_FEW_DRAWS, Diagnosis, require_chains, require_draws
+from devtrack.sampling.diagnostics._statistics import mean_of_finite
+from devtrack.sampling.estimator import estimate, path_of, signal_of
+from devtrack.sampling.sampler import sample
 
 ESS_TO_STOP = 50.0
 """Effective draws before a standard error is believed enough to stop on: sd / √ESS is off by about
@@ -64,16 +64,17 @@ class LLC(MetricOptions):
         name: Name of the rows; by default ``llc``, refined ``rllc``. With a dict of ``data`` the
             rows are named ``<name>/<data set>``.
         sites: Globs of module paths, e.g. ``"blocks.*.attn"``: a component for each match.
-        heads: Attention heads of every matched module: a component for each head, with the site
+        num_heads: Attention heads of every matched module: a component for each head, with the site
             ``<module>.head.<h>``.
         head_axes: Where the heads lie, for projections that ``components.HEAD_AXES`` lacks.
         method: ``lm_sgld``, whose error is of second order in lr; ``sgld``, the field's usual, of
-            first order; or ``rmsprop_sgld``. All ask for the same λ̂, and what the step size adds is
-            taken out as far as it can be foretold (``step_bias_removed`` in attrs; ``signal_of``).
+            first order; or ``rmsprop_sgld``. All ask for the same λ̂, and what the step size adds
+            is taken out as far as it can be foretold (``step_bias_removed`` in attrs;
+            ``signal_of``).
         n_beta: Inverse temperature nβ; None for n / log n with n the samples of the largest batch,
             of the first data set's if there are several: another nβ is another quantity.
-        localization: Strength γ of the pull towards w*. ``pull_share`` in attrs is a lower bound of
-            what it hides of λ, where the loss is a quadratic.
+        localization: Strength γ of the pull towards w*. ``localization_share`` in attrs is a lower
+            bound of what it hides of λ, where the loss is a quadratic.
         lr: Step size ε; None: found at the first snapshot, then kept.
         num_chains: Independent chains; R-hat needs at least 2.
         num_draws: Draws of each chain that count; with ``target_se`` the most of them.
@@ -82,16 +83,17 @@ class LLC(MetricOptions):
         rmsprop_decay, rmsprop_eps: Decay of the second moments, and what is added to their root.
         precision: ``bf16``: products of matrices in bf16, twice as fast and more where the machine
             has them (CPUs with AVX512-BF16, GPUs). Losses at w and w* are rounded, chains are not.
-        measure_at: ``looks``: λ̂ from the loss over all batches whenever a chain has stepped on all
-            of them, which costs a third of the steps, rather than from every draw on its own batch.
-            Free, in first order, of what batches add, which at draws must be foretold (``Heat``).
+        evaluate_on: ``full_data``: λ̂ from the loss over all batches whenever a chain has stepped
+            on all of them, which costs a third of the steps, rather than from every draw on its own
+            batch. Free, in first order, of what batches add, which at draws must be foretold
+            (``Heat``).
         data: Own data to sample on; the run's fixed batches if None. A dict of data sets by name
             refines; a dict of tensors is one data set.
         batch_size: Cut or join the batches to this many samples; None takes them as they are. A
             step costs as much as its batch is large, and ``quiet_signal`` keeps small ones quiet.
             Yet their gradients' noise heats chains as lr does, and no more of that is taken out
-            than a tenth of λ̂ (modular MLP of the bench at lr 1e-3: it adds 7 % with batches of 1024
-            and 19 % of 256). Where gradients are noisy, large batches bear larger lr.
+            than a tenth of λ̂ (modular MLP of the bench at lr 1e-3: it adds 7 % with batches of
+            1024 and 19 % of 256). Where gradients are noisy, large batches bear larger lr.
         loss: Own loss, a function of (model, batch); the training objective if None.
         engine: ``auto``: all chains at once, one after another for models that vmap refuses and for
             large ones on a CPU; ``reference``: devinterp's optimizer, which knows no ``lm_sgld``.
@@ -114,7 +116,7 @@ class LLC(MetricOptions):
 
     name: str = ""
     sites: str | Sequence[str] = ()
-    heads: int | None = None
+    num_heads: int | None = None
     head_axes: HeadAxes | None = None
     method: Method = "lm_sgld"
     n_beta: float | None = None
@@ -127,7 +129,7 @@ class LLC(MetricOptions):
     rmsprop_decay: float = 0.99
     rmsprop_eps: float = 0.1
     precision: Precision = "full"
-    measure_at: MeasureAt = "draws"
+    evaluate_on: EvaluateOn = "minibatch"
     data: Any = None
     batch_size: int | None = None
     loss: LossFunction | None = None
@@ -147,7 +149,7 @@ class LLC(MetricOptions):
             require_chains(self.num_chains)
             require_draws(self.num_draws)
         if self.batch_size is not None:
-            require_count("batch_size", self.batch_size, 1, example=64)
+            require_int("batch_size", self.batch_size, at_least=1, example=64)
         target, memory = self.target_se, self.max_memory_gb
         if target is not None:
             require_number("target_se", target, lambda x: x > 0, "above 0", "target_se=0.5")
@@ -157,7 +159,7 @@ class LLC(MetricOptions):
         require_data(self.data)
         require_loss(self.loss)
         require_sites(self.sites)
-        require_heads(self.heads, self.sites, self.head_axes)
+        require_heads(self.num_heads, self.sites, self.head_axes)
         if not self.name:
             refined = bool(self.sites) or is_data_sets(self.data)
             object.__setattr__(self, "name", "rllc" if refined else "llc")
@@ -177,7 +179,7 @@ class LLC(MetricOptions):
             rmsprop_decay=self.rmsprop_decay,
             rmsprop_eps=self.rmsprop_eps,
             precision=self.precision,
-            measure_at=self.measure_at,
+            evaluate_on=self.evaluate_on,
         )
 
     def compute(self, subject: Subject) -> Iterator[Row | ChainTrace | Event]:
@@ -194,15 +196,15 @@ class LLC(MetricOptions):
         components = [Component("model", {})]
         if self.sites:
             components = find_components(
-                subject.model, self.sites, heads=self.heads, head_axes=self.head_axes
+                subject.model, self.sites, num_heads=self.num_heads, head_axes=self.head_axes
             )
         data_sets = self.data if is_data_sets(self.data) else {"": self.data}
         chosen = {name: self._batches(subject, data) for name, data in data_sets.items()}
         settings = self.settings
         if self.lr is None:
-            if self.name not in subject.kept:
+            if self.name not in subject.state:
                 yield self._find_step_size(subject, next(iter(chosen.values())))
-            settings = replace(settings, lr=subject.kept[self.name]["lr"])
+            settings = replace(settings, lr=subject.state[self.name]["lr"])
         for name, batches in chosen.items():
             metric = f"{self.name}/{name}" if name else self.name
             for component in components:
@@ -260,7 +262,7 @@ class LLC(MetricOptions):
             generator=subject.generator,
             count=self._count(subject),
         )
-        subject.kept[self.name] = {"lr": found.lr}
+        subject.state[self.name] = {"lr": found.lr}
         attrs = {"metric": self.name, **asdict(self.settings), **found._asdict()}
         advice = "" if found.found else ", a guess: `devtrack calibrate` looks further"
         return Event("calibrated", f"{self.name}: lr {found.lr:.2g} for this run{advice}", attrs)
@@ -309,24 +311,24 @@ class LLC(MetricOptions):
             "num_burnin_steps": self.num_burnin_steps,
             "num_steps_bw_draws": self.num_steps_bw_draws,
             "precision": self.precision,
-            "measure_at": self.measure_at,
-            "init_loss": chains.full_baseline,
+            "evaluate_on": self.evaluate_on,
+            "anchor_loss": chains.full_baseline,
             "data_loss": chains.data_baseline,
-            "control": signal.control,
+            "control_variate": signal.control,
             "step_bias_removed": signal.step_bias_removed,
             "mean_squared_distance": mean_of_finite(chains.squared_distance),
-            "slope": mean_of_finite(path.slope),
+            "first_order_term": mean_of_finite(path.slope),
             "step_bias": path.step_bias,
-            "pull": path.pull,
-            "pull_share": pull_share(chains, found.value),
-            "settled": path.settled,
+            "localization_virial": path.localization_virial,
+            "localization_share": localization_share(chains, found.value),
+            "equilibrated_fraction": path.equilibrated_fraction,
             "num_parameters": chains.num_parameters,
             "num_batches": chains.num_batches,
             "samples_per_batch": chains.samples_per_batch,
             "engine": chains.engine,
         }
         if chains.note:
-            attrs["note"] = chains.note
+            attrs["engine_note"] = chains.note
         if found.status is Status.FAILED:
             attrs["error"] = "; ".join(found.reasons)
         return {key: without_nan(value) for key, value in attrs.items()}

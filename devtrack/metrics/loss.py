@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from devtrack.metrics.metric import MetricOptions, Subject
-from devtrack.rows import Row
+from devtrack.records import Row
 
 
 @dataclass(frozen=True, kw_only=True)

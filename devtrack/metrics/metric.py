@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import torch
 from torch import nn
 
-from devtrack.data.fixed_batches import fixed_batches, num_rows, to_device
+from devtrack.data._fixed_batches import fixed_batches, num_rows, to_device
 from devtrack.errors import DataError
-from devtrack.rows import Record
-from devtrack.sampling.losses import LossFunction
+from devtrack.records import Record
+from devtrack.sampling._user_loss import LossFunction
 
-Choose = Callable[[Any], list[Any]]
+BatchMaker = Callable[[Any], list[Any]]
 """Makes fixed batches of data, as ``fixed_batches`` takes them."""
 
 
@@ -58,11 +58,12 @@ class Subject:
             metric has gradients off.
         generator: Seeded by (run seed, metric name, step) on the model's device: the only source
             of randomness that a metric needs.
-        choose: Makes fixed batches, ready for the model, of a metric's own data. A tracker chooses
-            ``num_samples`` of them by its ``seed``, and does to them what is done to training data.
+        make_batches: Makes fixed batches, ready for the model, of a metric's own data. A tracker
+            chooses ``num_samples`` of them by its ``seed``, and does to them what is done to
+            training data.
         count: Returns the samples in a batch of the run, which its shapes may not tell.
-        chosen: Batches of metrics' own data, kept over the run (see ``batches_of``).
-        kept: What metrics settled once for the whole run, by metric name, JSON-serialisable; a
+        cache: Batches of metrics' own data, kept over the run (see ``batches_of``).
+        state: What metrics settled once for the whole run, by metric name, JSON-serialisable; a
             tracker takes it along in checkpoints, so that a resumed training keeps it too.
     """
 
@@ -71,10 +72,22 @@ class Subject:
     batches: Sequence[Any]
     loss: LossFunction
     generator: torch.Generator
-    choose: Choose = fixed_batches
+    make_batches: BatchMaker = fixed_batches
     count: Callable[[Any], int] = num_rows
-    chosen: MutableMapping[int, Any] = field(default_factory=dict)
-    kept: MutableMapping[str, Any] = field(default_factory=dict)
+    cache: MutableMapping[int, Any] = field(default_factory=dict)
+    state: MutableMapping[str, Any] = field(default_factory=dict)
+
+    def get_state(self, metric: Metric) -> Any:
+        """Return what ``metric`` kept at an earlier snapshot of the run; None if nothing.
+
+        It stays in memory: a resumed training starts without it. What must survive a resume
+        belongs into ``state``.
+        """
+        return self.cache.get(id(metric), (metric, None))[1]
+
+    def set_state(self, metric: Metric, value: Any) -> None:
+        """Keep ``value`` for the later snapshots of the run."""
+        self.cache[id(metric)] = (metric, value)  # holds on to metric, so that its id stays its own
 
     def batches_of(self, data: Any = None) -> list[Any]:
         """Return the batches of a metric's own ``data``, or the run's if that is None.
@@ -91,10 +104,10 @@ class Subject:
                     "and loss=lambda model, batch: … if its step fetches its own batches."
                 )
             return list(self.batches)
-        if id(data) not in self.chosen:  # the entry holds on to data, so that its id stays its own
-            batches = to_device(self.choose(data), self.generator.device)
-            self.chosen[id(data)] = (data, batches)
-        return self.chosen[id(data)][1]
+        if id(data) not in self.cache:  # the entry holds on to data, so that its id stays its own
+            batches = to_device(self.make_batches(data), self.generator.device)
+            self.cache[id(data)] = (data, batches)
+        return self.cache[id(data)][1]
 
 
 @runtime_checkable
@@ -116,3 +129,10 @@ class Metric(Protocol):
         name: str
 
         def compute(self, subject): ...  # noqa: D102 - said above
+
+
+def late_start_reasons(step: int) -> list[str]:
+    """Return why ``step`` may not be the first snapshot of its run; empty at step 0."""
+    if step == 0:
+        return []
+    return [f"the first snapshot seen was step {step}, not 0: the run was resumed, or began there"]

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import torch
 
+from devtrack.metrics._sites import matching_modules
 from devtrack.metrics.metric import MetricOptions, Subject
-from devtrack.metrics.sites import matching_modules
-from devtrack.rows import Row
+from devtrack.records import Row
 
 
 @dataclass(frozen=True, kw_only=True)

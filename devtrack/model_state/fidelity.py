@@ -22,11 +22,11 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from devtrack.errors import ConfigError
+from devtrack.model_state._object_graph import tensors_in
+from devtrack.model_state._private_copy import private_copy
+from devtrack.model_state._python_state import PythonState, module_state
+from devtrack.model_state._reachable_globals import classes_of, reachable_globals
 from devtrack.model_state.isolation import Streams, isolated
-from devtrack.model_state.object_graph import tensors_in
-from devtrack.model_state.private_copy import private_copy
-from devtrack.model_state.python_state import PythonState, module_state
-from devtrack.model_state.reachable_globals import classes_of, reachable_globals
 
 PERTURBATION = 0.1
 """Standard deviation of the noise on the copy's weights, as a share of theirs, plus 1e-3."""

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from devtrack.model_state.collectives import no_collectives, plain_checkpoints
-from devtrack.model_state.process_settings import put_back, take_settings
+from devtrack.model_state._collectives import no_collectives, plain_checkpoints
+from devtrack.model_state._process_settings import put_back, take_settings
 
 
 class Streams(NamedTuple):

@@ -18,8 +18,8 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from devtrack.errors import SnapshotError
-from devtrack.rows import SnapshotRecord
-from devtrack.store.files import make_dirs, write_atomically
+from devtrack.records import SnapshotRecord
+from devtrack.store._atomic_files import make_dirs, write_atomically
 
 Tensors = Mapping[str, torch.Tensor]
 """State-dict names to detached tensors that nothing else writes to."""

@@ -7,10 +7,10 @@ Every function returns a matplotlib ``Figure`` that belongs to nobody (no pyplot
     plots.timeline(open_store("runs"), "grokking").savefig("timeline.png", dpi=200)
 """
 
-from devtrack.plots.emergence import draw_timeline, timeline
-from devtrack.plots.one_metric import metric
-from devtrack.plots.over_runs import draw_leads, draw_recurring
-from devtrack.plots.traces import chains, draw_chains
+from devtrack.plots._chains import chains, draw_chains
+from devtrack.plots._metric import metric
+from devtrack.plots._timeline import draw_timeline, timeline
+from devtrack.plots.across_runs import draw_leads, draw_recurring
 
 __all__ = [
     "chains",

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from devtrack.plots.palette import FAINT, INK, SMALL_PT, TEXT_PT, WIDTH_IN
-from devtrack.rows import Status
+from devtrack.plots._style import FAINT, INK, SMALL_PT, TEXT_PT, WIDTH_IN
+from devtrack.records import Status
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-    from devtrack.sampling.calibration import Calibration, Trial
+    from devtrack.sampling.calibration._calibrate import Calibration, Trial
 
 
 MARK_PT, PILOT_PT = 4.5, 2.5

@@ -8,6 +8,6 @@
 The file needs nothing beside it: no network, no script, the pictures within.
 """
 
-from devtrack.report.document import render_report
+from devtrack.report.html import render_report
 
 __all__ = ["render_report"]

@@ -1,1 +1,20 @@
-"""Sampling chains around a fixed point of the weights."""
+"""Sample chains around a point of the weights, and estimate the learning coefficient there."""
+
+from devtrack.sampling.calibration import Calibration, calibrate
+from devtrack.sampling.chain_record import Chains
+from devtrack.sampling.config import SamplerSettings
+from devtrack.sampling.diagnostics import Diagnosis
+from devtrack.sampling.estimator import estimate
+from devtrack.sampling.kernels import Update
+from devtrack.sampling.sampler import sample
+
+__all__ = [
+    "Calibration",
+    "Chains",
+    "Diagnosis",
+    "SamplerSettings",
+    "Update",
+    "calibrate",
+    "estimate",
+    "sample",
+]

@@ -12,23 +12,22 @@ from typing import Any, Self, TypeVar
 import duckdb
 
 from devtrack.errors import ConfigError, StoreError
-from devtrack.provenance import utc_now
-from devtrack.rows import RunInfo
-from devtrack.store import spill
-from devtrack.store.analyses import Seen, write_analysis
-from devtrack.store.attempts import claim_attempt, join_attempt, next_seq
-from devtrack.store.check import Finding, check_store
-from devtrack.store.compaction import Compaction, compact_run
-from devtrack.store.creation import check_version, create_store, missing_store
-from devtrack.store.export import check_export, export_query
-from devtrack.store.flusher import FlushPolicy
-from devtrack.store.layout import STORE_FILE
-from devtrack.store.quarantine import quarantine_damage
-from devtrack.store.query import is_vanished_file, may_be_damage, query_error, run_query
-from devtrack.store.records import Author
-from devtrack.store.runs import create_run, find_run, list_runs, write_run
-from devtrack.store.segments import writer_connection
-from devtrack.store.views import (
+from devtrack.records import RunInfo
+from devtrack.store import _overflow as spill
+from devtrack.store._attempts import claim_attempt, join_attempt, next_seq
+from devtrack.store._compaction import Compaction, compact_run
+from devtrack.store._create import check_version, create_store, missing_store
+from devtrack.store._encoding import Author
+from devtrack.store._export import check_export, export_query
+from devtrack.store._flusher import FlushPolicy
+from devtrack.store._health_check import Finding, check_store
+from devtrack.store._layout import STORE_FILE
+from devtrack.store._quarantine import quarantine_damage
+from devtrack.store._runs import create_run, find_run, list_runs, write_run
+from devtrack.store._segments import writer_connection
+from devtrack.store._sql import is_vanished_file, may_be_damage, query_error, run_query
+from devtrack.store._transition_table import Seen, write_analysis
+from devtrack.store._views import (
     list_files,
     reader_connection,
     schema_files,
@@ -36,6 +35,7 @@ from devtrack.store.views import (
     write_schema_files,
     write_views_file,
 )
+from devtrack.store.provenance import utc_now
 from devtrack.store.writer import Writer
 
 _T = TypeVar("_T")

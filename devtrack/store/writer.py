@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Self
 
 from devtrack.errors import StoreError
-from devtrack.rows import Clock, Record
-from devtrack.store.flusher import Flusher, FlushPolicy
-from devtrack.store.records import Author, table_of
+from devtrack.records import Record, TrainingProgress
+from devtrack.store._encoding import Author, table_of
+from devtrack.store._flusher import Flusher, FlushPolicy
 
 
 class Writer:
@@ -40,7 +40,7 @@ class Writer:
         self._flusher = Flusher(run_dir, author=author, first_seq=first_seq, policy=policy)
         atexit.register(self._close_at_exit)
 
-    def append(self, clock: Clock, records: Iterable[Record]) -> None:
+    def append(self, clock: TrainingProgress, records: Iterable[Record]) -> None:
         """Enqueue records taken at one position in training; never waits for a disk.
 
         Args:

@@ -197,9 +197,9 @@ def _seconds(call: Callable[[], Any], repeats: int = 7) -> float:
 def cost(name: str, module: nn.Module, loss: Callable[[nn.Module, Any], Any], batch: Any) -> str:
     """Return a line with the costs beside one training step, and the memory that they take."""
     from devtrack.data.evaluation_set import num_bytes, own_copy
+    from devtrack.model_state._private_copy import private_copy
     from devtrack.model_state.fidelity import check_copy
     from devtrack.model_state.isolation import take_streams
-    from devtrack.model_state.private_copy import private_copy
 
     optimizer = torch.optim.Adam(module.parameters())
 

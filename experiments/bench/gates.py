@@ -12,8 +12,8 @@ from torch import nn
 
 from devtrack.metrics.llc import LLC
 from devtrack.metrics.metric import LossFunction, Subject
-from devtrack.rows import Row
-from devtrack.sampling.settings import Method
+from devtrack.records import Row
+from devtrack.sampling.config import Method
 from experiments import exact
 
 Problem = tuple[nn.Module, LossFunction, list[Any]]

@@ -122,7 +122,7 @@ from torch import nn
 
 from devtrack.metrics.llc import LLC
 from devtrack.metrics.metric import Subject
-from devtrack.rows import Row, Status
+from devtrack.records import Row, Status
 from experiments.bench.tasks import Built, Task, tasks
 
 HEAD = ("task", "engine", "seconds", "steps/s", "x floor", "estimate", "off by", "se", "ok")

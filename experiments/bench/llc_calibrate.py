@@ -66,13 +66,13 @@ from torch.optim.optimizer import (
     register_optimizer_step_pre_hook,
 )
 
-from devtrack.diagnostics import Diagnosis
 from devtrack.errors import MetricError
 from devtrack.model_state import snapshots
-from devtrack.sampling.calibration import START, Calibration, calibrate
-from devtrack.sampling.chains import sample
-from devtrack.sampling.estimates import estimate
-from devtrack.sampling.settings import SamplerSettings
+from devtrack.sampling.calibration._calibrate import START, Calibration, calibrate
+from devtrack.sampling.config import SamplerSettings
+from devtrack.sampling.diagnostics import Diagnosis
+from devtrack.sampling.estimator import estimate
+from devtrack.sampling.sampler import sample
 from experiments.bench.tasks import Built, Task, tasks
 
 RATIO = math.sqrt(2.0)

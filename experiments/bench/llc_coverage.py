@@ -47,11 +47,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from devtrack.diagnostics import Diagnosis
 from devtrack.metrics.metric import Subject
-from devtrack.rows import Row
-from devtrack.sampling.chains import Chains, sample
-from devtrack.sampling.estimates import estimate
+from devtrack.records import Row
+from devtrack.sampling.chain_record import Chains
+from devtrack.sampling.diagnostics import Diagnosis
+from devtrack.sampling.estimator import estimate
+from devtrack.sampling.sampler import sample
 from experiments.bench.gates import Gate, deep_linear, polygon, quadratic
 from experiments.bench.tasks import Task, tasks
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 import torch
 
 from devtrack.errors import DevtrackError
-from devtrack.rows import Row, Status
+from devtrack.records import Row, Status
 from experiments.bench.gates import (
     BAD_SETTINGS,
     Gate,

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from devtrack import LLC
-from devtrack.rows import Row
+from devtrack.records import Row
 from experiments.bench.gates import Gate, estimate
 
 TRAINING_STEPS = 4000

@@ -44,7 +44,7 @@ import torch
 from scipy.stats import spearmanr
 
 from devtrack.metrics.llc import LLC
-from devtrack.rows import Status
+from devtrack.records import Status
 from experiments import exact
 from experiments.bench.gates import DeepLinear, Gate, Problem, estimate
 
@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--large", action="store_true", help="with the one of 100 000 weights")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    head = ("widths", "rank", "weights", "truth", "perfect", "error", "se", "settled", "steps")
+    head = ("widths", "rank", "weights", "truth", "perfect", "error", "se", "equilibrated", "steps")
     print(LINE.format(*head, "seconds", "status"))
     shapes = [*random_shapes(options.count, options.layers, options.widest, seed=options.seed)]
     truths, values = [], []
@@ -114,7 +114,7 @@ def main() -> None:
                 f"{perfect / gate.truth - 1:+.1%}",
                 f"{row.value / gate.truth - 1:+.1%}",
                 f"{row.se / gate.truth:.1%}",
-                f"{row.attrs['settled']:.2f}",
+                f"{row.attrs['equilibrated_fraction']:.2f}",
                 steps,
                 f"{elapsed_s:.0f}",
                 f"{row.status} {why}",

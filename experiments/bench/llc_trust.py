@@ -7,8 +7,8 @@ Problems with a known answer, 4 chains of 500 draws.
 Found with --repeats 6: one of 120 good estimates doubted, none of 178 bad ones passed, but for one
 kind. Too strong a pull is not doubted for itself: 24 of 30 estimates at γ 300, 1000 and 3000 pass,
 up to 44, 64 and 72 % too low; six at γ 3000 are doubted for a step too large under such a pull. It
-is told, though: ``pull_share`` (column "pulled", above ``PULLED``), by how much the chains' loss
-rises over how much the pull alone lets it rise, a lower bound of the share that is lost on
+is told, though: ``localization_share`` (column "pulled", above ``PULLED``), by how much the chains'
+loss rises over how much the pull alone lets it rise, a lower bound of the share that is lost on
 quadratics. All 20 at γ 1000 and 3000 have more, none at γ 300, no good one (up to .04), and none
 that is bad for another reason. On other settings of these gates:
 
@@ -30,9 +30,10 @@ where ``calibrate`` puts it (nβ 1000, γ 300) and .96 to .98 at nβ 30, γ 300 
 caught the gates would condemn all of these. So compare LLCs at one γ, and take another γ to see
 whether a finding depends on it.
 
-Tried before: by how much λ̂ falls as γ rises, −∂ log λ̂ / ∂ log γ = Cov(nβ L, γ/2 ‖w − w*‖²) / λ̂, is
-in the draws, for integration by parts makes it (E[V] − Cov(nβ L, V)) / 2 λ̂ with the virial
-V = nβ ∇L·(w − w*). On quadratics it tells: .25 where λ̂ is 20 % too low, .47 at 44 %, .7 at 69 %. On
+Tried before: by how much λ̂ falls as γ rises, −∂ log λ̂ / ∂ log γ = Cov(nβ L, γ/2 ‖w − w*‖²) / λ̂,
+is in the draws, for integration by parts makes it (E[V] − Cov(nβ L, V)) / 2 λ̂ with the virial
+V = nβ ∇L·(w − w*). On quadratics it tells: .25 where λ̂ is 20 % too low, .47 at 44 %, .7 at 69 %.
+On
 singular networks it does not: .05 where the pull hides 14 or 23 %, and −.6 to .3 at good settings.
 
 A benchmark, not a test: it asserts nothing.
@@ -51,8 +52,8 @@ import torch
 
 from devtrack import LLC
 from devtrack.errors import DevtrackError
-from devtrack.rows import Row, Status
-from devtrack.sampling.settings import Method
+from devtrack.records import Row, Status
+from devtrack.sampling.config import Method
 from experiments.bench.gates import (
     Gate,
     Problem,
@@ -68,7 +69,7 @@ from experiments.bench.gates import (
 LINE = "{:<32} {:<9} {:>5} {:>8} {:>7} {:>7} {:>10} {:>7}  {}"
 
 PULLED = 0.25
-"""``pull_share`` from which γ is counted as too strong."""
+"""``localization_share`` from which γ is counted as too strong."""
 
 
 class Case(NamedTuple):
@@ -183,7 +184,7 @@ def _line(case: Case, rows: list[tuple[Gate, Row]]) -> str:
         shown[Status.SUSPECT],
         shown[Status.FAILED],
         f"{max(wrong):.1%}" if wrong else "-",
-        sum((row.attrs.get("pull_share") or 0.0) > PULLED for _, row in rows),
+        sum((row.attrs.get("localization_share") or 0.0) > PULLED for _, row in rows),
         ", ".join(f"{count} {words}" for words, count in common),
     )
 

@@ -62,8 +62,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from devtrack.changepoints import RecipeEvent, Series
-from devtrack.changepoints.online import OnlineDetector
+from devtrack.changepoints.online.detector import OnlineDetector
+from devtrack.series import ConfigEvent, Series
 from experiments.bench.online_rivals import bayesian, cusum, snapshots
 from experiments.bench.transitions import QUIET_FAMILIES, SHARED, Run, _module, read_runs
 
@@ -94,7 +94,7 @@ def quiet_runs(count: int, seed: int) -> list[Run]:
         for index in range(count * share // weight):
             made = generator.make_run(family, index, "public", seed)
             series = [Series(m, c, made.steps, y, se) for (m, c), (y, se) in made.series.items()]
-            runs.append((series, [RecipeEvent(float(s), kind) for s, kind in sorted(made.events)]))
+            runs.append((series, [ConfigEvent(float(s), kind) for s, kind in sorted(made.events)]))
     return runs
 
 

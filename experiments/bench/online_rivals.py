@@ -14,16 +14,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from devtrack.changepoints import RecipeEvent, Series
-from devtrack.changepoints.axis import choose_axis
-from devtrack.changepoints.recipe import is_recipe
+from devtrack.changepoints._event_regressors import is_recipe
+from devtrack.changepoints._step_scale import choose_axis
+from devtrack.series import ConfigEvent, Series
 
 LINE = 10  # points that the local line runs through
 SLACK = 0.5  # of the CUSUM, in standard deviations
 HAZARD = 1 / 250  # changes per snapshot, in the Bayesian detector
 FRESH = 5  # a run length of at most this, in the Bayesian detector, is a change
 
-Run = tuple[list[Series], list[RecipeEvent]]
+Run = tuple[list[Series], list[ConfigEvent]]
 Values = Mapping[str, tuple[float, float]]
 
 

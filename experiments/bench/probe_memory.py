@@ -53,12 +53,12 @@ def measure(num_rows: int, num_units: int, **options: Any) -> dict[str, float]:
     subject = Subject(Noisy(num_units), 0, batches, lambda m, b: m(b).sum(), torch.Generator())
     probe = LinearProbe(
         site="out",
-        target=lambda batch: batch % 2,
+        labels=lambda batch: batch % 2,
         name="parity",
         **options,
     )
     before_mib, start = _peak_mib(), time.process_time()
-    found = {row.metric.partition(".")[2]: row for row in probe.compute(subject)}
+    found = {row.metric.rpartition("/")[2]: row for row in probe.compute(subject)}
     return {
         "num_rows": num_batches * SEQUENCES * LENGTH,
         "num_units": num_units,

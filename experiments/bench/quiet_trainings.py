@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn import datasets
 
-from devtrack.changepoints import Series
+from devtrack.series import Series
 
 Array = npt.NDArray[np.floating]
 

@@ -16,9 +16,9 @@ import numpy.typing as npt
 import ruptures
 from ruptures.base import BaseCost
 
-from devtrack.changepoints import Series
-from devtrack.changepoints.axis import Axis, choose_axis
-from devtrack.changepoints.recipe import is_recipe
+from devtrack.changepoints._event_regressors import is_recipe
+from devtrack.changepoints._step_scale import Axis, choose_axis
+from devtrack.series import Series
 from experiments.bench.gaussian import critical_points, slope_peaks
 from experiments.bench.online_rivals import Run, bayesian
 

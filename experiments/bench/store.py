@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from devtrack.rows import ChainTrace, Clock, Row, RunInfo
+from devtrack.records import ChainTrace, Row, RunInfo, TrainingProgress
 from devtrack.store import FlushPolicy, Store, open_store
 
 NUM_SEGMENTS = 300
@@ -62,13 +62,13 @@ def write(store: Store) -> list[tuple[str, float]]:
     for step in range(NUM_SEGMENTS):
         rows = rows_of(step)
         start = time.perf_counter()
-        writer.append(Clock(step), rows)
+        writer.append(TrainingProgress(step), rows)
         append_us.append(1e6 * (time.perf_counter() - start) / len(rows))
         flush_ms.append(median_ms(writer.flush, repeats=1))
     single = [Row("loss", 1.0)]
-    one_us = 1e3 * median_ms(lambda: writer.append(Clock(0), single), repeats=2000)
+    one_us = 1e3 * median_ms(lambda: writer.append(TrainingProgress(0), single), repeats=2000)
     trace = ChainTrace("llc", np.ones((8, 1000)), np.zeros((8, 1000)))
-    trace_us = 1e3 * median_ms(lambda: writer.append(Clock(0), [trace]), repeats=50)
+    trace_us = 1e3 * median_ms(lambda: writer.append(TrainingProgress(0), [trace]), repeats=50)
     trace_flush = median_ms(writer.flush, repeats=1)
     writer.close(compact=False)
     return [
@@ -108,7 +108,7 @@ def one_of_many(store: Store) -> list[tuple[str, float]]:
     for k in range(NUM_RUNS):
         with store.writer(RunInfo(f"r{k:02d}", "bench", datetime(2026, 1, 1))) as writer:
             for step in range(TRACES_PER_RUN):
-                writer.append(Clock(step), [trace])
+                writer.append(TrainingProgress(step), [trace])
     table: list[tuple[str, float]] = []
     for way in ("Store.sql", "door"):
         command = [sys.executable, "-c", _ASK, str(store.path), way]

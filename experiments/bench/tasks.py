@@ -111,7 +111,7 @@ def _modular_mlp() -> Task:
             precision="bf16",
             engine="sequential",
         ),
-        replace(averaged, measure_at="looks", lr=1e-4, num_draws=1000, num_burnin_steps=400),
+        replace(averaged, evaluate_on="full_data", lr=1e-4, num_draws=1000, num_burnin_steps=400),
     )
 
 

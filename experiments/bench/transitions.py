@@ -48,8 +48,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from devtrack.changepoints import RecipeEvent, Series
-from devtrack.changepoints.detect import detect
+from devtrack.changepoints.offline.detector import detect
+from devtrack.series import ConfigEvent, Series
 from experiments.bench.online_rivals import Run
 from experiments.bench.other_shapes import use_other_shapes
 from experiments.bench.quiet_trainings import MOMENTUM, quiet_trainings
@@ -89,7 +89,7 @@ def read_runs(data: Path) -> dict[str, Run]:
             for (m, c), g in rows.groupby(["metric", "component"])  # pyright: ignore
         ]
         own = events[events.run == name]
-        marks = [RecipeEvent(float(s), str(e)) for s, e in zip(own.step, own.event, strict=True)]
+        marks = [ConfigEvent(float(s), str(e)) for s, e in zip(own.step, own.event, strict=True)]
         runs[str(name)] = (series, marks)
     return runs
 
@@ -149,7 +149,7 @@ def quiet_rates(count: int, seed: int, generator: ModuleType) -> pd.Series:
         for index in range(size):
             made = generator.make_run(family, index, "public", seed)
             series = [Series(m, c, made.steps, y, se) for (m, c), (y, se) in made.series.items()]
-            run = (series, [RecipeEvent(float(step), kind) for step, kind in made.events])
+            run = (series, [ConfigEvent(float(step), kind) for step, kind in made.events])
             alarms.append(_alarms(run))
     return pd.DataFrame(alarms).mean()
 
@@ -161,7 +161,7 @@ def training_rates(count: int, seed: int) -> pd.DataFrame:
     are trained twice: from zero weights, and from such as networks are given ("drawn").
     """
     alarms: dict[str, list[dict[float, bool]]] = {}
-    start = RecipeEvent(0.0, "optimizer_start", MOMENTUM)
+    start = ConfigEvent(0.0, "optimizer_start", MOMENTUM)
     for optimizer, series in quiet_trainings(count, seed):
         known = {optimizer: [start] if optimizer == "momentum" else []}
         if optimizer == "momentum":

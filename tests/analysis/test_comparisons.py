@@ -13,11 +13,11 @@ from analysis.command import run_comparison
 from analysis.lead_time import __doc__ as LEAD_QUESTION
 from analysis.lead_time import _options, lead_time
 from analysis.seed_variation import seed_variation
-from devtrack.lead_time import largest_changes
-from devtrack.recurrence import load_occurrences
-from devtrack.rows import Clock, Row, RunInfo
+from devtrack.records import Row, RunInfo, TrainingProgress
 from devtrack.store import open_store
-from devtrack.transitions import STANDARD
+from devtrack.transitions.detection import STANDARD
+from devtrack.transitions.lead_time import largest_changes
+from devtrack.transitions.recurrence import load_occurrences
 
 ROOT = Path(__file__).parents[2]
 STEPS = np.unique(np.geomspace(1, 10_000, 20).round().astype(int)).tolist()
@@ -42,7 +42,7 @@ def store(tmp_path_factory):
     for number, run_id in enumerate(RUNS):
         with opened.writer(RunInfo(run_id, "seed", datetime(2026, 1, 1, number))) as writer:
             for step in STEPS:
-                writer.append(Clock(step), [Row("accuracy", 0.0, 0.1)])
+                writer.append(TrainingProgress(step), [Row("accuracy", 0.0, 0.1)])
         at = 3 + 0.2 * rng.standard_normal()
         rows = [
             change(0, "accuracy", 1.0, 0.1),

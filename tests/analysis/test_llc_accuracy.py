@@ -6,7 +6,7 @@ import pytest
 
 from analysis.command import run_comparison
 from analysis.llc_accuracy import SQL, llc_accuracy
-from devtrack.rows import Clock, Row, RunInfo, Status
+from devtrack.records import Row, RunInfo, Status, TrainingProgress
 from devtrack.store import open_store
 
 
@@ -20,10 +20,10 @@ def store(tmp_path):
         rows = [Row("llc", llc, 0.5, status=status)]
         if exact is not None:
             rows.append(Row("llc/exact", exact))
-        writer.append(Clock(step), rows)
+        writer.append(TrainingProgress(step), rows)
     writer.close()
     writer = opened.writer(RunInfo("b-1", "b", datetime(2026, 11, 21)))
-    writer.append(Clock(0), [Row("llc", 1.0)])
+    writer.append(TrainingProgress(0), [Row("llc", 1.0)])
     writer.close()
     return opened
 
@@ -54,7 +54,7 @@ def test_it_prints_its_sql_and_table_and_writes_its_picture(store, tmp_path, cap
 def test_a_store_without_exact_values_is_nothing_found(tmp_path, capsys):
     opened = open_store(tmp_path / "runs", create=True)
     writer = opened.writer(RunInfo("b-1", "b", datetime(2026, 11, 21)))
-    writer.append(Clock(0), [Row("llc", 1.0)])
+    writer.append(TrainingProgress(0), [Row("llc", 1.0)])
     writer.close()
     arguments = ["--store", str(opened.path), "--out", str(tmp_path)]
     assert run_comparison(llc_accuracy, question="How far?", arguments=arguments) == 3

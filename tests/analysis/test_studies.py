@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from devtrack.plots.bands import stages
-from devtrack.plots.curves import read_bands
-from devtrack.rows import Clock, Row, RunInfo, Status
+from devtrack.plots._data import read_bands
+from devtrack.plots._stages import stages
+from devtrack.records import Row, RunInfo, Status, TrainingProgress
 from devtrack.store import open_store
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +32,7 @@ def store(tmp_path):
         risen = 1 / (1 + np.exp(-(np.log10(step + 1) - 2.4) / 0.07))
         status = Status.SUSPECT if step == STEPS[-1] else Status.OK
         writer.append(
-            Clock(step),
+            TrainingProgress(step),
             [
                 Row("llc", 20 + 60 * risen + rng.normal(), 1.0, status=status),
                 Row("loss", 4 - 3 * risen + 0.02 * rng.normal(), 0.02),

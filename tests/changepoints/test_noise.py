@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from devtrack.changepoints.noise import SHAPE_ERROR, log_jacobian, profile, shape_error, whiten
+from devtrack.changepoints._noise import SHAPE_ERROR, log_jacobian, profile, shape_error, whiten
 
 RNG = np.random.default_rng(0)
 INDEX = np.array([0, 1, 2, 4, 7, 8, 9, 15])

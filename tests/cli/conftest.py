@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from devtrack.cli import app
-from devtrack.rows import Clock, Event, Row, RunInfo, Status
+from devtrack.records import Event, Row, RunInfo, Status, TrainingProgress
 from devtrack.store import open_store
 
 STEPS = [0, *np.unique(np.geomspace(1, 2000, 40).round().astype(int)).tolist()]
@@ -51,8 +51,8 @@ def fill(path: Path) -> None:
             ]
             if step == 7:
                 rows[0] = Row("llc", float("nan"), status=Status.FAILED, attrs={"error": "boom"})
-            writer.append(Clock(step), rows)
-        writer.append(Clock(5), [Event("lr_change", "learning rate 0.1 -> 0.01")])
+            writer.append(TrainingProgress(step), rows)
+        writer.append(TrainingProgress(5), [Event("lr_change", "learning rate 0.1 -> 0.01")])
         writer.close()
 
 

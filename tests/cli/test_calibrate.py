@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from devtrack.cli import app
 from devtrack.model_state import snapshots
-from devtrack.rows import Clock, RunInfo
+from devtrack.records import RunInfo, TrainingProgress
 from devtrack.store import open_store
 
 PROBLEM = """
@@ -55,12 +55,12 @@ def folder(tmp_path_factory):
         RunInfo("bowl-1", "bowl", datetime(2026, 11, 21))
     )
     weights = {"w": torch.zeros(10, dtype=torch.float64)}
-    writer.append(Clock(5), [snapshots.write(writer.run_dir, weights)])
+    writer.append(TrainingProgress(5), [snapshots.write(writer.run_dir, weights)])
     writer.close()
     writer = open_store(path / "runs").writer(RunInfo("begun-1", "begun", datetime(2026, 11, 20)))
     start = {"w": torch.ones(10, dtype=torch.float64)}
     for step, at in ((0, start), (5, weights)):
-        writer.append(Clock(step), [snapshots.write(writer.run_dir, at)])
+        writer.append(TrainingProgress(step), [snapshots.write(writer.run_dir, at)])
     writer.close()
     open_store(path / "runs").writer(RunInfo("bare-1", "bare", datetime(2026, 11, 20))).close()
     return path
@@ -73,7 +73,7 @@ def _invoke(folder, *arguments, problem="problem.py:build"):
 
 
 def test_it_prints_settings_to_paste_and_draws_the_picture(folder):
-    answer = _invoke(folder, "--run", "bowl", "--n-beta", "100", "--localization", "1")
+    answer = _invoke(folder, "bowl", "--n-beta", "100", "--localization", "1")
     assert answer.exit_code == 0, answer.output
     assert answer.stdout.startswith("LLC(method='lm_sgld', n_beta=100.0, localization=1.0, lr=")
     assert "passes every check, and half of it agrees" in answer.stderr
@@ -85,30 +85,30 @@ def test_it_prints_settings_to_paste_and_draws_the_picture(folder):
 
 def test_what_training_has_gained_is_counted_from_the_snapshot_of_step_0(folder):
     narrow = ("--n-beta", "100", "--localization", "1")
-    assert "training has gained 5: " in _invoke(folder, "--run", "begun", *narrow).stderr
+    assert "training has gained 5: " in _invoke(folder, "begun", *narrow).stderr
     # w = 0 is the minimum: without a start, nothing tells what was gained
-    assert "whose weights are all zero" in _invoke(folder, "--run", "bowl", *narrow).stderr
+    assert "whose weights are all zero" in _invoke(folder, "bowl", *narrow).stderr
 
 
 def test_json_holds_every_setting(folder):
     narrow = ("--n-beta", "100", "--localization", "1", "--json")
-    answer = _invoke(folder, "--run", "bowl", *narrow)
+    answer = _invoke(folder, "bowl", *narrow)
     assert json.loads(answer.stdout)[0]["localization"] == 1.0
 
 
 @pytest.mark.parametrize(
     ("problem", "arguments", "message"),
     [
-        ("nothing.py:build", ["--run", "bowl"], "must be FILE.py:FUNCTION with a file that exists"),
-        ("problem.py:make", ["--run", "bowl"], "has no function 'make'"),
-        ("problem.py:build", ["--run", "bare"], "run bare-1 has no snapshot"),
-        ("problem.py:alone", ["--run", "bowl"], "returned Bowl: must return (model, loss, batches"),
-        ("problem.py:disordered", ["--run", "bowl"], "returned (list, Bowl, function): must"),
-        ("problem.py:empty", ["--run", "bowl"], "a list of at least one batch"),
-        ("problem.py:loader", ["--run", "bowl"], "returned (Bowl, function, DataLoader): must"),
-        ("problem.py:number", ["--run", "bowl"], "the loss returned 5.0: loss must return a ten"),
-        ("problem.py:swapped", ["--run", "bowl"], "loss must return a tensor, as a function of"),
-        ("problem.py:build", ["--run", "bowl", "--n-beta", "0"], "n_beta=0.0: must be a finite"),
+        ("nothing.py:build", ["bowl"], "must be FILE.py:FUNCTION with a file that exists"),
+        ("problem.py:make", ["bowl"], "has no function 'make'"),
+        ("problem.py:build", ["bare"], "run bare-1 has no snapshot"),
+        ("problem.py:alone", ["bowl"], "returned Bowl: must return (model, loss, batches"),
+        ("problem.py:disordered", ["bowl"], "returned (list, Bowl, function): must"),
+        ("problem.py:empty", ["bowl"], "a list of at least one batch"),
+        ("problem.py:loader", ["bowl"], "returned (Bowl, function, DataLoader): must"),
+        ("problem.py:number", ["bowl"], "the loss returned 5.0: loss must return a ten"),
+        ("problem.py:swapped", ["bowl"], "loss must return a tensor, as a function of"),
+        ("problem.py:build", ["bowl", "--n-beta", "0"], "n_beta=0.0: must be a finite"),
     ],
     ids=str,
 )

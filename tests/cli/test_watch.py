@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from devtrack.cli.blocks import ASCII_LEVELS, curve_text, marks_text
-from devtrack.cli.watching import look_at
-from devtrack.rows import Clock, Event, Row, RunInfo, Status
+from devtrack.cli._sparklines import ASCII_LEVELS, curve_text, marks_text
+from devtrack.cli._watch_screen import look_at
+from devtrack.records import Event, Row, RunInfo, Status, TrainingProgress
 from devtrack.store import open_store
 
 NASTY = "[red]loss[/red] [/nope]"
@@ -65,7 +65,7 @@ def test_heads_keep_their_numbers_on_a_narrow_terminal(devtrack, tmp_path, monke
                 for block in range(2)
                 for head in range(3)
             ]
-            writer.append(Clock(step), rows)
+            writer.append(TrainingProgress(step), rows)
     code, out, _ = devtrack("watch", "--store", store.path, "--once")
     assert code == 0
     lines = [line for line in out.splitlines() if line.startswith("heads")]
@@ -82,7 +82,8 @@ def test_few_rows_are_no_error(devtrack, tmp_path):
         assert (code, out.splitlines()[1]) == (0, "waiting for the first observation")
         for step in (0, 5):
             writer.append(
-                Clock(step), [Row(NASTY, 1.0, 0.1), Row("b", np.nan, status=Status.FAILED)]
+                TrainingProgress(step),
+                [Row(NASTY, 1.0, 0.1), Row("b", np.nan, status=Status.FAILED)],
             )
             writer.flush()
             code, out, _ = devtrack("watch", "--store", store.path, "--once")
@@ -97,7 +98,7 @@ def test_a_metric_that_has_only_failed_may_be_watched_by_itself(devtrack, tmp_pa
     with store.writer(RunInfo("r-1", "r", datetime(2026, 11, 21))) as writer:
         for step in range(30):
             failed = Row("llc", np.nan, status=Status.FAILED)
-            writer.append(Clock(step), [Row("loss", 1.0 + step % 3, 0.1), failed])
+            writer.append(TrainingProgress(step), [Row("loss", 1.0 + step % 3, 0.1), failed])
         writer.flush()
         code, out, _ = devtrack("watch", "--store", store.path, "--once", "--metric", "llc")
     assert code == 0
@@ -109,31 +110,31 @@ def test_it_ends_when_the_newest_attempt_has_closed_its_account(tmp_path):
     store = open_store(tmp_path / "runs", create=True)
     info = RunInfo("r-1", "r", datetime(2026, 11, 21))
     with store.writer(info) as writer:
-        writer.append(Clock(1), [Row("loss", 1.0)])
+        writer.append(TrainingProgress(1), [Row("loss", 1.0)])
         writer.flush()
         assert not look_at(store, "r-1", "r").ended
-        writer.append(Clock(1), [Event("cost")])
+        writer.append(TrainingProgress(1), [Event("cost")])
     assert look_at(store, "r-1", "r").ended
     with store.writer(info, keep_through_step=1) as writer:
-        writer.append(Clock(2), [Row("loss", 1.0)])
+        writer.append(TrainingProgress(2), [Row("loss", 1.0)])
         writer.flush()
         assert not look_at(store, "r-1", "r").ended, "resumed: the account is an old one"
-        writer.append(Clock(2), [Event("cost")])
+        writer.append(TrainingProgress(2), [Event("cost")])
     assert look_at(store, "r-1", "r").ended
 
 
 def test_it_follows_a_run_to_its_end(devtrack, tmp_path):
     store = open_store(tmp_path / "runs", create=True)
     writer = store.writer(RunInfo("r-1", "r", datetime(2026, 11, 21)))
-    writer.append(Clock(0), [Row("loss", 1.0)])
+    writer.append(TrainingProgress(0), [Row("loss", 1.0)])
     writer.flush()
 
     def train():
         for step in (1, 2):
             time.sleep(0.3)
-            writer.append(Clock(step), [Row("loss", 1.0)])
+            writer.append(TrainingProgress(step), [Row("loss", 1.0)])
             writer.flush()
-        writer.append(Clock(2), [Event("cost")])
+        writer.append(TrainingProgress(2), [Event("cost")])
         writer.close()
 
     training = threading.Thread(target=train)

@@ -6,7 +6,7 @@ import torch
 from torch.nn.utils.rnn import pack_sequence
 
 from devtrack.data.evaluation_set import FILE, BatchInfo, EvaluationSet
-from devtrack.model_state.object_graph import map_tensors, tensors_in
+from devtrack.model_state._object_graph import map_tensors, tensors_in
 
 CPU = torch.device("cpu")
 

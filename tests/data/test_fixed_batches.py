@@ -15,7 +15,7 @@ from torch.utils.data import (
     WeightedRandomSampler,
 )
 
-from devtrack.data.fixed_batches import fingerprint, fixed_batches, num_rows, rows
+from devtrack.data._fixed_batches import fingerprint, fixed_batches, num_rows, rows
 from devtrack.errors import DataError
 
 X, Y = torch.arange(100.0).reshape(50, 2), torch.arange(50)

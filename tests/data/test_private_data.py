@@ -3,8 +3,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from devtrack.data.fixed_batches import fixed_batches
-from devtrack.data.private_data import DataWarning, can_be_copied, private_data
+from devtrack.data._fixed_batches import fixed_batches
+from devtrack.data._private_data import DataWarning, can_be_copied, private_data
 
 X = torch.arange(40.0).reshape(20, 2)
 

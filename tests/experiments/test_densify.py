@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from devtrack import open_store
-from devtrack.demo import P
+from devtrack.cli._demo_training import P
 from experiments.densify import Dated, main, report, unordered_pairs
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from devtrack import open_store
-from devtrack.demo import P, all_pairs
+from devtrack.cli._demo_training import P, all_pairs
 from experiments.grokking import Progress, grid, main
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from devtrack import open_store
-from devtrack.rows import Clock, Row, RunInfo
+from devtrack.records import Row, RunInfo, TrainingProgress
 from experiments.attention_only import Attention, AttentionOnly, sines
 from experiments.language_model import PRESETS, main, read_texts
 from experiments.stages import dates
@@ -65,13 +65,13 @@ def test_heads_are_dated_by_the_one_that_is_best_in_the_end(tmp_path):
     store = open_store(tmp_path / "runs", create=True)
     writer = store.writer(RunInfo("s-1", "s", WHEN))
     for step in range(1, 101):
-        rows = [Row("ngram.2gram", 5.0 - (step > 10)), Row("ngram.3gram", 5.0 - (step > 20))]
+        rows = [Row("ngram/2gram", 5.0 - (step > 10)), Row("ngram/3gram", 5.0 - (step > 20))]
         for metric, early, late in (("previous_token", 0, 1), ("prefix_matching", 1, 0)):
             site = "attn.{}.head.{}"
-            rows.append(Row(f"head.{metric}", 0.9 * (step > 60), site=site.format(0, late)))
-            rows.append(Row(f"head.{metric}", 0.5 * (step > 30), site=site.format(1, early)))
-        rows += [Row("random_repeated.icl_score", 0.0), Row("context.icl_score", 0.0)]
-        writer.append(Clock(step), [*rows, Row("test_loss", 6.0 - (step > 15))])
+            rows.append(Row(f"head/{metric}", 0.9 * (step > 60), site=site.format(0, late)))
+            rows.append(Row(f"head/{metric}", 0.5 * (step > 30), site=site.format(1, early)))
+        rows += [Row("random_repeated/icl_score", 0.0), Row("context/icl_score", 0.0)]
+        writer.append(TrainingProgress(step), [*rows, Row("test_loss", 6.0 - (step > 15))])
     writer.close()
     found = dates(str(store.path), "s-1")
     assert found["bigram score"] == pytest.approx(10.5, abs=0.1)
@@ -91,12 +91,12 @@ def test_smoke(tmp_path, capsys):
     query = """
         SELECT run_id LIKE 'language_model-_-%' AS light, metric,
                count(DISTINCT step), count(DISTINCT site), max(step)
-        FROM metrics WHERE metric IN ('llc', 'rllc', 'head.prefix_matching', 'loss')
+        FROM metrics WHERE metric IN ('llc', 'rllc', 'head/prefix_matching', 'loss')
         GROUP BY ALL
     """
     found = {row[:2]: row[2:] for row in open_store(store).sql(query).fetchall()}
     steps, _, last = found[False, "loss"]
     assert found[False, "llc"] == (steps, 1, last)
     assert found[False, "rllc"] == (-(-steps // 3), 4, last), "every third, the last among them"
-    assert found[True, "head.prefix_matching"] == (steps, 4, last)
+    assert found[True, "head/prefix_matching"] == (steps, 4, last)
     assert (True, "llc") not in found

@@ -112,4 +112,4 @@ def test_smoke(tmp_path, capsys):
     assert "nearest to unigram" in capsys.readouterr().out
     assert (tmp_path / "markov_induction.png").is_file()
     metrics = open_store(store).sql("SELECT DISTINCT metric FROM metrics WHERE status = 'ok'")
-    assert {("kl.unigram",), ("attention.previous",)} <= set(metrics.fetchall())
+    assert {("kl.unigram",), ("attention/previous",)} <= set(metrics.fetchall())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from devtrack import open_store
-from devtrack.rows import Clock, Row, RunInfo, Status
+from devtrack.records import Row, RunInfo, Status, TrainingProgress
 from experiments.polygons import Polygon
 from experiments.superposition import main, plateaus
 
@@ -24,7 +24,7 @@ def test_stays_are_told_by_geometry_and_loss_and_only_trusted_estimates_are_aver
         rows = [Row("loss", loss), Row("llc", llc, 0.1, status=Status(status))]
         rows.append(Row("polygon/vertices", polygon.vertices))
         rows.append(Row("polygon/positive_biases", polygon.positive))
-        writer.append(Clock(step), rows)
+        writer.append(TrainingProgress(step), rows)
     writer.close()
     found = plateaus(str(store.path), "s-1")
     assert [(p.polygon, p.first, p.last, p.trusted) for p in found] == [

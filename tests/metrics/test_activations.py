@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from devtrack.errors import MetricError
-from devtrack.metrics.activations import activations_at
+from devtrack.metrics._activations import activations_at
 from devtrack.metrics.metric import Subject
 
 

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from devtrack.errors import ConfigError, DataError, MetricError
-from devtrack.metrics.anomaly import Anomalies, conformal_threshold, mahalanobis, shrunk_gaussian
+from devtrack.metrics.anomaly import AnomalyRate, conformal_threshold, mahalanobis, shrunk_gaussian
 from devtrack.metrics.metric import Subject
 
 SCALES = torch.tensor([3.0, 1.0, 0.3, 0.1])
@@ -23,7 +23,7 @@ def _row(trusted, judged, **options):
     subject = Subject(
         nn.Sequential(nn.Identity()), 0, [judged], lambda m, b: m(b).sum(), torch.Generator()
     )
-    (row,) = Anomalies(**{"sites": ("0",), "trusted": [trusted]} | options).compute(subject)
+    (row,) = AnomalyRate(**{"sites": ("0",), "trusted_data": [trusted]} | options).compute(subject)
     return row
 
 
@@ -103,9 +103,9 @@ def test_errors_say_given_allowed_next():
     with pytest.raises(DataError, match="20 held-out examples: .* rate of 0.01 needs at least 99"):
         _row(_like(40, 0), _like(40, 1), false_positive_rate=0.01)
     with pytest.raises(ConfigError, match=r"false_positive_rate=1.5: must be between 0 and 1"):
-        Anomalies(sites=("0",), trusted=[], false_positive_rate=1.5)
+        AnomalyRate(sites=("0",), trusted_data=[], false_positive_rate=1.5)
     with pytest.raises(ConfigError, match="pool='max'"):
-        Anomalies(sites=("0",), trusted=[], pool="max")
+        AnomalyRate(sites=("0",), trusted_data=[], pool="max")
     with pytest.raises(MetricError, match="site 'x': no module"):
         _row(_like(100, 0), _like(50, 1), sites=("x",))
 

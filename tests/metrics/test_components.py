@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from devtrack.errors import ConfigError, MetricError
-from devtrack.metrics.components import find_components, require_heads
+from devtrack.metrics._components import find_components, require_heads
 
 
 class Attention(nn.Module):
@@ -23,11 +23,13 @@ def test_a_module_is_all_of_its_weights():
 
 def test_heads_cut_the_projections_without_overlap():
     model = Attention()
-    found = find_components(model, ("blocks.*",), heads=3)
+    found = find_components(model, ("blocks.*",), num_heads=3)
     # the glob reaches out_proj as well, which is a module of its own
-    heads = [c for c in found if "out_proj" not in c.site]
-    assert [c.site for c in heads] == [f"blocks.{b}.head.{h}" for b in (0, 1) for h in (0, 1, 2)]
-    first = heads[:3]
+    num_heads = [c for c in found if "out_proj" not in c.site]
+    assert [c.site for c in num_heads] == [
+        f"blocks.{b}.head.{h}" for b in (0, 1) for h in (0, 1, 2)
+    ]
+    first = num_heads[:3]
     for name in ("in_proj_weight", "in_proj_bias", "out_proj.weight"):
         masks = torch.stack([c.parts[f"blocks.0.{name}"] for c in first])
         assert masks.shape[1:] == model.get_parameter(f"blocks.0.{name}").shape
@@ -44,7 +46,7 @@ def test_a_heads_weights_are_those_that_its_output_depends_on():
         module.out_proj.weight.copy_(torch.eye(6))
     model = nn.ModuleDict({"attn": module})
     x = torch.randn(5, 1, 6).double()
-    found = find_components(model, ("attn",), heads=3)
+    found = find_components(model, ("attn",), num_heads=3)
     for head, component in enumerate(found):
         module.zero_grad()
         module(x, x, x)[0][..., 2 * head : 2 * head + 2].square().sum().backward()
@@ -55,8 +57,8 @@ def test_a_heads_weights_are_those_that_its_output_depends_on():
 def test_own_names_for_the_projections():
     model = nn.ModuleDict({"attn": nn.ModuleDict({"mix": nn.Linear(4, 4, bias=False)})})
     with pytest.raises(MetricError, match="head_axes="):
-        find_components(model, ("attn",), heads=2)
-    found = find_components(model, ("attn",), heads=2, head_axes={"mix.weight": (1, 1)})
+        find_components(model, ("attn",), num_heads=2)
+    found = find_components(model, ("attn",), num_heads=2, head_axes={"mix.weight": (1, 1)})
     mask = found[1].parts["attn.mix.weight"]
     assert mask[:, 2:].all() and not mask[:, :2].any()
 
@@ -73,8 +75,8 @@ def test_frozen_and_tied_weights():
 
 def test_what_cannot_be_divided_is_said():
     with pytest.raises(MetricError, match="cannot be divided into 3 block"):
-        find_components(Attention(), ("blocks.0",), heads=4)
-    with pytest.raises(ConfigError, match="heads=0"):
+        find_components(Attention(), ("blocks.0",), num_heads=4)
+    with pytest.raises(ConfigError, match="num_heads=0"):
         require_heads(0, ("a",))
-    with pytest.raises(ConfigError, match="heads=2 with sites="):
+    with pytest.raises(ConfigError, match="num_heads=2 with sites="):
         require_heads(2, ())

@@ -5,13 +5,13 @@ import pytest
 import torch
 from torch import nn
 
-from devtrack.diagnostics import Cause, Doubt
 from devtrack.errors import ConfigError, DataError, MetricError
-from devtrack.evaluate import evaluate
 from devtrack.metrics.llc import LLC
 from devtrack.metrics.metric import Metric, Subject
-from devtrack.rows import ChainTrace, Event, Row, Status
-from devtrack.sampling.estimates import estimate
+from devtrack.records import ChainTrace, Event, Row, Status
+from devtrack.sampling.diagnostics import Cause, Doubt
+from devtrack.sampling.estimator import estimate
+from devtrack.tracking._evaluate import evaluate
 
 QUICK = {"lr": 1e-3, "num_draws": 60, "num_burnin_steps": 20}
 
@@ -58,8 +58,10 @@ def test_a_regular_model_has_half_its_parameters():
 
 def test_measured_at_looks_it_says_so_and_agrees_with_the_draws():
     at_draws, _ = _records(LLC(**QUICK))
-    at_looks, _ = _records(LLC(**QUICK, measure_at="looks"))
-    assert at_looks.attrs["measure_at"] == "looks" and at_looks.attrs["control"] == "all"
+    at_looks, _ = _records(LLC(**QUICK, evaluate_on="full_data"))
+    assert (
+        at_looks.attrs["evaluate_on"] == "full_data" and at_looks.attrs["control_variate"] == "all"
+    )
     # an exact solution: gradients hardly differ over batches, and both measure the same chains
     assert at_looks.value == pytest.approx(at_draws.value, abs=3 * at_draws.se)
     assert at_looks.value != at_draws.value
@@ -115,7 +117,7 @@ def test_own_data_and_own_loss_replace_the_runs():
     metric = LLC(**QUICK, data=own, loss=lambda m, b: m(b[0]).abs().mean() + 7)
     row, _ = _records(metric, _subject(batches=[]))
     assert row.attrs["samples_per_batch"] == 8
-    assert row.attrs["init_loss"] > 7
+    assert row.attrs["anchor_loss"] > 7
 
 
 def test_batch_size_cuts_the_batches():
@@ -158,8 +160,8 @@ def test_no_data_is_an_error():
         ({"batch_size": 0}, "batch_size=0: must be an integer of at least 1. Use batch_size=64"),
         ({"batch_size": "64"}, "batch_size='64': must be an integer of at least 1"),
         ({"batch_size": 64.0}, "batch_size=64.0: must be an integer of at least 1"),
-        ({"heads": "4", "sites": "a"}, "heads='4' with sites=('a',): heads is the number of"),
-        ({"heads": 2.5, "sites": "a"}, "heads=2.5 with sites=('a',): heads is the number of"),
+        ({"num_heads": "4", "sites": "a"}, "num_heads='4' with sites=('a',): must be an integer"),
+        ({"num_heads": 2.5, "sites": "a"}, "num_heads=2.5 with sites=('a',): must be an integer"),
         ({"head_axes": {"w": 0}}, "head_axes={'w': 0}: must map ends of parameters' paths"),
         ({"engine": "vectorised"}, "engine='vectorised': must be 'auto', 'vectorized'"),
         ({"engine": "reference", "method": "lm_sgld"}, "engine='reference': devinterp knows"),
@@ -319,8 +321,8 @@ def test_all_data_sets_of_one_llc_share_one_n_beta_whatever_their_batches():
 def test_refined_rows_need_sites_that_exist():
     with pytest.raises(MetricError, match="no module has this path"):
         list(LLC(sites="blocks.*", **QUICK).compute(_subject()))
-    with pytest.raises(ConfigError, match="heads=2 with sites="):
-        LLC(heads=2)
+    with pytest.raises(ConfigError, match="num_heads=2 with sites="):
+        LLC(num_heads=2)
 
 
 def test_without_a_step_size_it_finds_one_says_so_and_keeps_it():
@@ -328,9 +330,9 @@ def test_without_a_step_size_it_finds_one_says_so_and_keeps_it():
     event, row, _ = LLC().compute(subject)
     assert isinstance(event, Event) and event.kind == "calibrated" and isinstance(row, Row)
     assert event.message == f"llc: lr {row.attrs['lr']:.2g} for this run"
-    assert event.attrs["lr"] == row.attrs["lr"] == subject.kept["llc"]["lr"]
+    assert event.attrs["lr"] == row.attrs["lr"] == subject.state["llc"]["lr"]
     assert row.status is Status.OK, row.attrs["reasons"]
-    json.dumps([event.attrs, subject.kept], allow_nan=False)
+    json.dumps([event.attrs, subject.state], allow_nan=False)
     again = list(LLC().compute(subject))
     assert [type(record) for record in again] == [Row, ChainTrace]
     assert again[0].attrs["lr"] == row.attrs["lr"]

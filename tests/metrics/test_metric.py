@@ -13,25 +13,25 @@ from devtrack import (
     CKA,
     Ablation,
     ActivationPatching,
-    Anomalies,
-    Behaviour,
+    AnomalyRate,
+    BehaviorSuite,
     ConceptDirection,
-    ContextLoss,
     Dimensionality,
     HeadComposition,
     HeadScores,
-    IdleUnits,
+    InContextLoss,
     LinearProbe,
     NGramScores,
     RegressionProbe,
     Row,
     Status,
+    UnitActivity,
     WeightSpectrum,
 )
-from devtrack.evaluate import evaluate
 from devtrack.metrics.metric import Metric
-from devtrack.model_state.private_copy import private_copy
-from devtrack.provenance import describe
+from devtrack.model_state._private_copy import private_copy
+from devtrack.store.provenance import describe
+from devtrack.tracking._evaluate import evaluate
 
 VOCABULARY, WIDTH, HEADS = 20, 16, 2
 
@@ -76,13 +76,13 @@ def _metrics(path, tokens):
     even = lambda batch: batch[0] % 2 == 0  # noqa: E731
     return [
         Dimensionality(sites=("blocks.*.mlp",)),
-        IdleUnits(sites=("blocks.*.mlp.1",)),
+        UnitActivity(sites=("blocks.*.mlp.1",)),
         CKA(sites=("blocks.?",)),
         WeightSpectrum(sites=("blocks.*",)),
         HeadScores(vocabulary=VOCABULARY, length=8),
         HeadComposition(),
-        Behaviour(path, _judge),
-        ContextLoss(early=2, late=10),
+        BehaviorSuite(path, _judge),
+        InContextLoss(early=2, late=10),
         NGramScores(),
         Ablation(sites=("blocks.*.attn",), kind="zero"),
         Ablation(sites=("blocks.*.mlp",), kind="resample"),
@@ -91,12 +91,12 @@ def _metrics(path, tokens):
             effect=lambda model, inputs, batch: model(inputs)[:, -1, 0],
             data=(tokens, tokens.flip(1)),
         ),
-        Anomalies(sites=("blocks.?",), trusted=(tokens,), data=(tokens.flip(1),)),
-        RegressionProbe(site="blocks.0", target=lambda b: b[0].float(), name="token"),
+        AnomalyRate(sites=("blocks.?",), trusted_data=(tokens,), data=(tokens.flip(1),)),
+        RegressionProbe(site="blocks.0", labels=lambda b: b[0].float(), name="token"),
         LinearProbe(
-            site="blocks.0", target=lambda b: b[0] % 2, name="parity", description_length=True
+            site="blocks.0", labels=lambda b: b[0] % 2, name="parity", description_length=True
         ),
-        ConceptDirection(site="blocks.0", concept=even, name="even"),
+        ConceptDirection(site="blocks.0", labels=even, name="even"),
     ]
 
 
@@ -110,7 +110,7 @@ def observed(tmp_path):
     tokens = torch.randint(VOCABULARY, (48, 16))
     metrics = _metrics(path, tokens)
 
-    def observe(steps, chosen):
+    def observe(steps, cache):
         found = []
         for step in steps:
             copy = private_copy(model)
@@ -124,7 +124,7 @@ def observed(tmp_path):
                     step=step,
                     batches=[(tokens[:24],), (tokens[24:],)],
                     loss=_loss,
-                    chosen=chosen,
+                    cache=cache,
                 ).records
             )
         return found
@@ -148,7 +148,7 @@ def test_every_metric_gives_numbers_side_by_side(observed):
         assert isinstance(metric, Metric)
         json.dumps(describe(metric))
     more = {row.metric for row in second} - {row.metric for row in first}
-    assert more == {"cka_previous", "concept/even.cosine_previous"}
+    assert more == {"cka_previous", "concept/even/cosine_previous"}
 
 
 def test_a_measurement_can_be_repeated_to_the_bit(observed):

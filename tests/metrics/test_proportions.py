@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from devtrack.metrics.proportions import binomial_se, clustered_se
+from devtrack.metrics._proportions import binomial_se, clustered_se
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])

@@ -5,9 +5,9 @@ from torch import nn
 
 import devtrack
 from devtrack import Dimensionality, Subject
-from devtrack.metrics.attention import attention_patterns, require_patterns
-from devtrack.metrics.sites import captured, matching_modules
-from devtrack.metrics.spectra import weight_matrices
+from devtrack.metrics._sites import captured, matching_modules
+from devtrack.metrics._spectra import weight_matrices
+from devtrack.metrics.attention._patterns import attention_patterns, require_patterns
 
 
 def test_one_glob_may_come_as_a_string():

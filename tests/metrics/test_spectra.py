@@ -6,15 +6,15 @@ import torch
 from torch import nn
 
 from devtrack.errors import MetricError
+from devtrack.metrics._spectra import WeightSpectrum
 from devtrack.metrics.metric import Subject
-from devtrack.metrics.spectra import WeightSpectrum
-from devtrack.rows import Status
+from devtrack.records import Status
 
 
 def _rows(model, **options):
     subject = Subject(model, 0, [], lambda m, b: torch.tensor(0.0), torch.Generator())
     found = WeightSpectrum(**options).compute(subject)
-    return {(row.site, row.metric.split(".")[-1]): row for row in found}
+    return {(row.site, row.metric.rpartition("/")[2]): row for row in found}
 
 
 def _linear(singular_values, rows=6, columns=9):

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from devtrack.errors import ConfigError
+from devtrack.model_state._private_copy import private_copy
 from devtrack.model_state.fidelity import check_copy, compare
 from devtrack.model_state.isolation import take_streams
-from devtrack.model_state.private_copy import private_copy
 
 X = torch.randn(16, 3, generator=torch.Generator().manual_seed(0))
 

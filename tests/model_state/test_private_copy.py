@@ -8,7 +8,7 @@ from lightning.pytorch import LightningModule
 from torch import nn
 
 from devtrack.errors import MetricError
-from devtrack.model_state.private_copy import eager, is_initialized, private_copy
+from devtrack.model_state._private_copy import eager, is_initialized, private_copy
 
 
 class Criterion:

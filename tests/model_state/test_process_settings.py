@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from devtrack.model_state.isolation import isolated
 
 
-class Function(TorchFunctionMode):
+class FunctionMetric(TorchFunctionMode):
     pass
 
 
@@ -29,7 +29,7 @@ LEAKS = {
         lambda: torch.set_default_device("meta"),
         lambda: torch.empty(1).device.type,
     ),
-    "function mode": (lambda: Function().__enter__(), torch._C._len_torch_function_stack),
+    "function mode": (lambda: FunctionMetric().__enter__(), torch._C._len_torch_function_stack),
     "dispatch mode": (lambda: Dispatch().__enter__(), torch._C._len_torch_dispatch_stack),
     "saved-tensor hooks": (
         lambda: torch.autograd.graph.saved_tensors_hooks(lambda x: x, lambda x: x).__enter__(),

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from devtrack.model_state.python_state import PythonState, module_state
-from devtrack.model_state.reachable_globals import kept_globals, reachable_globals
+from devtrack.model_state._python_state import PythonState, module_state
+from devtrack.model_state._reachable_globals import kept_globals, reachable_globals
 
 
 class Slotted:

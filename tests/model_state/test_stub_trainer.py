@@ -5,10 +5,10 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import nn
 
-from devtrack.evaluate import evaluate
 from devtrack.metrics.loss import Loss
-from devtrack.metrics.objective import training_step_loss
-from devtrack.model_state.private_copy import private_copy
+from devtrack.model_state._private_copy import private_copy
+from devtrack.tracking._evaluate import evaluate
+from devtrack.tracking._training_loss import training_step_loss
 
 
 class Scheduled(LightningModule):

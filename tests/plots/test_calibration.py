@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from devtrack.plots.calibration import LABEL_GAP, draw_calibration
-from devtrack.rows import Status
-from devtrack.sampling.calibration import Calibration, Trial
-from devtrack.sampling.settings import SamplerSettings
+from devtrack.records import Status
+from devtrack.sampling.calibration._calibrate import Calibration, Trial
+from devtrack.sampling.config import SamplerSettings
 
 CHOSEN = SamplerSettings(n_beta=100.0, localization=10.0, num_draws=30, num_burnin_steps=10)
 

@@ -9,9 +9,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from devtrack import plots
-from devtrack.changepoints import Move, Transition
 from devtrack.errors import ConfigError, UnknownRunError
-from devtrack.rows import ChainTrace, Clock, Event, Row, RunInfo, Status
+from devtrack.records import ChainTrace, Event, Row, RunInfo, Status, TrainingProgress
+from devtrack.series import Move, Transition
 from devtrack.store import open_store
 
 STEPS = [0, 1, 3, 10, 30, 100, 300]
@@ -32,10 +32,12 @@ def store(tmp_path_factory):
             Row("lr", 0.003, site="optimizer"),
             *(Row("norm", index + k, site=f"layer.{k}") for k in range(8)),
         ]
-        writer.append(Clock(step), records)
-    writer.append(Clock(10), [Event("lr_change", "learning rate halved")])
-    writer.append(Clock(300), [Event("cost", "7 observations")])
-    writer.append(Clock(100), [ChainTrace("llc", LOSS, np.full_like(LOSS, 0.5), NUM_BURNIN)])
+        writer.append(TrainingProgress(step), records)
+    writer.append(TrainingProgress(10), [Event("lr_change", "learning rate halved")])
+    writer.append(TrainingProgress(300), [Event("cost", "7 observations")])
+    writer.append(
+        TrainingProgress(100), [ChainTrace("llc", LOSS, np.full_like(LOSS, 0.5), NUM_BURNIN)]
+    )
     writer.close()
     return opened
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from devtrack.plots.curves import Curve
-from devtrack.plots.panels import arrange
+from devtrack.plots._data import Curve
+from devtrack.plots._panels import arrange
 
 
 def line(metric, site="model"):
@@ -19,15 +19,15 @@ HEADS = [f"attn.{layer}.head.{head}" for layer in range(2) for head in range(4)]
     "curves, panels",
     [
         (
-            [line(f"head.{score}", site) for score in ("previous", "prefix") for site in HEADS],
+            [line(f"head/{score}", site) for score in ("previous", "prefix") for site in HEADS],
             [
-                ("head.prefix (1 of 2)", 4),
-                ("head.prefix (2 of 2)", 4),
-                ("head.previous (1 of 2)", 4),
-                ("head.previous (2 of 2)", 4),
+                ("head/prefix (1 of 2)", 4),
+                ("head/prefix (2 of 2)", 4),
+                ("head/previous (1 of 2)", 4),
+                ("head/previous (2 of 2)", 4),
             ],
         ),
-        ([line("head.prefix"), *(line("head.previous", s) for s in HEADS[:3])], [("head", 4)]),
+        ([line("head/prefix"), *(line("head/previous", s) for s in HEADS[:3])], [("head", 4)]),
         ([line(f"kl.{i}") for i in range(9)], [("kl (1 of 2)", 5), ("kl (2 of 2)", 4)]),
     ],
     ids=["many sites: by metric", "few lines: together", "one site: together"],

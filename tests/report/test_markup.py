@@ -9,8 +9,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devtrack.report import markup
-from devtrack.report.markup import element, foldable, joined, table
+from devtrack.report import _markup as markup
+from devtrack.report._markup import element, foldable, joined, table
 
 
 class Reader(HTMLParser):

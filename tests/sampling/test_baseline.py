@@ -7,10 +7,10 @@ from torch import nn
 
 from devtrack.errors import MetricError
 from devtrack.model_state.isolation import isolated
-from devtrack.sampling.baseline import FIXED, MOVING, take_baseline
-from devtrack.sampling.chains import sample
-from devtrack.sampling.objective import Objective
-from devtrack.sampling.settings import SamplerSettings
+from devtrack.sampling._baseline import FIXED, MOVING, take_baseline
+from devtrack.sampling._objective import Objective
+from devtrack.sampling.config import SamplerSettings
+from devtrack.sampling.sampler import sample
 
 X = torch.randn(3, 16, 4, generator=torch.Generator().manual_seed(0)).double()
 BATCHES = [(x, torch.full((len(x),), k)) for k, x in enumerate(X)]

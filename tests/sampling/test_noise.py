@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from devtrack.sampling.noise import QuantileNoise, build_noise, draw_normal
+from devtrack.sampling._noise import QuantileNoise, build_noise, draw_normal
 
 
 def _drawn(size=100_003, *, times=10, dtype=torch.float32):

@@ -3,8 +3,8 @@ import torch
 from torch import nn
 
 from devtrack.errors import DataError, MetricError
-from devtrack.sampling.losses import allow_gradients
-from devtrack.sampling.objective import Objective
+from devtrack.sampling._objective import Objective
+from devtrack.sampling._user_loss import allow_gradients
 
 
 def _mlp(dtype=torch.float64):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from devtrack.rows import RunInfo
+from devtrack.records import RunInfo
 from devtrack.store import Store, open_store
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from devtrack.rows import ChainTrace, Clock, Row, RunInfo
+from devtrack.records import ChainTrace, Row, RunInfo, TrainingProgress
 from devtrack.store import FlushPolicy, Store
 
 
@@ -26,7 +26,7 @@ def write_until_killed(path: str, seed: int) -> None:
     while True:
         for _ in range(random.randrange(1, 20)):
             trace = ChainTrace("llc", np.full((2, 3), float(step)), np.zeros((2, 3)))
-            writer.append(Clock(step), [Row("llc", float(step)), trace])
+            writer.append(TrainingProgress(step), [Row("llc", float(step)), trace])
             step += 1
         writer.flush()
         os.write(1, f"ack {writer.attempt} {step}\n".encode())

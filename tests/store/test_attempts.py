@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from devtrack.errors import ConfigError
-from devtrack.rows import ChainTrace, Clock, Event, Row, RunInfo, SnapshotRecord
+from devtrack.records import ChainTrace, Event, Row, RunInfo, SnapshotRecord, TrainingProgress
 from devtrack.store import Store
 
 Info = Callable[..., RunInfo]
@@ -13,7 +13,7 @@ Info = Callable[..., RunInfo]
 _CLAIM = """
 import sys
 from pathlib import Path
-from devtrack.store.attempts import claim_attempt
+from devtrack.store._attempts import claim_attempt
 print(*[claim_attempt(Path(sys.argv[1]), keep_through_step=None) for _ in range(20)])
 """
 
@@ -32,11 +32,11 @@ def _write(store: Store, info: RunInfo, steps: range, keep: int | None) -> None:
         for step in steps:
             trace = ChainTrace("llc", np.zeros((1, 2)), np.zeros((1, 2)))
             writer.append(
-                Clock(step),
+                TrainingProgress(step),
                 [
                     Row("loss", 100.0 * writer.attempt + step),
                     Row("llc", 1.0),
-                    Row("probe/p.accuracy", 0.5),
+                    Row("probe/p/accuracy", 0.5),
                     trace,
                     Event("tick"),
                     SnapshotRecord("ab", f"snapshots/{writer.attempt}-{step}", 1),
@@ -76,8 +76,8 @@ def test_other_ranks_join_the_attempt(store: Store, info: Info) -> None:
     with store.writer(info()) as zero:
         for _ in range(2):  # the second writer of a rank goes on where the first ended
             with store.writer(info(), rank=1, attempt=zero.attempt) as one:
-                one.append(Clock(1), [Row("loss", 1.0)])
-        zero.append(Clock(1), [Row("loss", 0.0)])
+                one.append(TrainingProgress(1), [Row("loss", 1.0)])
+        zero.append(TrainingProgress(1), [Row("loss", 0.0)])
     rows = "SELECT attempt, rank, seq FROM metrics ORDER BY ALL"
     assert store.sql(rows).fetchall() == [(0, 0, 0), (0, 1, 0), (0, 1, 1)]
     with pytest.raises(ConfigError, match=r"attempt=7: .*claimed so far: \[0\]"):

@@ -9,12 +9,13 @@ import duckdb
 import numpy as np
 import pytest
 
-from devtrack.rows import ChainTrace, Clock, Row, RunInfo
-from devtrack.store import FlushPolicy, Store, compaction
-from devtrack.store.compaction import compact_writer
-from devtrack.store.layout import SegmentName
-from devtrack.store.listing import list_segments
-from devtrack.store.segments import writer_connection
+from devtrack.records import ChainTrace, Row, RunInfo, TrainingProgress
+from devtrack.store import FlushPolicy, Store
+from devtrack.store import _compaction as compaction
+from devtrack.store._compaction import compact_writer
+from devtrack.store._layout import SegmentName
+from devtrack.store._listing import list_segments
+from devtrack.store._segments import writer_connection
 
 Info = Callable[..., RunInfo]
 _HERE = Path(__file__).parent
@@ -25,7 +26,7 @@ def _fill(store: Store, info: RunInfo, *, flushes: int, compact: bool = False) -
     writer = store.writer(info)
     for step in range(flushes):
         trace = ChainTrace("llc", np.full((1, 2), step), np.zeros((1, 2)))
-        writer.append(Clock(step), [Row("llc", float(step)), trace])
+        writer.append(TrainingProgress(step), [Row("llc", float(step)), trace])
         writer.flush()
     writer.close(compact=compact)
 
@@ -107,7 +108,7 @@ def test_a_listing_with_a_hole_is_not_believed(
 def test_a_reader_sees_each_row_once_at_every_instant(store: Store, info: Info, fresh: str) -> None:
     """A stranger's process hammers while a writer flushes, compacts and removes."""
     writer = store.writer(info(), policy=FlushPolicy(compact_after=4))
-    writer.append(Clock(0), [Row("llc", 0.0)])
+    writer.append(TrainingProgress(0), [Row("llc", 0.0)])
     writer.flush()
     reader = subprocess.Popen(
         [sys.executable, _HERE / "plain_reader.py", store.path / "devtrack.duckdb", fresh],
@@ -117,7 +118,7 @@ def test_a_reader_sees_each_row_once_at_every_instant(store: Store, info: Info, 
     )
     pause = threading.Event()
     for step in range(1, 60):
-        writer.append(Clock(step), [Row("llc", float(step))])
+        writer.append(TrainingProgress(step), [Row("llc", float(step))])
         writer.flush()
         pause.wait(0.04)
     writer.close()
@@ -156,7 +157,7 @@ def test_many_writers_compact_under_readers_in_threads(store: Store, info: Info)
         thread.start()
     for step in range(25):
         for writer in writers:
-            writer.append(Clock(step), [Row("llc", float(step))])
+            writer.append(TrainingProgress(step), [Row("llc", float(step))])
             writer.flush()
     for writer in writers:
         writer.close()
@@ -198,7 +199,7 @@ def test_compaction_leaves_room_for_what_lies_in_quarantine(store: Store, info: 
 
 def test_the_views_rule_and_the_compactions_rule_agree(store: Store, info: Info) -> None:
     """devtrack.duckdb leaves out in SQL what layout.uncovered leaves out in Python."""
-    from devtrack.store.layout import uncovered
+    from devtrack.store._layout import uncovered
 
     rng = np.random.default_rng(0)
     _fill(store, info(), flushes=1)

@@ -6,7 +6,7 @@ import duckdb
 import pytest
 
 from devtrack.errors import ConfigError, QueryError
-from devtrack.rows import Clock, Row, RunInfo
+from devtrack.records import Row, RunInfo, TrainingProgress
 from devtrack.store import Store
 
 Info = Callable[..., RunInfo]
@@ -16,7 +16,7 @@ Info = Callable[..., RunInfo]
 def filled(store: Store, info: Info) -> Store:
     with store.writer(info()) as writer:
         for step in range(3):
-            writer.append(Clock(step), [Row("a", float(step), attrs={"k": step})])
+            writer.append(TrainingProgress(step), [Row("a", float(step), attrs={"k": step})])
     return store
 
 

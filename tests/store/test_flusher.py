@@ -9,9 +9,10 @@ import duckdb
 import pytest
 
 from devtrack.errors import StoreError
-from devtrack.rows import Clock, Event, Row, RunInfo
-from devtrack.store import FlushPolicy, Store, Writer, backlog
-from devtrack.store.spill import spill_dir
+from devtrack.records import Event, Row, RunInfo, TrainingProgress
+from devtrack.store import FlushPolicy, Store, Writer
+from devtrack.store import _commit_queue as backlog
+from devtrack.store._overflow import spill_dir
 
 Info = Callable[..., RunInfo]
 
@@ -33,7 +34,7 @@ def test_an_io_error_is_tried_again_and_nothing_is_lost(
     writer = store.writer(info(), policy=FlushPolicy(interval_s=0.01))
     obstacle = _break(writer)
     for step in range(5):
-        writer.append(Clock(step), [Row("a", float(step))])
+        writer.append(TrainingProgress(step), [Row("a", float(step))])
         time.sleep(0.05)
     with pytest.raises(StoreError, match=r"rows could not be written .*kept and tried again"):
         writer.flush(timeout_s=0.3)
@@ -50,12 +51,12 @@ def test_a_flush_waits_out_an_outage_once_and_then_only_tries(store: Store, info
     """Or a training would stand still at every checkpoint until the store is back."""
     writer = store.writer(info())
     obstacle = _break(writer)
-    writer.append(Clock(0), [Row("a", 0.0)])
+    writer.append(TrainingProgress(0), [Row("a", 0.0)])
     with pytest.raises(StoreError):
         writer.flush(timeout_s=0.3)
     start, patience_s = time.monotonic(), 20.0
     for step in (1, 2):
-        writer.append(Clock(step), [Row("a", float(step))])
+        writer.append(TrainingProgress(step), [Row("a", float(step))])
         with pytest.raises(StoreError, match="kept and tried again"):
             writer.flush(timeout_s=patience_s)
     assert time.monotonic() - start < patience_s
@@ -68,7 +69,7 @@ def test_a_flush_waits_out_an_outage_once_and_then_only_tries(store: Store, info
 def test_it_recovers_by_itself(store: Store, info: Info) -> None:
     writer = store.writer(info(), policy=FlushPolicy(interval_s=0.01))
     obstacle = _break(writer)
-    writer.append(Clock(0), [Row("a", 1.0)])
+    writer.append(TrainingProgress(0), [Row("a", 1.0)])
     time.sleep(0.1)
     obstacle.unlink()
     deadline = time.monotonic() + 10
@@ -92,7 +93,7 @@ def test_any_error_of_a_write_is_survived(
     monkeypatch.setattr(backlog, "write_segment", flaky)
     with store.writer(info()) as writer:
         for step in range(10):
-            writer.append(Clock(step), [Row("a", float(step))])
+            writer.append(TrainingProgress(step), [Row("a", float(step))])
         writer.flush()
     assert _values(store) == list(range(10))
 
@@ -110,10 +111,10 @@ def test_records_that_cannot_be_converted_yet_are_not_committed(
 
     monkeypatch.setattr(backlog, "to_columns", flaky)
     writer = store.writer(info(), policy=FlushPolicy(interval_s=0.01))
-    writer.append(Clock(0), [Row("a", 0.0), Event("first")])
+    writer.append(TrainingProgress(0), [Row("a", 0.0), Event("first")])
     with pytest.raises(StoreError, match=r"no room to convert.*kept and tried again"):
         writer.flush(timeout_s=0.2)
-    writer.append(Clock(1), [Row("a", 1.0), Event("second")])
+    writer.append(TrainingProgress(1), [Row("a", 1.0), Event("second")])
     broken[0] = False
     writer.close()
     assert _values(store) == [0.0, 1.0]
@@ -133,7 +134,7 @@ def test_too_many_rows_spill_and_come_home(
     deadline = time.monotonic() + 10
     step = 0
     while not list(spill.glob("r1/segments/metrics/*.parquet")):
-        writer.append(Clock(step), [Row("a", float(step))])
+        writer.append(TrainingProgress(step), [Row("a", float(step))])
         step += 1
         time.sleep(0.01)
         assert time.monotonic() < deadline
@@ -153,7 +154,7 @@ def test_what_close_cannot_write_waits_in_the_spill_folder(
 ) -> None:
     writer = store.writer(info(), policy=FlushPolicy(spill_root=str(tmp_path)))
     obstacle = _break(writer)
-    writer.append(Clock(0), [Row("a", 1.0)])
+    writer.append(TrainingProgress(0), [Row("a", 1.0)])
     with pytest.raises(StoreError, match=r"they are in .*devtrack-spill-r1.*adopt"):
         writer.close(timeout_s=0.2)
     obstacle.unlink()
@@ -173,7 +174,7 @@ def test_without_any_disk_rows_stay_in_memory(
     writer = store.writer(info(), policy=policy)
     obstacle = _break(writer)
     for step in range(20):
-        writer.append(Clock(step), [Row("a", float(step))])
+        writer.append(TrainingProgress(step), [Row("a", float(step))])
         time.sleep(0.01)
     obstacle.unlink()
     writer.close()
@@ -195,7 +196,7 @@ def test_append_does_not_wait_for_a_disk_that_hangs(
     with store.writer(info(), policy=FlushPolicy(interval_s=0.001)) as writer:
         start = time.perf_counter()
         for step in range(100):
-            writer.append(Clock(step), [Row("a", float(step))])
+            writer.append(TrainingProgress(step), [Row("a", float(step))])
         assert time.perf_counter() - start < 0.3  # a hundred writes would take 30 s
     assert _values(store) == list(range(100))
 
@@ -203,7 +204,7 @@ def test_append_does_not_wait_for_a_disk_that_hangs(
 def test_the_writer_compacts_by_itself(store: Store, info: Info) -> None:
     writer = store.writer(info(), policy=FlushPolicy(compact_after=5, grace_s=0.0))
     for step in range(23):
-        writer.append(Clock(step), [Row("a", float(step))])
+        writer.append(TrainingProgress(step), [Row("a", float(step))])
         writer.flush()
     time.sleep(0.1)
     assert len(list((writer.run_dir / "segments" / "metrics").glob("*.parquet"))) < 10

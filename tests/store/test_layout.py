@@ -4,7 +4,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devtrack.store.layout import SegmentName, is_run_id, parse_segment_name, uncovered
+from devtrack.store._layout import SegmentName, is_run_id, parse_segment_name, uncovered
 
 _names = st.builds(
     lambda attempt, rank, lo, length: SegmentName(attempt, rank, lo, lo + length),

@@ -5,16 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from devtrack.rows import ChainTrace, Clock, Row, RunInfo
-from devtrack.store import Store, open_store, views
-from devtrack.store.listing import current_files
+from devtrack.records import ChainTrace, Row, RunInfo, TrainingProgress
+from devtrack.store import Store, open_store
+from devtrack.store import _views as views
+from devtrack.store._listing import current_files
 
 Info = Callable[..., RunInfo]
 
 
 def _segment(store: Store, info: RunInfo) -> Path:
     with store.writer(info) as writer:
-        writer.append(Clock(0), [Row("a", 1.0, attrs={"text": "x" * 500})])
+        writer.append(TrainingProgress(0), [Row("a", 1.0, attrs={"text": "x" * 500})])
     (segment,) = (writer.run_dir / "segments" / "metrics").glob("*.parquet")
     return segment
 
@@ -57,7 +58,9 @@ def test_a_listed_number_has_its_traces_listed(
     steps = iter(range(10))
 
     def flushing(path: Path, table: str) -> list[Path]:
-        writer.append(Clock(next(steps)), [Row("llc", 1.0), ChainTrace("llc", [[1.0]], [[0.0]])])  # type: ignore[arg-type]
+        writer.append(
+            TrainingProgress(next(steps)), [Row("llc", 1.0), ChainTrace("llc", [[1.0]], [[0.0]])]
+        )  # type: ignore[arg-type]
         writer.flush()
         return current_files(path, table)
 

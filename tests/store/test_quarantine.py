@@ -3,7 +3,7 @@ from collections.abc import Callable
 import pytest
 
 from devtrack.errors import StoreError
-from devtrack.rows import Clock, Row, RunInfo
+from devtrack.records import Row, RunInfo, TrainingProgress
 from devtrack.store import Store, StoreWarning, open_store
 
 Info = Callable[..., RunInfo]
@@ -12,7 +12,7 @@ Info = Callable[..., RunInfo]
 def _three_segments(store: Store, info: RunInfo) -> None:
     writer = store.writer(info)
     for step in range(3):
-        writer.append(Clock(step), [Row("a", float(step), attrs={"text": "x" * 500})])
+        writer.append(TrainingProgress(step), [Row("a", float(step), attrs={"text": "x" * 500})])
         writer.flush()
     writer.close(compact=False)
 
@@ -57,7 +57,7 @@ def test_damage_in_a_store_that_cannot_be_written_is_an_error(
     def refuse(_: object) -> None:
         raise PermissionError("read-only")
 
-    monkeypatch.setattr("devtrack.store.quarantine.make_dirs", refuse)
+    monkeypatch.setattr("devtrack.store._quarantine.make_dirs", refuse)
     with pytest.raises(StoreError, match=r"damaged .* cannot be put aside .*Make the store writ"):
         store.sql("FROM metrics")
     assert segment.exists()

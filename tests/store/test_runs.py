@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from devtrack.errors import ConfigError, UnknownRunError
-from devtrack.rows import RunInfo
+from devtrack.records import RunInfo
 from devtrack.store import Store, StoreWarning
-from devtrack.store.runs import read_run, write_run
+from devtrack.store._runs import read_run, write_run
 
 Info = Callable[..., RunInfo]
 

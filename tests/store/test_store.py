@@ -7,7 +7,7 @@ import duckdb
 import pytest
 
 from devtrack.errors import QueryError, StoreError
-from devtrack.rows import Clock, Row, RunInfo, Status
+from devtrack.records import Row, RunInfo, Status, TrainingProgress
 from devtrack.store import Store, open_store
 
 Info = Callable[..., RunInfo]
@@ -124,10 +124,10 @@ def test_too_little_memory_does_not_make_the_store_be_searched_for_damage(
 
 def test_a_result_stays_when_the_store_changes(store: Store, info: Info) -> None:
     writer = store.writer(info())
-    writer.append(Clock(0), [Row("a", 1.0)])
+    writer.append(TrainingProgress(0), [Row("a", 1.0)])
     writer.flush()
     result = store.sql("SELECT step, value FROM metrics WHERE metric = ?", ["a"])
-    writer.append(Clock(1), [Row("a", 2.0)])
+    writer.append(TrainingProgress(1), [Row("a", 2.0)])
     writer.flush()
     writer.close()
     store.close()
@@ -144,18 +144,18 @@ def test_latest_llc_and_probes(store: Store, info: Info) -> None:
         for step in (0, 10):
             attrs = {"rhat": 1.2, "ess": 50, "reasons": ["rhat"], "chain_values": [1.0, nan]}
             writer.append(
-                Clock(step),
+                TrainingProgress(step),
                 [
                     Row("llc", 3.0 + step, 0.1, status="suspect", attrs=attrs),  # type: ignore
                     Row("rllc", 1.0, site="blocks.0"),
-                    Row("probe/parity.accuracy", 0.9, 0.01, "embed"),
-                    Row("probe/parity.control_accuracy", 0.5, 0.02, "embed"),
-                    Row("probe/parity.selectivity", 0.4, 0.03, "embed", "suspect"),  # type: ignore
-                    Row("probe/size.r_squared", 0.7, 0.04, "embed"),
-                    Row("probe/size.control_r_squared", -0.1, 0.05, "embed"),
-                    Row("probe/size.mdl_bits", 0.5, 0.02, "embed"),
-                    Row("probe/size.compression", 2.0, 0.08, "embed"),
-                    Row("probe/a.b.accuracy", nan, status="failed"),  # type: ignore[arg-type]
+                    Row("probe/parity/accuracy", 0.9, 0.01, "embed"),
+                    Row("probe/parity/control_accuracy", 0.5, 0.02, "embed"),
+                    Row("probe/parity/selectivity", 0.4, 0.03, "embed", "suspect"),  # type: ignore
+                    Row("probe/size/r_squared", 0.7, 0.04, "embed"),
+                    Row("probe/size/control_r_squared", -0.1, 0.05, "embed"),
+                    Row("probe/size/mdl_bits", 0.5, 0.02, "embed"),
+                    Row("probe/size/compression", 2.0, 0.08, "embed"),
+                    Row("probe/a.b/accuracy", nan, status="failed"),  # type: ignore[arg-type]
                 ],
             )
     latest = "SELECT DISTINCT step, count(*) OVER () FROM metrics_latest"
@@ -190,7 +190,7 @@ def test_an_llc_of_any_name_is_one_and_a_covariance_by_the_same_chains_is_none(
     names = ["llc", "llc_slow", "llc/teacher", "rllc/text"]
     with store.writer(info()) as writer:
         rows = [Row(name, 5.0, attrs={**attrs, "chain_values": [5.0]}) for name in names]
-        writer.append(Clock(0), [*rows, Row("susceptibility/text", 1.0, attrs=attrs)])
-        writer.append(Clock(1), [Row("llc", float("nan"), status=Status.FAILED)])
+        writer.append(TrainingProgress(0), [*rows, Row("susceptibility/text", 1.0, attrs=attrs)])
+        writer.append(TrainingProgress(1), [Row("llc", float("nan"), status=Status.FAILED)])
     found = store.sql("SELECT metric FROM llc ORDER BY step, metric").fetchall()
     assert found == [("llc",), ("llc/teacher",), ("llc_slow",), ("rllc/text",), ("llc",)]

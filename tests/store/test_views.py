@@ -9,10 +9,13 @@ import duckdb
 import pytest
 
 from devtrack.errors import StoreError
-from devtrack.rows import Clock, Row, RunInfo
-from devtrack.store import Store, files, open_store, schema, segments
-from devtrack.store.layout import TABLES, VIEWS, VIEWS_FILE
-from devtrack.store.views import views_file_is_current
+from devtrack.records import Row, RunInfo, TrainingProgress
+from devtrack.store import Store, open_store
+from devtrack.store import _atomic_files as files
+from devtrack.store import _schema as schema
+from devtrack.store import _segments as segments
+from devtrack.store._layout import TABLES, VIEWS, VIEWS_FILE
+from devtrack.store._views import views_file_is_current
 
 Info = Callable[..., RunInfo]
 _COUNT = "SELECT count(*) FROM metrics"
@@ -20,7 +23,7 @@ _COUNT = "SELECT count(*) FROM metrics"
 
 def _one_row(store: Store, info: RunInfo) -> None:
     with store.writer(info) as writer:
-        writer.append(Clock(0), [Row("loss", 1.0)])
+        writer.append(TrainingProgress(0), [Row("loss", 1.0)])
 
 
 def _read_plainly(store_path: Path, query: str = _COUNT) -> list[tuple]:
@@ -33,7 +36,7 @@ def _read_plainly(store_path: Path, query: str = _COUNT) -> list[tuple]:
 
 
 def test_schema_sql_has_every_table_and_view_commented(store: Store) -> None:
-    text = Path(schema.__file__).parents[1].joinpath("schema.sql").read_text()
+    text = Path(schema.__file__).with_name("schema.sql").read_text()
     for line_before, name in _definitions(text):
         assert line_before.startswith("--") or name in ("events", "snapshots", "chains"), name
     views = store.sql("SELECT view_name FROM duckdb_views() WHERE schema_name = 'main'").fetchall()
@@ -106,7 +109,7 @@ def test_a_damaged_views_file_is_renewed_in_a_folder_called_clock(tmp_path: Path
 def test_views_of_another_version_are_renewed(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("devtrack.store.views.fingerprint", lambda: "of another version")
+    monkeypatch.setattr("devtrack.store._views.fingerprint", lambda: "of another version")
     assert not views_file_is_current(store.path)
 
 

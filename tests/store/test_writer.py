@@ -12,7 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from devtrack.errors import ConfigError, StoreError
-from devtrack.rows import ChainTrace, Clock, Event, Row, RunInfo, SnapshotRecord, Status
+from devtrack.records import (
+    ChainTrace,
+    Event,
+    Row,
+    RunInfo,
+    SnapshotRecord,
+    Status,
+    TrainingProgress,
+)
 from devtrack.store import FlushPolicy, Store, open_store
 
 Info = Callable[..., RunInfo]
@@ -20,7 +28,7 @@ Info = Callable[..., RunInfo]
 _text = st.text(st.characters(codec="utf-8"), max_size=8)
 _count = st.integers(0, 2**62)
 _clock = st.builds(
-    Clock,
+    TrainingProgress,
     _count,
     _count,
     _count,
@@ -39,7 +47,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Store:
 @settings(max_examples=25, deadline=None)
 @given(_appends)
 def test_rows_come_back_as_they_went_in(
-    shared: Store, appends: list[tuple[Clock, list[Row], bool]]
+    shared: Store, appends: list[tuple[TrainingProgress, list[Row], bool]]
 ) -> None:
     run_id = f"r{len(list(shared.path.iterdir()))}"
     policy = FlushPolicy(grace_s=0.0)
@@ -61,7 +69,7 @@ def test_rows_come_back_as_they_went_in(
 
 
 def _expected(row: Row) -> tuple[Any, ...]:
-    from devtrack.store.json_text import to_json
+    from devtrack.store._json_text import to_json
 
     failed = row.status == "failed"
 
@@ -84,7 +92,7 @@ def test_traces_events_and_snapshots_come_back(store: Store, info: Info) -> None
     loss[1, 2] = np.nan
     with store.writer(info(name="grok")) as writer:
         writer.append(
-            Clock(7),
+            TrainingProgress(7),
             [
                 ChainTrace("llc", loss, baseline, 1, "blocks.0"),
                 Event("lr_change", "lr 0.1 -> 0.01", {"lr": np.float32(0.5)}),
@@ -145,7 +153,11 @@ _BAD: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", _BAD)
 def test_one_bad_record_takes_no_other_with_it(store: Store, info: Info, name: str) -> None:
-    clocks: list[Any] = [Clock(1), Clock(10**30, _R, _R, _R), Clock(2, ts_utc="noon")]  # type: ignore
+    clocks: list[Any] = [
+        TrainingProgress(1),
+        TrainingProgress(10**30, _R, _R, _R),
+        TrainingProgress(2, ts_utc="noon"),
+    ]  # type: ignore
     with store.writer(info()) as writer:
         for clock in clocks:
             writer.append(clock, [Row("before", 1.0), _BAD[name], Row("after", 1.0)])
@@ -171,7 +183,7 @@ def test_a_row_is_never_lost_to_a_strange_value(store: Store, info: Info) -> Non
         ChainTrace("llc", [[1.0], [1.0, 2.0]], np.zeros(1)),  # type: ignore[arg-type]
     ]
     with store.writer(info()) as writer:
-        writer.append(Clock(np.int64(3)), strange)  # type: ignore[arg-type]
+        writer.append(TrainingProgress(np.int64(3)), strange)  # type: ignore[arg-type]
     rows = store.sql("SELECT metric, value, se, status FROM metrics ORDER BY seq").fetchall()
     assert rows == [
         ("ok", 1.5, 0.5, "ok"),
@@ -189,11 +201,11 @@ def test_a_row_is_never_lost_to_a_strange_value(store: Store, info: Info) -> Non
 def test_what_is_no_record_is_refused_at_the_door(store: Store, info: Info) -> None:
     writer = store.writer(info())
     with pytest.raises(ConfigError, match=r"got a float.*Row\('name', value\)"):
-        writer.append(Clock(0), [Row("a", 1.0), 1.0])  # type: ignore[list-item]
+        writer.append(TrainingProgress(0), [Row("a", 1.0), 1.0])  # type: ignore[list-item]
     writer.close()
     assert store.sql("SELECT count(*) FROM metrics").fetchall() == [(0,)]
     with pytest.raises(StoreError, match="is closed"):
-        writer.append(Clock(0), [Row("a", 1.0)])
+        writer.append(TrainingProgress(0), [Row("a", 1.0)])
     writer.flush()
     writer.close()
 
@@ -203,10 +215,10 @@ def test_a_flush_is_visible_at_once_and_a_row_within_the_interval(store: Store, 
 
     policy = FlushPolicy(interval_s=0.05)
     with store.writer(info(), policy=policy) as writer:
-        writer.append(Clock(0), [Row("a", 1.0)])
+        writer.append(TrainingProgress(0), [Row("a", 1.0)])
         writer.flush()
         assert store.sql("SELECT count(*) FROM metrics").fetchall() == [(1,)]
-        writer.append(Clock(1), [Row("a", 1.0)])
+        writer.append(TrainingProgress(1), [Row("a", 1.0)])
         deadline = time.monotonic() + 10
         while store.sql("SELECT count(*) FROM metrics").fetchall() != [(2,)]:
             assert time.monotonic() < deadline
@@ -215,18 +227,20 @@ def test_a_flush_is_visible_at_once_and_a_row_within_the_interval(store: Store, 
 
 def test_a_zoned_time_is_stored_as_utc(store: Store, info: Info) -> None:
     with store.writer(info()) as writer:
-        writer.append(Clock(0, ts_utc=datetime(2026, 1, 1, 12, tzinfo=UTC)), [Row("a", 1.0)])
+        writer.append(
+            TrainingProgress(0, ts_utc=datetime(2026, 1, 1, 12, tzinfo=UTC)), [Row("a", 1.0)]
+        )
     assert store.sql("SELECT ts_utc FROM metrics").fetchall() == [(datetime(2026, 1, 1, 12),)]
 
 
 _FORGETFUL = """
 import sys
 from datetime import datetime
-from devtrack.rows import Clock, Row, RunInfo
+from devtrack.records import TrainingProgress, Row, RunInfo
 from devtrack.store import open_store, FlushPolicy
 writer = open_store(sys.argv[1]).writer(RunInfo("r1", "r1", datetime(2026, 1, 1)),
                                         policy=FlushPolicy(interval_s=60))
-writer.append(Clock(0), [Row("a", 1.0)])
+writer.append(TrainingProgress(0), [Row("a", 1.0)])
 writer = None
 raise SystemExit(3)
 """

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from devtrack.errors import DataError
-from devtrack.rows import Status
+from devtrack.records import Status
 from experiments.bench import gates
 
 QUICK = [gate for gate in gates.gates() if gate.affordable]

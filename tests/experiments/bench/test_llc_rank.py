@@ -3,7 +3,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from devtrack.rows import Status
+from devtrack.records import Status
 from experiments import exact
 from experiments.bench import llc_rank
 from experiments.bench.gates import estimate

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from devtrack.changepoints import RecipeEvent, Series
+from devtrack.series import ConfigEvent, Series
 from experiments.bench.monitor import calibrate, devtrack, false_alarms, tail_interval
 from experiments.bench.online_rivals import snapshots
 
@@ -39,7 +39,7 @@ def test_devtrack_sees_a_step_and_not_one_that_the_recipe_explains():
     jump = np.where(STEP >= 800, 15.0, 0.0)
     (alarm,) = devtrack(run_of(jump), 1.0)
     assert 800 <= alarm <= 860
-    assert devtrack(run_of(jump, [RecipeEvent(800.0, "evalset_change")]), 1.0) == []
+    assert devtrack(run_of(jump, [ConfigEvent(800.0, "evalset_change")]), 1.0) == []
 
 
 def test_a_threshold_is_set_to_the_stated_rate():

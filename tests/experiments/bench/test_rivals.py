@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from devtrack.changepoints import Series
+from devtrack.series import Series
 from experiments.bench.online_rivals import bayesian, cusum
 from experiments.bench.rivals import RIVALS, LineCost, evenly
 

@@ -1,0 +1,253 @@
+"""Changes of single series put together: what moves at one place, give or take a lag, is one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from devtrack.changepoints._templates import BEND, STEP, Shape
+from devtrack.changepoints.offline._segmentation import refine, taken
+from devtrack.changepoints.offline._series_model import SeriesModel
+from devtrack.changepoints.offline._shape_checks import is_visible, turning_point
+from devtrack.changepoints.offline._significance import LAG, LAG_PER_WIDTH, Chance
+
+JOIN_PER_WIDTH = 0.45  # of the mean width: how far apart two series' midpoints may lie
+OVERLAP, OVERLAP_PER_WIDTH = 0.03, 0.6  # changes closer than this are one, and its shape error
+OVERLAP_OF_KINDS = 0.02  # more for a bend beside a level change
+SUPPORT = 4.0  # gain from which a series is said to move along
+WEAK_SUPPORT = 6.0  # the same for changes that only all series together show
+MAX_WEAK = 3
+
+
+class Part(NamedTuple):
+    """One series' part in a change.
+
+    Args:
+        series: Number of the series.
+        shape: Its own midpoint and width.
+        gain: What it gains by the change.
+    """
+
+    series: int
+    shape: Shape
+    gain: float
+
+
+@dataclass
+class Cluster:
+    """Parts of several series that are one change, the loudest first.
+
+    Attributes:
+        parts: The change.
+        aside: What else was told of those series nearby. It is no part of the change, but without
+            it their curves would not be understood.
+    """
+
+    parts: list[Part]
+    aside: list[Part] = field(default_factory=list)
+
+    @property
+    def kind(self) -> int:
+        """``STEP`` or ``BEND``."""
+        return self.parts[0].shape.kind
+
+    @property
+    def mid(self) -> float:
+        """Median midpoint."""
+        return float(np.median([p.shape.mid for p in self.parts]))
+
+    @property
+    def width(self) -> float:
+        """Median width."""
+        return float(np.median([p.shape.width for p in self.parts]))
+
+    def has(self, series: int) -> bool:
+        """Say whether a series takes part."""
+        return any(p.series == series for p in self.parts)
+
+
+def told_parts(models: Sequence[SeriesModel], told: Sequence[list[Shape]]) -> list[Part]:
+    """Return the visible changes of every series with their gains, the loudest first."""
+    parts = []
+    for s, (model, shapes) in enumerate(zip(models, told, strict=True)):
+        fit = model.fit(shapes)
+        pairs = zip(shapes, fit.effect, strict=True)
+        visible = [shape for shape, effect in pairs if is_visible(model, fit, shape, effect)]
+        parts += [Part(s, shape, _gain_on_grid(model, visible, shape)) for shape in visible]
+    return sorted(parts, key=lambda p: -p.gain)
+
+
+def join(parts: Sequence[Part]) -> list[Cluster]:
+    """Put parts of different series that lie close together into clusters.
+
+    Args:
+        parts: The loudest first: it gathers the others around it.
+    """
+    clusters: list[Cluster] = []
+    for part in parts:
+        near = [c for c in clusters if c.kind == part.shape.kind and not c.has(part.series)]
+        gaps = [abs(c.parts[0].shape.mid - part.shape.mid) for c in near]
+        reach = [_join_reach(c.parts[0].shape.width, part.shape.width) for c in near]
+        close = [(gap, i) for i, (gap, r) in enumerate(zip(gaps, reach, strict=True)) if gap <= r]
+        if close:
+            near[min(close)[1]].parts.append(part)
+        else:
+            clusters.append(Cluster([part]))
+    return clusters
+
+
+def _join_reach(one: float, other: float) -> float:
+    """Return how far apart midpoints of changes of two widths may lie."""
+    return LAG + JOIN_PER_WIDTH * 0.5 * (one + other)
+
+
+def merge(clusters: Sequence[Cluster], odds: Chance, *, alpha: float) -> list[Cluster]:
+    """Make one of clusters of a kind that overlap; a series has one change at one place.
+
+    Of a series' two parts the louder stays. A part that lies too far from the stronger cluster is
+    put aside with its own. A level change and a turning point of one series at one place are two
+    words for it; those of different series are two changes. Kinks, which only say how their series
+    runs, neither take others in nor are taken.
+
+    Args:
+        clusters: The strongest first.
+        odds: The run and what chance can do in it.
+        alpha: The nominal rate, which a cluster that loses parts must still keep.
+    """
+    kinks = [c for c in clusters if c.kind == BEND and not _turns(c, clusters, odds.models)]
+    merged: list[Cluster] = []
+    for cluster in clusters:
+        if any(cluster is kink for kink in kinks):
+            continue
+        near = [c for c in merged if abs(c.mid - cluster.mid) <= _reach(c, cluster)]
+        other_word = [c for c in near if c.kind != cluster.kind]
+        parts = [p for p in cluster.parts if not any(c.has(p.series) for c in other_word)]
+        if not parts:
+            continue
+        own = Cluster(parts, list(cluster.aside))
+        home = next((c for c in near if c.kind == own.kind), None)
+        if home is not None:
+            _take_in(home, own)
+        elif len(parts) == len(cluster.parts) or odds.p_value(strength(own, odds)) <= alpha:
+            merged.append(own)
+    return [*merged, *kinks]
+
+
+def _reach(one: Cluster, other: Cluster) -> float:
+    reach = OVERLAP + OVERLAP_PER_WIDTH * max(one.width, other.width)
+    return reach + (OVERLAP_OF_KINDS if one.kind != other.kind else 0.0)
+
+
+def _take_in(home: Cluster, cluster: Cluster) -> None:
+    reach = _reach(cluster, home)
+    for part in cluster.parts:
+        rival = next((p for p in home.parts if p.series == part.series), None)
+        if abs(part.shape.mid - home.mid) > reach:
+            home.aside.append(part)
+        elif rival is None:
+            home.parts.append(part)
+        elif part.gain > rival.gain:
+            home.parts[home.parts.index(rival)] = part
+    home.aside += cluster.aside
+
+
+def _turns(cluster: Cluster, clusters: Sequence[Cluster], models: Sequence[SeriesModel]) -> bool:
+    """Say whether a series of a cluster of bends has a turning point there."""
+    return any(
+        turning_point(models[p.series], shapes_of(clusters, p.series), p.shape) is not None
+        for p in cluster.parts
+    )
+
+
+def shapes_of(clusters: Sequence[Cluster], series: int) -> list[Shape]:
+    """Return the shapes that one series has in all clusters."""
+    return [p.shape for c in clusters for p in [*c.parts, *c.aside] if p.series == series]
+
+
+def strength(cluster: Cluster, odds: Chance) -> float:
+    """Return the evidence for a cluster."""
+    gain = [0.0] * len(odds.models)
+    for part in cluster.parts:
+        gain[part.series] = part.gain
+    return odds.evidence(gain, kind=cluster.kind)
+
+
+def find_weak(odds: Chance, clusters: Sequence[Cluster], *, alpha: float) -> list[Cluster]:
+    """Return further level changes that only all series together show.
+
+    Args:
+        odds: The run and what chance can do in it.
+        clusters: What is believed already.
+        alpha: The nominal rate.
+    """
+    found: list[Cluster] = []
+    for _ in range(MAX_WEAK):
+        known = [*clusters, *found]
+        gains = []
+        for s, model in enumerate(odds.models):
+            shapes = shapes_of(known, s)
+            gains.append(np.where(taken(model, shapes), 0.0, model.scan(shapes)))
+        evidence, place = odds.strongest(gains)
+        if odds.p_value(evidence) > alpha:
+            break
+        parts = []
+        for s, (model, gain) in enumerate(zip(odds.models, gains, strict=True)):
+            bank = model.bank
+            reach = LAG + LAG_PER_WIDTH * bank.width
+            near = (bank.kind == STEP) & (np.abs(bank.mid - place) <= reach)
+            best = int(np.argmax(np.where(near, gain, -1.0)))
+            if near.any() and gain[best] >= WEAK_SUPPORT:
+                parts.append(_settled(s, model, known, bank.shape(best)))
+        if not parts:
+            break
+        found.append(Cluster(sorted(parts, key=lambda p: -p.gain)))
+    return found
+
+
+def add_company(odds: Chance, clusters: Sequence[Cluster]) -> None:
+    """Add to every level change the series that move along without having told it themselves."""
+    for cluster in clusters:
+        if cluster.kind != STEP:
+            continue
+        mid, width = cluster.mid, cluster.width
+        for s, model in enumerate(odds.models):
+            if cluster.has(s):
+                continue
+            bank, shapes = model.bank, shapes_of(clusters, s)
+            alike = (bank.width <= 2.5 * width + 0.01) & (bank.width >= width / 3 - 0.01)
+            near = (bank.kind == STEP) & (np.abs(bank.mid - mid) <= LAG + LAG_PER_WIDTH * width)
+            gain = np.where(near & alike & ~taken(model, shapes), model.scan(shapes), -1.0)
+            best = int(np.argmax(gain))
+            if gain[best] < max(SUPPORT, odds.share[s]):
+                continue
+            part = _settled(s, model, clusters, bank.shape(best))
+            if abs(part.shape.mid - mid) <= _join_reach(width, part.shape.width):
+                cluster.parts.append(part)
+
+
+def _settled(s: int, model: SeriesModel, known: Sequence[Cluster], shape: Shape) -> Part:
+    """Return a series' part at its own best place."""
+    shapes = [*shapes_of(known, s), shape]
+    shapes = refine(model, shapes, len(shapes) - 1)
+    return Part(s, shapes[-1], float(model.gains(shapes[:-1], *shapes[-1])[0]))
+
+
+def _gain_on_grid(model: SeriesModel, shapes: Sequence[Shape], shape: Shape) -> float:
+    """Return the gain of the bank's best template near a change, as the draws are scanned.
+
+    The places to both sides are near, however far apart the snapshots lie.
+    """
+    others = [other for other in shapes if other is not shape]
+    bank = model.bank
+    after = int(np.searchsorted(bank.place, shape.mid))
+    around = bank.place[np.clip([after - 1, after], 0, bank.place.size - 1)]
+    reach = max(0.015 + 0.25 * shape.width, float(np.abs(around - shape.mid).max()))
+    near = (bank.kind == shape.kind) & (np.abs(bank.mid - shape.mid) <= reach)
+    near &= (bank.width < 3 * shape.width + 0.01) & (bank.width > shape.width / 3 - 0.01)
+    if not near.any():
+        distance = np.abs(bank.mid - shape.mid) + 10.0 * (bank.kind != shape.kind)
+        near[int(np.argmin(distance))] = True
+    return float(model.gains(others, bank.kind[near], bank.mid[near], bank.width[near]).max())

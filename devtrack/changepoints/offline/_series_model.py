@@ -1,0 +1,248 @@
+"""One series as a linear model: a smooth trend, marks of the recipe, changes, correlated noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from devtrack.changepoints._event_regressors import RECIPE_SD
+from devtrack.changepoints._noise import log_jacobian, whiten
+from devtrack.changepoints._preprocessing import Curve
+from devtrack.changepoints._templates import Bank, Shape, columns
+from devtrack.changepoints._trend import FREE, relaxations, straight
+
+Array = npt.NDArray[np.floating]
+
+PRIOR_POINTS = 3.0  # belief that the noise is what is reported or was learned, in points ...
+PRIOR_SHARE = 0.1  # ... and as a share of the points
+SPENT = 6  # degrees of freedom that trend and noise take away
+# Of a template's squared length beside the fit: less, and it is the trend under another name. A
+# line has no other names.
+LEAST_LEFT, LEAST_LEFT_OF_LINE = 1e-3, 1e-6
+
+
+class Fit(NamedTuple):
+    """The fit of one set of changes.
+
+    Args:
+        curve: The fitted curve, (point,).
+        own: The same without the marks of the recipe, (point,).
+        effect: Weights of the changes, (change,).
+        misfit: Residual sum of squares in whitened noise units, penalties included.
+        num_free: Number of weights without a prior.
+    """
+
+    curve: Array
+    own: Array
+    effect: Array
+    misfit: float
+    num_free: int
+
+
+class _Projection(NamedTuple):
+    """An orthonormal basis of a design, and what it leaves of the whitened values."""
+
+    basis: Array
+    residual: Array
+
+
+@dataclass
+class SeriesModel:
+    """The model of one series.
+
+    Args:
+        curve: The cleaned series.
+        marks: Columns of what the recipe may have left on it, (point, mark).
+        bank: Templates to scan.
+        top: Widest level change.
+        jumps: The same of events that need not have left anything, each (point, mark); taken out
+            where they do not pay (``story.learn_noise``).
+
+    Attributes:
+        noise_known: Whether the noise is reported, or learned by now.
+        noise: Standard deviation, (point,); learned by ``story.learn_noise``, as are the others.
+        phi: Correlation of neighbouring snapshots.
+        scatter: What the series' own story leaves of it, in units of the noise, (point,).
+        is_straight: Whether its trend is a line, or relaxations.
+    """
+
+    curve: Curve
+    marks: Array
+    bank: Bank
+    top: float
+    jumps: list[Array] = field(default_factory=list)
+    noise: Array = field(init=False)
+    phi: float = field(init=False, default=0.0)
+    noise_known: bool = field(init=False)
+    scatter: Array | None = field(init=False, default=None)
+    is_straight: bool = field(init=False, default=False)
+    _templates: Array | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.noise = self.curve.h.copy()
+        self.noise_known = self.curve.se_known
+
+    def set_noise(self, noise: Array, phi: float) -> None:
+        """Take another noise: standard deviation per point, (point,), and correlation."""
+        self.noise, self.phi, self._templates = noise, phi, None
+
+    @property
+    def prior_points(self) -> float:
+        """Weight of the belief that the noise factor is 1, in points."""
+        return PRIOR_POINTS + PRIOR_SHARE * self.curve.u.size if self.noise_known else 0.0
+
+    @property
+    def num_effective(self) -> float:
+        """Points, the prior's included, that tell how large the noise is."""
+        return max(self.curve.u.size - SPENT, 4) + self.prior_points
+
+    def fit(self, shapes: Sequence[Shape]) -> Fit:
+        """Fit trend, marks and the given changes."""
+        design, target, x, num_free = self._design(shapes)
+        weights = np.linalg.lstsq(design, target, rcond=1e-10)[0]
+        rest = target - design @ weights
+        effect = weights[1 : 1 + len(shapes)]
+        first = 1 + len(shapes)
+        marks = slice(first, first + self._marks.shape[1])
+        curve = x @ weights
+        own = curve - x[:, marks] @ weights[marks]
+        return Fit(curve, own, effect, float(rest @ rest), num_free)
+
+    def residual(self, shapes: Sequence[Shape]) -> Array:
+        """Return what trend, marks and the given changes leave, in units of white noise, (point,).
+
+        Args:
+            shapes: The changes.
+        """
+        return self._project(shapes).residual[: self.curve.u.size]
+
+    def cost(self, shapes: Sequence[Shape]) -> float:
+        """Return minus twice the log likelihood at the best noise factor, up to a constant.
+
+        The correlation has the prior density 2 (1 - phi): strong correlation is rare, and hard to
+        tell from change.
+        """
+        rss = float(np.sum(self._project(shapes).residual ** 2)) + self.prior_points
+        m = self.num_effective
+        jacobian = log_jacobian(self.curve.index, self.phi)
+        return float(m * np.log(rss / m) - 2 * jacobian - 2 * np.log1p(-self.phi))
+
+    def scan(self, given: Sequence[Shape]) -> Array:
+        """Return the gain of every template of the bank beside ``given``, (template,).
+
+        A gain is twice the log likelihood ratio, the noise factor profiled.
+
+        Args:
+            given: The changes that are in already.
+        """
+        return self._gains(self._whitened_bank(), self._project(given))
+
+    def gains(
+        self,
+        given: Sequence[Shape],
+        kind: npt.ArrayLike,
+        mid: npt.ArrayLike,
+        width: npt.ArrayLike,
+        *,
+        told: Sequence[Shape] = (),
+    ) -> Array:
+        """Return the gain of any shapes beside ``given``, (shape,).
+
+        Args:
+            given: The changes that are in already.
+            kind, mid, width: Of the shapes.
+            told: Changes that the trend is fitted with besides, and that are not in.
+        """
+        templates = self._whiten(columns(self.curve.u, kind, mid, width))
+        return self._gains(templates, self._project(given, told=told))
+
+    def quiet_gains(self, rng: np.random.Generator, num: int) -> Array:
+        """Return the gains of all templates on draws without a change, (template, draw).
+
+        A draw has a trend and marks of the sizes that their priors allow, and noise of the series'
+        own scatter.
+
+        Args:
+            rng: Source of randomness.
+            num: Number of draws.
+        """
+        n = self.curve.u.size
+        basis, templates = self._project([]).basis, self._whitened_bank()
+        noise = rng.standard_normal((n, num))
+        if self.scatter is not None:
+            noise = rng.choice(self.scatter, size=(n, num))
+        white = np.vstack([noise, rng.standard_normal((len(basis) - n, num))])
+        rest = white - basis @ (basis.T @ white)
+        rss = np.sum(rest**2, axis=0) + self.prior_points
+        drop = (templates.T @ rest[:n]) ** 2 / self._norm(templates, basis[:n])[:, None]
+        return self._gain(drop, rss)
+
+    def _gains(self, templates: Array, left: _Projection) -> Array:
+        n = self.curve.u.size
+        rss = float(left.residual @ left.residual) + self.prior_points
+        drop = (left.residual[:n] @ templates) ** 2 / self._norm(templates, left.basis[:n])
+        return self._gain(drop, rss)
+
+    def _norm(self, templates: Array, basis: Array) -> Array:
+        """Squared length of each template beside the basis, (template,)."""
+        least = LEAST_LEFT_OF_LINE if self.is_straight else LEAST_LEFT
+        whole = np.einsum("ij,ij->j", templates, templates)
+        inside = np.sum((basis.T @ templates) ** 2, axis=0)
+        return np.maximum(whole - inside, least * whole + 1e-12)
+
+    def _gain(self, drop: Array, rss: Array | float) -> Array:
+        return -self.num_effective * np.log1p(-np.minimum(drop / rss, 1 - 1e-9))
+
+    def _project(self, shapes: Sequence[Shape], *, told: Sequence[Shape] = ()) -> _Projection:
+        design, target, *_ = self._design(shapes, told=told)
+        basis, _ = np.linalg.qr(design)
+        return _Projection(basis, target - basis @ (basis.T @ target))
+
+    def _design(
+        self, shapes: Sequence[Shape], *, told: Sequence[Shape] = ()
+    ) -> tuple[Array, Array, Array, int]:
+        """Return the whitened design with its priors as rows, the target, the columns of the
+        curve, and the number of weights without a prior."""
+        u, marks = self.curve.u, self._marks
+        own = self._columns(shapes)
+        extra_sd = np.repeat([FREE, RECIPE_SD], [own.shape[1], marks.shape[1]])
+        if self.is_straight:
+            trend = straight(u)
+        else:
+            beside = self._columns(told)
+            trend = relaxations(
+                self.curve.decays,
+                self.curve.y,
+                self._whiten,
+                extra=np.hstack([own, marks, beside]),
+                extra_sd=np.append(extra_sd, np.full(beside.shape[1], FREE)),
+            )
+        x = np.hstack([np.ones((u.size, 1)), own, marks, trend.columns])
+        sd = np.concatenate([[FREE], extra_sd, trend.sd])
+        design = np.vstack([self._whiten(x), np.diag(1 / sd)])
+        target = np.append(self._whiten(self.curve.y), np.zeros(x.shape[1]))
+        return design, target, x, int(np.sum(sd >= FREE))
+
+    @property
+    def _marks(self) -> Array:
+        return np.hstack([self.marks, *self.jumps])
+
+    def _columns(self, shapes: Sequence[Shape]) -> Array:
+        if not shapes:
+            return np.empty((self.curve.u.size, 0))
+        kind, mid, width = (np.array(a) for a in zip(*shapes, strict=True))
+        return columns(self.curve.u, kind, mid, width)
+
+    def _whiten(self, x: Array) -> Array:
+        noise = self.noise[:, None] if x.ndim == 2 else self.noise
+        return whiten(x / noise, self.curve.index, self.phi)
+
+    def _whitened_bank(self) -> Array:
+        if self._templates is None:
+            bank = self.bank
+            self._templates = self._whiten(columns(self.curve.u, bank.kind, bank.mid, bank.width))
+        return self._templates

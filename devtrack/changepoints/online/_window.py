@@ -1,0 +1,98 @@
+"""One series up to now, made ready for the live detector: noise known, spikes cut, past binned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from devtrack.changepoints._noise import reported_errors
+from devtrack.changepoints._preprocessing import cut_spikes, roughness
+
+Array = npt.NDArray[np.floating]
+
+MIN_POINTS_KNOWN, MIN_POINTS_UNKNOWN = 7, 14  # with and without standard errors
+SINGLE = 40  # newest points that are kept one by one
+BINS_PER_SIZE = 8  # then so many bins of 2 points, of 4, of 8, …
+WHITE = 2.2  # roughness (by the median) from which on noise is seen: white has 3, a smooth curve 0
+NEWEST = 3  # points that may be a spike or the begin of a change
+SETTLED = 12  # points back from which on no recent change is in the way
+NOISE_PER_SECOND_DIFFERENCE = 1.4826 / 6**0.5  # robust; second differences of white noise
+
+
+class Past(NamedTuple):
+    """The points of one series on a run's grid.
+
+    Args:
+        step: Optimizer steps, ascending; a bin has its mean, (point,).
+        y: Values in units of a typical ``h``, (point,).
+        h: Noise up to a common factor, (point,).
+        number: Numbers of the snapshots in the run's grid: neighbours differ by 1, (point,).
+        se_known: Whether ``h`` are reported standard errors.
+        is_witness: Whether the series tells how large a change must be to be real: it has
+            standard errors, or its noise can be seen.
+    """
+
+    step: Array
+    y: Array
+    h: Array
+    number: Array
+    se_known: bool
+    is_witness: bool
+
+
+def recent_past(points: Sequence[tuple[int, float, float]], grid: Array) -> Past | None:
+    """Return a series up to now; None when too little is known to judge it.
+
+    Args:
+        points: (step, value, standard error or NaN), by step, values finite.
+        grid: Steps of all snapshots, ascending.
+    """
+    step, y, se = np.array(points, float).T  # (point,) each
+    se_known = bool(np.mean(np.isfinite(se)) >= 0.5 and np.any(se > 0))
+    if step.size < (MIN_POINTS_KNOWN if se_known else MIN_POINTS_UNKNOWN):
+        return None
+    h = reported_errors(se) if se_known else _visible(y)
+    if np.ptp(y) <= 1e-12 * np.max(np.abs(y)) or not np.all(h > 0):
+        return None
+    is_witness = se_known or _shows_noise(y)
+    index = np.searchsorted(grid, step).astype(float)
+    step, y, h, index = _bin(step, _without_spikes(y, h), h, index)
+    unit = float(np.median(h))
+    return Past(step, y / unit, h / unit, index, se_known, is_witness)
+
+
+def _visible(y: Array) -> Array:
+    bend = np.diff(y, n=2)
+    sigma = NOISE_PER_SECOND_DIFFERENCE * float(np.median(np.abs(bend - np.median(bend))))
+    return np.full(y.size, sigma)
+
+
+def _shows_noise(y: Array) -> bool:
+    """Say whether the past, before a recent change could begin, is rough."""
+    settled = y.size >= MIN_POINTS_UNKNOWN + SETTLED
+    return roughness(y[:-SETTLED] if settled else y, quantile=0.5) > WHITE
+
+
+def _without_spikes(y: Array, h: Array) -> Array:
+    """Cut spikes, but not at the end, where a spike and a change still look alike."""
+    cut = cut_spikes(y, h)
+    cut[-NEWEST:] = y[-NEWEST:]
+    return cut
+
+
+def _bin(step: Array, y: Array, h: Array, index: Array) -> tuple[Array, Array, Array, Array]:
+    """Average old points in bins that grow with age: a long run costs no more than a short one."""
+    sizes, left, size = [1] * min(SINGLE, step.size), step.size - SINGLE, 2
+    while left > 0:
+        of_size = min(BINS_PER_SIZE, -(-left // size))
+        sizes += [size] * of_size
+        left -= size * of_size
+        size *= 2
+    label = np.repeat(np.arange(len(sizes)), sizes)[: step.size][::-1]
+    label = label[0] - label  # oldest first
+    count = np.bincount(label)
+    step, y, index = (np.bincount(label, column) / count for column in (step, y, index))
+    return step, y, np.sqrt(np.bincount(label, h**2)) / count, index

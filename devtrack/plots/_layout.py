@@ -1,0 +1,94 @@
+"""Where things stand on a page of panels, in inches: columns of panels under a strip each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any
+
+from devtrack.plots._captions import shorten, summary
+from devtrack.plots._data import Band
+from devtrack.plots._style import INK, SMALL_PT, TEXT_PT, WIDTH_IN, text_width_in
+from devtrack.transitions.coverage import Judged
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_PANEL_IN, _TITLE_IN, _STRIP_IN = 1.05, 0.3, 0.34
+_TOP_IN, _LEFT_IN, _AXIS_IN, _LINE_IN, _EDGE_IN = 0.84, 0.75, 0.6, 0.172, 0.15
+_COLUMNS = ((9, 1), (24, 2))  # up to so many panels in so many columns; three beyond
+_TITLE_SHARE = 0.68  # letters of the bold title in the room of so many small ones
+_NARROWER = 0.6  # a column's width where there are several
+_LABEL_GAP_IN = 0.3  # from the axes' right edge to a line's name, and from there to the column's
+
+
+class Page:
+    """A figure with room for a number of panels.
+
+    Args:
+        panel_count: How many panels.
+        title: Bold first line, taken literally.
+        bands: The transitions that the second line dates.
+        caption: Text below, wrapped to the page's width.
+        judged: What was judged; the second line tells of it where there are no transitions.
+    """
+
+    def __init__(
+        self,
+        panel_count: int,
+        *,
+        title: str,
+        caption: str,
+        bands: Sequence[Band] = (),
+        judged: Judged | None = None,
+    ) -> None:
+        from matplotlib.figure import Figure
+
+        self.columns = next((count for most, count in _COLUMNS if panel_count <= most), 3)
+        self.rows = ceil(panel_count / self.columns)
+        self._column_in = WIDTH_IN if self.columns == 1 else _NARROWER * WIDTH_IN
+        width_in = self.columns * self._column_in
+        letter_in = text_width_in("m", size_pt=SMALL_PT)
+        most_chars = int((width_in - 2 * _EDGE_IN) / letter_in)
+        lines = wrap(caption, most_chars)
+        tall_in = _TOP_IN + _STRIP_IN + self.rows * (_TITLE_IN + _PANEL_IN)
+        self.title_room_in = self._column_in - _LEFT_IN - _EDGE_IN
+        """Inches from a panel's left edge to the next column."""
+        self.figure: Figure = Figure(
+            figsize=(width_in, tall_in + _AXIS_IN + len(lines) * _LINE_IN), facecolor="white"
+        )
+        title = shorten(title, most=int(_TITLE_SHARE * most_chars))
+        self._write(title, top_in=0.12, fontsize=TEXT_PT + 2, fontweight="bold")
+        found = summary(bands, most_chars=most_chars, judged=judged)
+        self._write(found, top_in=0.36, fontsize=SMALL_PT)
+        self._write("\n".join(lines), top_in=tall_in + 0.52, fontsize=SMALL_PT, linespacing=1.2)
+
+    def strip(self, column: int, *, label_in: float) -> Axes:
+        """Add the strip above a column, leaving ``label_in`` inches for names on the right."""
+        return self._axes(column, top_in=_TOP_IN, tall_in=_STRIP_IN, label_in=label_in)
+
+    def panel(self, column: int, row: int, *, label_in: float) -> Axes:
+        """Add the axes of a panel, leaving ``label_in`` inches for names on the right."""
+        top_in = _TOP_IN + _STRIP_IN + row * (_TITLE_IN + _PANEL_IN) + _TITLE_IN
+        return self._axes(column, top_in=top_in, tall_in=_PANEL_IN, label_in=label_in)
+
+    def _axes(self, column: int, *, top_in: float, tall_in: float, label_in: float) -> Axes:
+        wide, tall = self.figure.get_size_inches()
+        width_in = self._column_in - _LEFT_IN - label_in - _LABEL_GAP_IN
+        left_in = column * self._column_in + _LEFT_IN
+        return self.figure.add_axes(
+            (left_in / wide, 1 - (top_in + tall_in) / tall, width_in / wide, tall_in / tall)
+        )
+
+    def _write(self, text: str, *, top_in: float, **font: Any) -> None:
+        wide, tall = self.figure.get_size_inches()
+        self.figure.text(
+            _EDGE_IN / wide, 1 - top_in / tall, text, va="top", color=INK, parse_math=False, **font
+        )
+
+
+def label_room_in(labels: Sequence[str]) -> float:
+    """Return the width of the widest name, in inches, with some room for wide letters."""
+    return 1.06 * max((text_width_in(label) for label in labels), default=0.0)

@@ -1,0 +1,135 @@
+"""The emergence timeline: every metric of a run over one step axis, with its transitions.
+
+A thin strip on top names the stages and dates the transitions; below it one panel per family of
+metrics, all with the same bands, so that the eye can ask of each transition what else moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from devtrack.errors import ConfigError
+from devtrack.plots._captions import caption
+from devtrack.plots._data import Band, Curve, Mark, as_bands, read_bands, read_curves, read_marks
+from devtrack.plots._header import draw_strip
+from devtrack.plots._layout import Page, label_room_in
+from devtrack.plots._panels import arrange, draw_panel
+from devtrack.plots._stages import shade, stages
+from devtrack.plots._step_axis import require_axis, scale_steps
+from devtrack.plots._style import TEXT_PT
+from devtrack.transitions.coverage import Judged, read_judged, read_last_judged
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from devtrack.store import Store
+
+
+def timeline(
+    store: Store,
+    run: str | None = None,
+    *,
+    axis: str = "log",
+    metrics: Sequence[str] | None = None,
+    sites: Sequence[str] | None = None,
+    transitions: Iterable[Any] | None = None,
+) -> Figure:
+    """Draw the emergence timeline of a run.
+
+    Args:
+        store: The store that holds the run.
+        run: Run id or name; the newest run if None.
+        axis: ``"log"`` (log10(step + 1), so that step 0 is shown) or ``"linear"``.
+        metrics: Names or globs of the metrics to draw; if None all, except a learning rate that
+            never changes.
+        sites: Names or globs of the sites to draw; all if None.
+        transitions: ``changepoints.Transition`` objects to mark; those of the run's latest analysis
+            in the store if None, an empty sequence for none.
+
+    Raises:
+        UnknownRunError: The store does not hold ``run``.
+        ConfigError: A bad ``axis``, a glob that matches nothing, or a run without metrics.
+
+    Example:
+        ``timeline(open_store("runs"), "grokking").savefig("timeline.png", dpi=200)``
+    """
+    require_axis(axis)
+    info = store.run(run)
+    curves = read_curves(store, info.run_id, metrics=metrics, sites=sites)
+    if metrics is None:
+        curves = [curve for curve in curves if not _is_constant_recipe(curve)] or curves
+    if transitions is None:
+        bands, judged = read_bands(store, info.run_id), read_last_judged(store, info.run_id)
+    else:
+        bands, judged = as_bands(transitions), read_judged(store, info.run_id)
+    return draw_timeline(
+        curves,
+        bands=bands,
+        judged=judged,
+        marks=read_marks(store, info.run_id),
+        title=f"Emergence timeline of run {info.name!r}",
+        axis=axis,
+    )
+
+
+def draw_timeline(
+    curves: Sequence[Curve],
+    *,
+    bands: Sequence[Band] = (),
+    marks: Sequence[Mark] = (),
+    title: str = "Emergence timeline",
+    axis: str = "log",
+    judged: Judged | None = None,
+) -> Figure:
+    """Draw the timeline of curves that are already in memory (see ``timeline``).
+
+    Args:
+        curves: At least one curve with at least one point.
+        bands: Transitions to mark, in order of midpoint.
+        marks: Events to mark.
+        title: Heading, taken literally.
+        axis: ``"log"`` or ``"linear"``.
+        judged: What was judged; told where there are no transitions.
+
+    Raises:
+        ConfigError: No curves, or a bad ``axis``.
+    """
+    require_axis(axis)
+    if not curves:
+        raise ConfigError("curves=[]: a timeline needs at least one curve. Pass the run's metrics.")
+    panels = arrange(curves, moved={key for band in bands for key in band.moved})
+    page = Page(
+        len(panels),
+        title=title,
+        bands=bands,
+        judged=judged,
+        caption=caption(curves, bands, marks),
+    )
+    first = min(int(curve.step.min()) for curve in curves)
+    last = max(int(curve.step.max()) for curve in curves)
+    for column in range(page.columns):
+        members = panels[column * page.rows : (column + 1) * page.rows]
+        if not members:
+            continue
+        label_in = max(label_room_in(panel.labels) for panel in members)
+        strip = page.strip(column, label_in=label_in)
+        scale_steps(strip, axis=axis, first=first, last=last)
+        low, high = strip.get_xlim()
+        spans = stages(bands, first=low, last=high)
+        draw_strip(strip, bands, spans=spans, marks=marks)
+        for row, panel in enumerate(members):
+            ax = page.panel(column, row, label_in=label_in)
+            scale_steps(ax, axis=axis, first=first, last=last)
+            here = frozenset((curve.metric, curve.site) for curve in panel.curves)
+            shade(ax, bands, spans=spans, marks=marks, lines=here)
+            draw_panel(ax, panel, title_room_in=page.title_room_in)
+            lowest = row == len(members) - 1
+            ax.tick_params(labelbottom=lowest)
+            if lowest:
+                ax.set_xlabel("optimizer step", fontsize=TEXT_PT)
+    return page.figure
+
+
+def _is_constant_recipe(curve: Curve) -> bool:
+    return curve.metric.split("/")[0] == "lr" and bool((curve.value == curve.value[0]).all())

@@ -1,0 +1,125 @@
+"""The views: in a reader's own memory, and in ``devtrack.duckdb`` for everybody else."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import duckdb
+
+from devtrack.store._atomic_files import make_dirs, write_atomically
+from devtrack.store._layout import (
+    ATTEMPTS_DIR,
+    RUN_FILE,
+    SCHEMA_DIR,
+    TABLES,
+    VIEWS_FILE,
+    WRITER_TABLES,
+    segment_dir,
+)
+from devtrack.store._listing import current_files
+from devtrack.store._schema import fingerprint, pattern_of, views_sql
+from devtrack.store._segments import write_empty_segment, writer_connection
+
+_OLDEST_STORAGE = "v1.0.0"
+"""Clients from DuckDB 1.0 on can open the file; DuckDB 2.0 still writes it."""
+
+
+_LISTED = """
+CREATE MACRO segment.rows_of(name) AS TABLE
+    FROM read_parquet(getvariable('segments_' || name), union_by_name = true,
+                      hive_partitioning = false);
+"""
+"""Over a list of files DuckDB skips what a query does not ask for; see ``schema.sql``."""
+
+
+def reader_connection(store: Path) -> duckdb.DuckDBPyConnection:
+    """Return an in-memory DuckDB with every view over the store; it holds no file of it.
+
+    Raises:
+        duckdb.Error: A segment is damaged, or the schema folder is missing.
+    """
+    # a Python variable must not answer to the name of a table that does not exist
+    connection = duckdb.connect(":memory:", config={"python_enable_replacements": False})
+    connection.execute("SET parquet_metadata_cache = true")
+    list_files(connection, store)
+    connection.execute(views_sql(store, files=_LISTED))
+    return connection
+
+
+def list_files(connection: duckdb.DuckDBPyConnection, store: Path) -> None:
+    """Tell a connection which files the views read: those of this moment.
+
+    Each cursor of a ``reader_connection`` has a list of its own, and is told before it queries.
+    """
+    for table in reversed(WRITER_TABLES):  # what was committed before a listed row is listed too
+        files = [pattern_of(path) for path in current_files(store, table)]
+        connection.execute(f"SET VARIABLE segments_{table} = ?", [files])
+
+
+def schema_files(store: Path) -> dict[str, Path]:
+    """Return the empty twin of each table's segments: every glob matches, every type is known."""
+    name = f"{fingerprint()}.parquet"  # columns added later get a twin of their own
+    return {table: segment_dir(store / SCHEMA_DIR, table) / name for table in TABLES}
+
+
+def write_schema_files(store: Path) -> None:
+    """Write the empty twins that are missing.
+
+    Raises:
+        OSError, duckdb.Error: The store cannot be written.
+    """
+    missing = {table: path for table, path in schema_files(store).items() if not path.exists()}
+    if missing:
+        with writer_connection() as connection:
+            for table, path in missing.items():
+                write_empty_segment(connection, table=table, path=path)
+    for path in (
+        store / SCHEMA_DIR / RUN_FILE,
+        store / SCHEMA_DIR / ATTEMPTS_DIR / "none.json",
+    ):
+        if not path.exists():
+            make_dirs(path.parent)
+            write_atomically(path, b"{}\n")
+
+
+def views_file_is_current(store: Path) -> bool:
+    """Say whether ``devtrack.duckdb`` has today's views over this very folder.
+
+    A file that another process holds open read-write cannot be looked at and counts as current.
+    """
+    path = store / VIEWS_FILE
+    if not path.is_file():
+        return False
+    quoted = str(path).replace("'", "''")
+    try:
+        with duckdb.connect(":memory:") as connection:
+            connection.execute(f"ATTACH '{quoted}' AS door (READ_ONLY)")
+            row = connection.execute("FROM door.segment.origin").fetchone()
+    except duckdb.IOException as error:
+        return "lock" in str(error).replace(str(path), "").lower()
+    except duckdb.Error:
+        return False
+    return row == (str(store), fingerprint())
+
+
+def write_views_file(store: Path) -> None:
+    """Write ``devtrack.duckdb`` anew; who has the old one open keeps it.
+
+    It is built in a temporary folder, since DuckDB leaves a write-ahead log beside a file that it
+    writes and takes a '?' in a path for the start of options.
+
+    Raises:
+        OSError: The store cannot be written.
+        duckdb.Error: A segment is damaged.
+    """
+    with tempfile.TemporaryDirectory(prefix="devtrack-") as folder:
+        path = Path(folder) / VIEWS_FILE
+        quoted = str(path).replace("'", "''")
+        with duckdb.connect(":memory:") as connection:
+            connection.execute(f"ATTACH '{quoted}' AS door (STORAGE_VERSION '{_OLDEST_STORAGE}')")
+            connection.execute("USE door")
+            connection.execute(views_sql(store))
+            connection.execute("USE memory")
+            connection.execute("DETACH door")
+        write_atomically(store / VIEWS_FILE, path.read_bytes())

@@ -1,0 +1,292 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from devtrack.errors import ConfigError, MetricError
+from devtrack.model_state import snapshots
+from devtrack.records import Status
+from devtrack.sampling.calibration._calibrate import (
+    Trial,
+    _confirmed,
+    _descend,
+    _main_doubt,
+    agree,
+    calibrate,
+)
+from devtrack.sampling.config import SamplerSettings
+from devtrack.sampling.diagnostics import Cause, Doubt
+
+NARROW = {"n_betas": (100.0,), "localizations": (1.0,)}
+
+
+class Bowl(nn.Module):
+    """L = ½ Σ h_i w_i², curvatures from ½ to 2: λ = 5 less what the pull takes."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(10, dtype=torch.float64))
+
+
+CURVATURE = torch.linspace(0.5, 2, 10, dtype=torch.float64)
+
+
+def _height(model, _):
+    return 0.5 * (CURVATURE * model.w.square()).sum()
+
+
+def _calibrate(model=None, *, loss=_height, points=None, **changes):
+    model = model or Bowl()
+    return calibrate(
+        model,
+        [snapshots.take(model)] if points is None else points,
+        loss=loss,
+        batches=[torch.zeros(2)],
+        generator=torch.Generator().manual_seed(0),
+        **{**NARROW, **changes},
+    )
+
+
+@pytest.fixture(scope="module")
+def found():
+    return _calibrate()
+
+
+def test_it_finds_settings_that_give_the_known_value(found):
+    chosen = [t for t in found.trials if t.settings == found.settings and t.purpose != "control"]
+    assert {trial.status for trial in chosen} == {Status.OK}
+    assert chosen[0].value == pytest.approx(5.0, abs=0.3 + 3 * chosen[0].se)
+    assert len(found.reasons) == 4
+
+
+def test_the_ladder_begins_where_the_steepest_direction_is_taken_to_its_bottom(found):
+    first = next(trial for trial in found.trials if trial.purpose == "pilot")
+    assert first.settings.lr == pytest.approx(2 / (100 * 2 + 1), rel=0.1)
+
+
+def test_the_choice_was_confirmed_at_half_the_step_and_longer_and_without_the_loss(found):
+    half, long = found.trials[-2:]
+    (control,) = (trial for trial in found.trials if trial.purpose == "control")
+    assert half.purpose == "half"
+    assert half.settings.lr == pytest.approx(found.settings.lr / 2)
+    assert half.settings.num_draws == 2 * found.settings.num_draws  # over an equal time
+    assert half.settings.num_burnin_steps == 2 * found.settings.num_burnin_steps
+    assert long.purpose == "long"
+    assert long.settings == replace(found.settings, num_draws=4 * found.settings.num_draws)
+    assert control.value > 2 * half.value / 100  # without the loss, the chains go far
+
+
+def test_a_point_where_chains_fail_counts_against_it_but_does_not_stop_it():
+    broken = Bowl()
+    with torch.no_grad():
+        broken.w.fill_(torch.nan)
+    points = [snapshots.take(broken), snapshots.take(Bowl())]
+    found = _calibrate(points=points)
+    assert "of 2 points, 1 pass every check" in found.reasons[3]
+    assert "not point 0: 2 of 2 chains non-finite" in found.reasons[4]
+
+
+def test_the_largest_n_beta_that_passes_is_taken_with_the_weakest_pull():
+    found = _calibrate(n_betas=(3.0, 100.0, 30.0), localizations=(10.0, 1.0))
+    assert (found.settings.n_beta, found.settings.localization) == (100.0, 1.0)
+    tried = {trial.settings.n_beta for trial in found.trials if trial.purpose != "control"}
+    assert tried == {100.0}  # no need to try others
+
+
+def test_a_larger_n_beta_that_fails_at_some_point_gives_way():
+    # near the bottom, chains at a large nβ slide down; those at a small one do not care
+    away = Bowl()
+    with torch.no_grad():
+        away.w.fill_(0.05)
+    points = [snapshots.take(away), snapshots.take(Bowl())]
+    found = _calibrate(points=points, n_betas=(1000.0, 3.0))
+    passed = {(t.settings.n_beta, t.point) for t in found.trials if t.status is Status.OK}
+    assert (1000.0, 1) in passed and (1000.0, 0) not in passed
+    assert found.settings.n_beta == 3.0
+
+
+def test_of_a_point_that_is_no_minimum_that_is_said_first():
+    doubts = tuple(Doubt(cause, cause) for cause in (Cause.WIDE, Cause.SLOPE, Cause.HOT))
+    settings = SamplerSettings(n_beta=1.0)
+    slope = Trial("pilot", 0, settings, 1.0, 1.0, 1.0, Status.SUSPECT, doubts, np.zeros(1))
+    assert _main_doubt(slope) == "slope"
+    assert _main_doubt(slope._replace(doubts=doubts[::2])) == "wide"
+
+
+class _Stub:
+    """Trials that were planted: one tuple of doubts for each run."""
+
+    curvature = 2.0
+
+    def __init__(self, *planted, last=0):
+        self.planted, self.asked, self.last = list(planted), [], last
+
+    def run(self, settings, point, *, purpose="sweep"):
+        self.asked.append((purpose if point == self.last else f"{purpose} of {point}", settings.lr))
+        doubts = tuple(Doubt(cause, "") for cause in self.planted.pop(0))
+        status = Status.SUSPECT if doubts else Status.OK
+        return Trial(purpose, point, settings, 1.0, 1.0, 1.0, status, doubts, np.zeros(1))
+
+
+@pytest.mark.parametrize(
+    ("value", "se", "agrees"),
+    [
+        (40.0, 0.1, True),
+        (40.9, 0.1, True),  # a share of 0.025 is 1
+        (41.1, 0.1, False),
+        (44.0, 2.0, True),  # two errors of the difference are 5.7
+        (46.0, 2.0, False),
+    ],
+)
+def test_steps_agree_within_their_errors_or_a_share(value, se, agrees):
+    def trial(value):
+        settings = SamplerSettings(n_beta=1.0)
+        return Trial("sweep", 0, settings, value, se, 1.0, Status.OK, (), np.zeros(1))
+
+    assert agree(trial(40.0), trial(value), sigmas=2.0, share=0.025) == agrees
+
+
+def test_a_step_that_disagrees_with_its_half_gives_way_to_it_at_every_point():
+    class Halving(_Stub):
+        def run(self, settings, point, *, purpose="sweep"):
+            trial = super().run(settings, point, purpose=purpose)
+            return trial._replace(value=40.0 + 4.0 * (settings.lr > 0.6), se=0.1)
+
+    stub = Halving(*[()] * 9, last=1)
+    settings = SamplerSettings(n_beta=1.0, localization=1.0)
+    found = _confirmed(stub, _descend(stub, settings, at_least=1))
+    assert [trial.settings.lr for trial in found.candidate] == pytest.approx([1 / 3, 1 / 3])
+    assert found.half.settings.lr == pytest.approx(1 / 6)
+
+
+@pytest.mark.parametrize(
+    ("doubts", "value", "holds"),
+    [((), 40.2, True), ((), 30.0, False), ({Cause.DISAGREE}, 40.2, False)],
+    ids=["stays", "elsewhere", "doubted"],
+)
+def test_chains_that_leave_over_a_longer_time_are_not_chosen(doubts, value, holds):
+    class Leaving(_Stub):
+        def run(self, settings, point, *, purpose="sweep"):
+            trial = super().run(settings, point, purpose=purpose)
+            return trial._replace(value=value if purpose == "long" else 40.0, se=0.1)
+
+    stub = Leaving((), (), (), doubts)
+    settings = SamplerSettings(n_beta=1.0, localization=1.0)
+    found = _confirmed(stub, _descend(stub, settings, at_least=1))
+    assert [purpose for purpose, _ in stub.asked] == ["pilot", "sweep", "half", "long"]
+    assert bool(found) == holds
+
+
+def test_a_step_that_longer_chains_find_too_large_gives_way_to_its_half():
+    stub = _Stub((), (), (), {Cause.BOUND}, (), (), last=0)
+    settings = SamplerSettings(n_beta=1.0, localization=1.0)
+    found = _confirmed(stub, _descend(stub, settings, at_least=1))
+    purposes = [purpose for purpose, _ in stub.asked]
+    assert purposes == ["pilot", "sweep", "half", "long", "half", "long"]
+    assert found.candidate[-1].settings.lr == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(("localization", "n_beta"), [(10.0, 30.0), (100.0, 1000.0)])
+def test_what_passes_at_more_points_by_the_pull_is_not_taken(localization, n_beta):
+    # the slope takes 2 nβ h w² of λ̂; at nβ 30 and γ 100 the pull leaves .7 of the rise
+    away = Bowl()
+    with torch.no_grad():
+        away.w.fill_(0.02)
+    points = [snapshots.take(away), snapshots.take(Bowl())]
+    pulls = (localization,)
+    found = _calibrate(points=points, n_betas=(1000.0, 30.0), localizations=pulls)
+    assert found.settings.n_beta == n_beta
+    assert any(t.settings.n_beta == 30.0 for t in found.trials)
+
+
+@pytest.mark.parametrize(
+    ("planted", "purposes"),
+    [
+        # too large a step: one smaller; it passes as a pilot and as a whole
+        ([{Cause.WIDE}, (), ()], ["pilot", "pilot", "sweep"]),
+        # what no step size mends ends it at once
+        ([{Cause.ASTRAY}], ["pilot"]),
+        ([{Cause.SLOPE, Cause.WIDE}], ["pilot"]),
+        ([{Cause.WIDE, Cause.UNSETTLED}], ["pilot"]),
+        # a whole trial may be too slow once more, not twice
+        ([(), {Cause.SLOW, Cause.WIDE}, (), {Cause.SLOW, Cause.WIDE}], ["pilot", "sweep"] * 2),
+        ([(), {Cause.DISAGREE}], ["pilot", "sweep"]),
+    ],
+)
+def test_the_ladder_goes_on_only_while_smaller_steps_may_mend_it(planted, purposes):
+    stub = _Stub(*planted)
+    passed = _descend(stub, SamplerSettings(n_beta=1.0, localization=1.0), at_least=1)
+    assert [purpose for purpose, _ in stub.asked] == purposes
+    assert stub.planted == []
+    assert bool(passed) == (purposes[-1] == "sweep" and planted[-1] == ())
+    steps = [lr for purpose, lr in stub.asked if purpose == "pilot"]
+    np.testing.assert_allclose(steps, 2 / 3 / 2.0 ** np.arange(len(steps)))
+
+
+def test_steps_too_large_for_an_earlier_point_give_way_to_smaller_ones():
+    stub = _Stub((), {Cause.WIDE}, (), (), (), (), last=1)
+    passed = _descend(stub, SamplerSettings(n_beta=1.0, localization=1.0), at_least=1)
+    both = ["pilot", "pilot of 0"]
+    assert [purpose for purpose, _ in stub.asked] == [*both, *both, "sweep", "sweep of 0"]
+    assert [trial.settings.lr for trial in passed] == pytest.approx([1 / 3, 1 / 3])
+
+
+@pytest.mark.parametrize("end", [{Cause.WIDE, Cause.UNSETTLED}, {Cause.UNSETTLED}])
+def test_an_earlier_point_that_bears_no_step_at_all_is_given_up(end):
+    stub = _Stub((), {Cause.WIDE}, end, (), last=1)
+    passed = _descend(stub, SamplerSettings(n_beta=1.0, localization=1.0), at_least=1)
+    assert [trial.settings.lr for trial in passed] == pytest.approx([2 / 3, 2 / 3])
+    assert [trial.status for trial in passed] == [Status.SUSPECT, Status.OK]
+
+
+def test_points_that_cannot_pass_more_often_than_before_are_not_tried():
+    stub = _Stub((), {Cause.SLOPE}, last=2)
+    settings = SamplerSettings(n_beta=1.0, localization=1.0)
+    assert _descend(stub, settings, at_least=3) is None
+    assert [purpose for purpose, _ in stub.asked] == ["pilot", "pilot of 0"]
+
+
+def test_chains_that_lose_what_training_gained_are_refused_though_they_pass_every_check():
+    # the loss rises by about 5 / nβ: 0.16 at nβ 30, 0.05 at 100
+    untrained = {"w": torch.full((10,), 0.13, dtype=torch.float64)}  # 0.1 above the minimum
+    assert _calibrate(n_betas=(30.0, 10.0)).settings.n_beta == 30.0
+    with pytest.raises(MetricError, match="another landscape than it found"):
+        _calibrate(n_betas=(30.0, 10.0), untrained=untrained)
+    found = _calibrate(n_betas=(100.0, 30.0), untrained=untrained)
+    assert found.settings.n_beta == 100.0
+    assert "these lose 4" in found.reasons[2]  # some 45 % of it
+
+
+def test_what_one_n_beta_showed_is_not_tried_at_a_smaller_one():
+    untrained = {"w": torch.full((10,), 0.13, dtype=torch.float64)}
+    with pytest.raises(MetricError, match="^[12] trials"):
+        _calibrate(n_betas=(30.0, 10.0, 3.0, 1.0), untrained=untrained)
+    with pytest.raises(MetricError, match="the pull holds them rather than the loss"):
+        _calibrate(n_betas=(10.0, 3.0), localizations=(1e4, 1e5))
+
+
+def test_the_weights_are_put_back():
+    model = Bowl()
+    with torch.no_grad():
+        model.w.fill_(0.5)
+    _calibrate(model, points=[snapshots.take(Bowl())])
+    assert torch.equal(model.w, torch.full((10,), 0.5, dtype=torch.float64))
+
+
+def test_equal_generators_give_equal_answers():
+    first, again = _calibrate(), _calibrate()
+    assert first.settings == again.settings
+    np.testing.assert_array_equal(first.trials[-1].trace, again.trials[-1].trace)
+
+
+def test_where_nothing_passes_it_says_why():
+    # A loss without a bottom: every chain slides down, whatever the settings.
+    with pytest.raises(MetricError, match=r"none passed every check. Most often: .*minimum"):
+        _calibrate(loss=lambda m, _: m.w.sum())
+
+
+def test_nothing_to_try_is_refused():
+    with pytest.raises(ConfigError, match=r"0 points, 1 n_betas.*at least 1 of each"):
+        _calibrate(points=[])

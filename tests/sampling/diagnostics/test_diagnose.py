@@ -1,0 +1,322 @@
+import numpy as np
+import pytest
+from arviz_stats.base.array import array_stats
+from scipy.signal import lfilter
+
+from devtrack.errors import ConfigError
+from devtrack.records import Status
+from devtrack.sampling.diagnostics import TOO_LARGE_STEP, TOO_SMALL_STEP, Cause, Path, diagnose
+from devtrack.sampling.diagnostics import _statistics as statistics
+
+
+def _gamma_draws(value=10.0, *, chains=4, draws=500, seed=0):
+    return np.random.default_rng(seed).gamma(value, size=(chains, draws))
+
+
+def _slow_gamma_draws(num_squares=20, *, chains=4, draws=500, memory=0.9, seed=0):
+    """Return ½ Σ x_i² of AR(1) processes: Gamma(num_squares / 2, 1) with autocorrelation."""
+    rng = np.random.default_rng(seed)
+    shocks = rng.normal(size=(chains, num_squares, draws + 200)) * np.sqrt(1 - memory**2)
+    x = lfilter([1], [1, -memory], shocks, axis=-1)[..., 200:]
+    return 0.5 * np.square(x).sum(1)
+
+
+def _diagnose(signal, full_signal=None, *, num_parameters=100):
+    full = signal if full_signal is None else full_signal
+    return diagnose(signal, full, num_parameters=num_parameters)
+
+
+def test_gamma_draws_are_ok_and_their_mean_is_the_value():
+    found = _diagnose(_gamma_draws())
+    assert found.status is Status.OK, found.reasons
+    assert found.value == pytest.approx(10.0, abs=4 * found.se)
+    assert found.se == pytest.approx(np.sqrt(10 / 2000), rel=0.1)  # independent draws
+    assert found.gamma_ratio == pytest.approx(1.0, abs=0.1)
+    assert found.rhat == pytest.approx(1.0, abs=0.01)
+
+
+def test_numbers_are_those_of_arviz():
+    signal = _slow_gamma_draws()
+    found = _diagnose(signal)
+    assert found.rhat == pytest.approx(array_stats.rhat(signal, chain_axis=0, draw_axis=1))
+    ess = array_stats.ess(signal, chain_axis=0, draw_axis=1, method="mean")
+    assert found.ess == pytest.approx(ess)
+    mcse = array_stats.mcse(signal, chain_axis=0, draw_axis=1, method="mean")
+    assert found.mcse == pytest.approx(mcse)
+
+
+@pytest.mark.parametrize("memory", [0.0, 0.9, 0.97])
+def test_the_interval_covers_the_truth_as_often_as_it_says(memory):
+    # 300 estimates: binomial sd 1.3 % around 95 %
+    errors, claims, unwidened = [], [], []
+    for seed in range(300):
+        found = _diagnose(_slow_gamma_draws(memory=memory, draws=300, seed=seed))
+        errors.append(abs(found.value - 10.0))
+        claims.append(found.se)
+        unwidened.append(found.mcse)
+    covered = np.mean(np.array(errors) < 1.96 * np.array(claims))
+    assert 0.91 <= covered <= 0.98
+    # the fewer effective draws, the more of it is the error's own error
+    assert covered >= np.mean(np.array(errors) < 1.96 * np.array(unwidened))
+
+
+def test_the_noise_of_batches_hides_no_slow_part():
+    """The modular MLP's draws. By autocorrelations of the draws alone 86 of 100 hold the truth."""
+    errors, claims = [], []
+    for seed in range(200):
+        slow = _slow_gamma_draws(memory=0.98, draws=400, seed=seed)
+        noise = np.random.default_rng(1000 + seed).normal(scale=15, size=slow.shape)
+        found = diagnose(slow + noise, slow[:, ::14], num_parameters=100)
+        errors.append(abs(found.value - 10.0))
+        claims.append(found.se)
+    assert 0.91 <= np.mean(np.array(errors) < 1.96 * np.array(claims)) <= 0.98
+
+
+def test_an_error_of_few_effective_draws_is_widened_and_one_of_many_is_not():
+    few, many = _diagnose(_slow_gamma_draws(memory=0.97, draws=300)), _diagnose(_gamma_draws())
+    assert few.se / few.mcse == pytest.approx(statistics.widening(few.ess))
+    assert few.ess < 60 and few.se > 1.15 * few.mcse
+    assert many.ess > 1000 and many.se < 1.01 * many.mcse
+
+
+def test_errors_are_as_uncertain_as_their_widening_says():
+    # sd of 200 spreads: 5 %; the rule holds within a third (``DRAWS_PER_FREEDOM``)
+    found = [_diagnose(_slow_gamma_draws(draws=300, seed=seed)) for seed in range(200)]
+    spread = np.std([one.mcse for one in found]) / np.mean([one.mcse for one in found])
+    ess = np.median([one.ess for one in found])
+    freedom = ess / statistics.DRAWS_PER_FREEDOM
+    assert spread == pytest.approx(1 / np.sqrt(2 * freedom), rel=0.35)
+
+
+@pytest.mark.parametrize("memory", [0.0, 0.9])
+def test_good_chains_are_rarely_doubted(memory):
+    doubts = [
+        _diagnose(_slow_gamma_draws(memory=memory, draws=300, seed=seed)).reasons
+        for seed in range(200)
+    ]
+    assert np.mean([bool(reasons) for reasons in doubts]) <= 0.05
+
+
+def test_a_tiny_spread_is_not_taken_for_a_constant():
+    # arviz-stats answers "all draws independent" below a spread of 1e-15.
+    signal = _slow_gamma_draws()
+    found, tiny = _diagnose(signal), _diagnose(1e-17 * signal)
+    assert tiny.ess == pytest.approx(found.ess)
+
+
+def test_a_non_finite_chain_is_left_out_and_named():
+    signal = _gamma_draws()
+    signal[1, 300:] = np.nan
+    signal[3, 0] = np.inf
+    found = _diagnose(signal)
+    assert found.value == pytest.approx(signal[[0, 2]].mean())
+    assert found.status is Status.SUSPECT
+    assert found.reasons[0].startswith("2 of 4 chains non-finite: lr")
+    assert np.isnan(found.chain_values[1]) and np.isnan(found.chain_values[3])
+
+
+def test_a_chain_that_ends_outside_the_numbers_is_left_out():
+    signal = _gamma_draws()
+    full = signal.copy()
+    full[0, -1] = np.nan
+    found = _diagnose(signal, full)
+    assert found.value == pytest.approx(signal[1:].mean())
+    assert np.isfinite(found.gamma_ratio)
+
+
+def test_a_diverged_chain_is_left_out_and_named():
+    signal = _gamma_draws()
+    signal[2] *= 1e6
+    found = _diagnose(signal)
+    assert found.value == pytest.approx(signal[[0, 1, 3]].mean())
+    assert found.status is Status.SUSPECT
+    assert found.reasons[0].startswith("1 of 4 chains diverged")
+
+
+def test_no_chain_left_is_failed_without_a_number():
+    found = _diagnose(np.full((4, 50), np.nan))
+    assert found.status is Status.FAILED
+    assert np.isnan(found.value) and np.isnan(found.se)
+    assert "4 of 4 chains non-finite" in found.reasons[0]
+
+
+def _reason(found):
+    assert found.status is Status.SUSPECT
+    return " | ".join(found.reasons)
+
+
+def test_chains_in_different_places_are_doubted_and_their_error_is_wide():
+    signal = _gamma_draws() + np.array([0.0, 5.0, 10.0, 15.0])[:, None]
+    found = _diagnose(signal)
+    assert "R-hat" in _reason(found)
+    assert found.se > 1.0  # the spread of the means is 6.5, over four chains 3.2
+
+
+def test_slow_chains_are_doubted():
+    found = _diagnose(_slow_gamma_draws(memory=0.999))
+    assert "effective draws" in _reason(found)
+
+
+def test_a_rising_loss_is_doubted():
+    signal = _gamma_draws() * np.linspace(0.5, 1.5, 500)
+    assert "still drifting after burn-in" in _reason(_diagnose(signal))
+
+
+def test_draws_below_the_center_are_doubted():
+    found = _diagnose(_gamma_draws() - 12.0)
+    assert found.value < 0
+    assert "not a minimum" in _reason(found)
+    assert np.isnan(found.gamma_ratio)
+
+
+def test_a_value_beyond_half_the_parameters_is_doubted():
+    found = _diagnose(_gamma_draws(), num_parameters=12)
+    assert "exceeds its bound parameters / 2 = 6" in _reason(found)
+
+
+def test_too_much_and_too_little_spread_are_doubted():
+    wide = 10 + 10 * np.random.default_rng(0).normal(size=(4, 500))  # Var/mean 10
+    assert "Gamma ratio 10" in _reason(_diagnose(wide))
+    narrow = 10 + 0.1 * np.random.default_rng(0).normal(size=(4, 500))  # Var/mean 0.001
+    assert "Gamma ratio 0.00" in _reason(_diagnose(narrow))
+
+
+def test_constant_chains_are_doubted_without_a_warning():
+    found = _diagnose(np.zeros((4, 50)))
+    assert "never changed: n_beta is 0, the loss does not depend" in _reason(found)
+
+
+def test_one_chain_is_refused_unless_checks_are_off():
+    signal = _gamma_draws(chains=1)
+    with pytest.raises(ConfigError) as caught:
+        _diagnose(signal)
+    assert str(caught.value) == (
+        'num_chains=1: R-hat needs at least 2 chains. Use num_chains=4, or diagnostics="off".'
+    )
+    found = diagnose(signal, signal, num_parameters=100, checks="off")
+    assert found.status is Status.OK
+    assert found.value == pytest.approx(signal.mean())
+
+
+def test_a_negative_estimate_is_never_ok():
+    """It enters no detection, checks or not."""
+    signal = -_gamma_draws(chains=1)
+    found = diagnose(signal, signal, num_parameters=100, checks="off")
+    assert found.status is Status.SUSPECT
+    assert [doubt.cause for doubt in found.doubts] == [Cause.BELOW]
+
+
+def test_gamma_ratio_has_the_standard_error_it_claims():
+    ratios = [statistics.gamma_ratio(_gamma_draws(4.0, draws=100, seed=s)) for s in range(400)]
+    claimed = statistics.gamma_ratio_se(4.0, 400)
+    assert np.std(ratios) == pytest.approx(claimed, rel=0.12)  # sd of 400: 3.5 %, and O(1/n) terms
+
+
+def _on_path(
+    *, slope=0.0, step_bias=0.0, pull=0.1, equilibrated_fraction=1.0, anharmonic=0.0, value=10.0
+):
+    signal = _gamma_draws(value)
+    slopes = slope + np.random.default_rng(1).normal(size=(4, 25)) * 0.1
+    path = Path(slopes, step_bias, pull, equilibrated_fraction, np.zeros_like(signal) + anharmonic)
+    return diagnose(signal, signal, num_parameters=100, path=path)
+
+
+def test_a_path_without_fault_is_not_doubted():
+    found = _on_path()
+    assert found.status is Status.OK, found.reasons
+
+
+def test_a_slope_at_the_center_is_doubted_even_where_the_value_is_positive():
+    found = _on_path(slope=-1.0)  # a tenth of the value, its own error a hundredth
+    assert found.value > 0
+    assert "the slope at w* lowers λ̂ by about 1: w* is not a minimum" in _reason(found)
+
+
+def test_a_slope_within_its_own_noise_is_not_doubted():
+    signal = _gamma_draws()
+    slopes = np.random.default_rng(0).normal(-1.0, 10.0, size=(4, 25))
+    path = Path(slopes, 0.0, 0.1, 1.0, np.zeros_like(signal))
+    found = diagnose(signal, signal, num_parameters=100, path=path)
+    assert found.status is Status.OK, found.reasons
+
+
+def test_a_step_that_heats_is_doubted():
+    assert "the step size adds about 5 to λ̂: lr too large" in _reason(_on_path(step_bias=5.0))
+
+
+def test_chains_that_are_driven_away_are_doubted():
+    assert "4.0 times farther from w* than the pull" in _reason(_on_path(pull=4.0))
+
+
+def test_what_is_unknown_of_the_path_is_not_held_against_it():
+    signal = _gamma_draws()
+    unknown = Path(np.full((4, 25), np.nan), np.nan, np.nan, np.nan, np.full((4, 500), np.nan))
+    found = diagnose(signal, signal, num_parameters=100, path=unknown)
+    assert found.status is Status.OK, found.reasons
+
+
+def test_directions_that_have_not_settled_are_doubted():
+    assert _on_path(equilibrated_fraction=0.8).status is Status.OK
+    assert "40% of the directions have not settled: chains still" in _reason(
+        _on_path(equilibrated_fraction=0.6)
+    )
+
+
+def test_without_a_pull_every_direction_must_be_held_by_the_loss():
+    assert "without a pull nothing holds" in _reason(_on_path(equilibrated_fraction=0.8, pull=0.0))
+    assert _on_path(equilibrated_fraction=0.95, pull=0.0).status is Status.OK
+
+
+def test_a_share_within_its_own_noise_is_not_doubted():
+    wild = np.random.default_rng(0).normal(scale=2000.0, size=(4, 500))  # error of the share: 0.9
+    assert _on_path(equilibrated_fraction=0.0, anharmonic=wild).status is Status.OK
+
+
+def test_chains_that_keep_leaving_are_doubted():
+    growing = np.linspace(0, 6, 500) + np.random.default_rng(0).normal(size=(4, 500))
+    assert "keep leaving the neighbourhood" in _reason(_on_path(anharmonic=growing))
+    assert _on_path(anharmonic=growing / 3).status is Status.OK  # a tenth of the value
+
+
+def _causes(found):
+    return [doubt.cause for doubt in found.doubts]
+
+
+def test_every_doubt_has_a_cause_that_code_can_act_on():
+    signal = _gamma_draws()
+    lost, gone = signal.copy(), signal.copy()
+    lost[1, 300:] = np.nan
+    gone[2] *= 1e6
+    wide = 10 + 10 * np.random.default_rng(0).normal(size=(4, 500))
+    growing = np.linspace(0, 6, 500) + np.random.default_rng(0).normal(size=(4, 500))
+    planted = {
+        Cause.NON_FINITE: _diagnose(lost),
+        Cause.DIVERGED: _diagnose(gone),
+        Cause.CONSTANT: _diagnose(np.zeros((4, 50))),
+        Cause.DISAGREE: _diagnose(signal + np.array([0.0, 5.0, 10.0, 15.0])[:, None]),
+        Cause.SLOW: _diagnose(_slow_gamma_draws(memory=0.999)),
+        Cause.WIDE: _diagnose(wide),
+        Cause.NARROW: _diagnose(10 + 0.1 * np.random.default_rng(0).normal(size=(4, 500))),
+        Cause.DRIFTING: _diagnose(signal * np.linspace(0.5, 1.5, 500)),
+        Cause.BELOW: _diagnose(signal - 12.0),
+        Cause.SLOPE: _on_path(slope=-1.0),
+        Cause.HOT: _on_path(step_bias=5.0),
+        Cause.DRIVEN: _on_path(pull=4.0),
+        Cause.UNSETTLED: _on_path(equilibrated_fraction=0.6),
+        Cause.LEAVING: _on_path(anharmonic=growing),
+        Cause.BOUND: _diagnose(signal, num_parameters=12),
+    }
+    assert set(planted) == set(Cause) - {Cause.ASTRAY, Cause.PULLED}  # those of calibration
+    for cause, found in planted.items():
+        assert cause in _causes(found), (cause, found.reasons)
+    assert _diagnose(signal).doubts == ()
+
+
+def test_reasons_are_plain_sentences_as_a_store_keeps_them():
+    found = _on_path(pull=4.0)
+    assert [type(reason) for reason in found.reasons] == [str]
+    assert found.reasons[0].endswith("raise localization, or lower n_beta")
+
+
+def test_no_step_is_both_too_large_and_too_small():
+    assert not TOO_LARGE_STEP & TOO_SMALL_STEP

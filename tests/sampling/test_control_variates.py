@@ -1,0 +1,106 @@
+"""Planted chains: what the choice of batches adds, and what is taken out of it."""
+
+import numpy as np
+import pytest
+
+from devtrack.sampling._control_variates import quiet_signal
+from devtrack.sampling.chain_record import Chains
+from devtrack.sampling.config import SamplerSettings
+from devtrack.sampling.estimator import estimate
+
+SETTINGS = SamplerSettings(num_burnin_steps=10, n_beta=30.0)
+NOISE = 0.05
+"""Standard deviation of the losses where the batch is known; over batches it is .5."""
+
+
+def _chains(*, seed=0, kind="independent", num_batches=40, num_draws=100, scale=1.0):
+    """L_k(w_t) = 3 + effect_k + noise, at mean effect 0; only the drawn batches are random.
+
+    ``independent``: the effect knows nothing of L_k(w*); ``none``: there is none, so that pairs
+    carry L_k(w*) alone; ``equal``: it is that of L_k(w*), and pairs are quiet.
+    """
+    rng = np.random.default_rng(seed)
+    planted = np.random.default_rng(99)
+    at_center, other = planted.normal(2.0, 0.5, (2, num_batches))
+    effect = {"independent": other, "none": 0 * other, "equal": at_center}[kind]
+    shape = (4, SETTINGS.num_burnin_steps + num_draws)
+    size = shape[0] * shape[1]
+    rounds = np.tile(np.arange(num_batches), (-(-size // num_batches), 1))
+    order = rng.permuted(rounds, axis=1).ravel()[:size].reshape(shape)
+    noise = NOISE * rng.normal(size=order.shape)
+    loss = scale * (3 + (effect - effect.mean())[order] + noise)
+    looks = np.full((4, 8), 3.0)
+    return Chains(
+        loss=loss,
+        baseline=at_center[order],
+        virial=0 * loss,
+        batch=order,
+        full_loss=looks,
+        full_baseline=float(at_center.mean()),
+        data_baseline=float(at_center.mean()),
+        squared_distance=looks,
+        first_order=0 * looks,
+        squared_gradient=looks,
+        gradient_change=0 * looks,
+        gradient_bend=0 * looks,
+        gradient_noise=0.0,
+        rise_by_pull=1.0,
+        n_beta=30.0,
+        samples_per_batch=4,
+        num_batches=num_batches,
+        full_batches=num_batches,
+        num_parameters=200,
+        engine="planted",
+        note="",
+    )
+
+
+def _quiet(chains):
+    return quiet_signal(chains, num_burnin_steps=SETTINGS.num_burnin_steps)
+
+
+def _pairs(chains):
+    return 30 * (chains.loss - chains.baseline)[:, SETTINGS.num_burnin_steps :]
+
+
+@pytest.mark.parametrize(
+    ("problem", "control", "noise"),
+    [
+        ({"kind": "independent"}, "batch", NOISE),
+        ({"kind": "independent", "num_batches": 80}, "batch", NOISE),  # 5 draws on each
+        ({"kind": "none"}, "batch", NOISE),
+        ({"kind": "none", "num_batches": 300}, "baseline", NOISE),
+        ({"kind": "equal"}, "none", NOISE),
+        ({"kind": "equal", "num_batches": 300}, "none", NOISE),
+    ],
+    ids=str,
+)
+def test_what_batches_add_is_taken_out(problem, control, noise):
+    many = [_chains(seed=seed, **problem) for seed in range(60)]
+    assert {_quiet(c).control for c in many} == {control}
+    estimates = np.array([_quiet(c).values.mean() for c in many])
+    truth = 30 * (3 - many[0].data_baseline)
+    # 60 repeats of 400 draws: a spread is known to 9 %, a mean to its spread / √60
+    assert estimates.std() == pytest.approx(30 * noise / 400**0.5, rel=0.3)
+    assert abs(estimates.mean() - truth) < 4 * estimates.std() / 60**0.5
+    spread = np.mean([_quiet(c).values.std() for c in many])
+    assert spread == pytest.approx(30 * noise, rel=0.03)  # 60 × 400 draws: .5 %
+    claimed = np.mean([estimate(c, SETTINGS).se for c in many])
+    assert claimed == pytest.approx(estimates.std(), rel=0.3)
+
+
+def test_without_effect_the_pairs_stay_as_they_are():
+    chains = _chains(kind="equal")
+    np.testing.assert_array_equal(_quiet(chains).values, _pairs(chains))
+    assert _quiet(_chains(num_draws=4)).control == "none"  # 16 draws: too few to fit anything
+
+
+def test_chains_that_fail_spoil_no_other():
+    chains = _chains()
+    second = np.arange(4)[:, None] == 1
+    for broken in (np.nan, 1e9, 1e300):
+        signal = _quiet(chains._replace(loss=np.where(second, broken, chains.loss)))
+        rest = signal.values[[0, 2, 3]]
+        assert signal.control == "batch"
+        assert rest.std() == pytest.approx(30 * NOISE, rel=0.15)
+        assert not signal.values[1].mean() < 1e9

@@ -1,0 +1,312 @@
+"""Where λ̂ is measured: planted gradients of batches, and what they add at draws."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from devtrack.records import Status
+from devtrack.sampling._localization import localization_share
+from devtrack.sampling.config import SamplerSettings
+from devtrack.sampling.diagnostics import diagnose
+from devtrack.sampling.diagnostics.warning_codes import Cause
+from devtrack.sampling.estimator import estimate, path_of, signal_of
+from devtrack.sampling.sampler import sample
+
+SETTINGS = SamplerSettings(
+    method="lm_sgld",
+    n_beta=100.0,
+    localization=1e-3,
+    lr=5e-4,
+    num_chains=32,
+    num_draws=250,
+    num_burnin_steps=120,
+    evaluate_on="full_data",
+)
+DIMS = 20
+
+
+class Point(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(DIMS, dtype=torch.float64))
+
+
+def _chains(settings, *, num_batches=8, spread=0.25):
+    """L_k = ½ ‖w‖² + c_k·w with Σ c_k = 0: λ = DIMS / 2, whatever the c_k."""
+    slopes = torch.randn(
+        num_batches, DIMS, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
+    )
+    slopes = spread * (slopes - slopes.mean(0))
+    chains = sample(
+        Point(),
+        lambda model, slope: 0.5 * model.w.square().sum() + slope[0] @ model.w,
+        [slope[None] for slope in slopes],
+        settings=settings,
+        generator=torch.Generator().manual_seed(0),
+    )
+    return chains, float(slopes.square().sum(1).mean())
+
+
+@pytest.fixture(scope="module")
+def noisy():
+    return _chains(SETTINGS)
+
+
+def test_looks_know_nothing_of_what_batches_add_to_draws(noisy):
+    chains, variance = noisy
+    at_looks = estimate(chains, SETTINGS)
+    draws = replace(SETTINGS, evaluate_on="minibatch")
+    as_met = estimate(chains, draws).value + signal_of(chains, draws).step_bias_removed
+    assert at_looks.status is Status.OK
+    assert at_looks.se < 0.3
+    assert abs(at_looks.value - DIMS / 2) < 3 * at_looks.se
+    # halfway through an order the chain is off by (ε/4) nβ c_k, hence L_k by nβ² (ε/4) ‖c_k‖²; the
+    # bowl itself brings it back by ε nβ h / 2 = 2.5 % a step: nearly as much
+    excess = as_met - at_looks.value
+    most = 100.0**2 * 5e-4 / 4 * variance
+    assert most > 1.2
+    assert 0.75 * most < excess < 1.1 * most
+    # noise that is the same everywhere tilts no chain: what is foretold is half of it
+    left = estimate(chains, draws).value - at_looks.value
+    assert left == pytest.approx(excess - most / 2, abs=0.05 * most)
+
+
+def test_what_batches_do_to_a_chain_has_cancelled_where_it_is_measured():
+    # Halfway through an order of K batches that differ by c_k the chain is off by (ε/2) nβ √K/2 c,
+    # which lifts λ̂ by nβ/2 of its square; two thirds of that on average: 3.3 at looks anywhere.
+    chains, variance = _chains(SETTINGS, spread=2.0)
+    anywhere = 100.0 / 2 * (5e-4 / 2 * 100.0) ** 2 * 8 / 4 * variance * 2 / 3
+    assert anywhere > 3
+    at_looks = estimate(chains, SETTINGS)
+    assert at_looks.se < 0.3
+    assert abs(at_looks.value - DIMS / 2) < 3 * at_looks.se
+
+
+def test_equal_batches_add_nothing():
+    few = replace(SETTINGS, num_chains=8)
+    chains, _ = _chains(few, spread=0.0)
+    at_looks = estimate(chains, few)
+    at_draws = estimate(chains, replace(few, evaluate_on="minibatch"))
+    assert at_draws.value == pytest.approx(at_looks.value, abs=3 * at_looks.se)
+
+
+def test_the_signal_at_looks_is_the_mean_over_all_batches(noisy):
+    chains, _ = noisy
+    signal = signal_of(chains, SETTINGS)
+    assert signal.control == "all"
+    assert chains.full_batches == 8
+    # the slopes cancel: nβ ‖w‖² / 2 is left
+    np.testing.assert_allclose(signal.values, 50 * chains.squared_distance)
+
+
+def test_chains_that_fail_at_looks_are_left_out(noisy):
+    chains, _ = noisy
+    lost = np.arange(32)[:, None] == 3
+    broken = chains._replace(full_loss=np.where(lost, np.nan, chains.full_loss))
+    found = estimate(broken, SETTINGS)
+    assert found.status is Status.SUSPECT and "1 of 32 chains" in found.reasons[0]
+    assert found.value == pytest.approx(np.delete(signal_of(chains, SETTINGS).values, 3, 0).mean())
+
+
+class Bowl(nn.Module):
+    def __init__(self, dims):
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(dims, dtype=torch.float64))
+
+
+def _in_bowl(
+    curvature,
+    *,
+    localization,
+    method="lm_sgld",
+    lr=None,
+    num_chains=32,
+    burnin=100,
+    precision="full",
+):
+    settings = SamplerSettings(
+        precision=precision,
+        method=method,  # LM-SGLD is exact on quadratics
+        n_beta=100.0,
+        localization=localization,
+        lr=lr or 1 / (100.0 * float(curvature.max()) + localization),
+        num_chains=num_chains,
+        num_draws=400,
+        num_burnin_steps=burnin,
+    )
+    chains = sample(
+        Bowl(len(curvature)),
+        lambda model, _: 0.5 * (curvature * model.w.square()).sum(),
+        [torch.zeros(2)],
+        settings=settings,
+        generator=torch.Generator().manual_seed(0),
+    )
+    return chains, estimate(chains, settings)
+
+
+@pytest.mark.parametrize("lr", [0.001, 0.002, 0.003])
+def test_what_the_step_size_adds_is_taken_out(lr):
+    """100 directions of curvature 1 and 100 flat ones under the pull: λ = 50 · 100 / 110."""
+    curvature = torch.tensor([1.0, 0.0], dtype=torch.float64).repeat(100)
+    chains, found = _in_bowl(curvature, localization=10.0, method="sgld", lr=lr, burnin=1000)
+    settings = SamplerSettings(method="sgld", n_beta=100.0, localization=10.0, lr=lr)
+    settings = replace(settings, num_burnin_steps=1000)
+    as_met = found.value + signal_of(chains, settings).step_bias_removed
+    truth = 50 / 1.1
+    added = truth / (1 - lr * 110 / 4) - truth
+    assert added > 4 * found.se
+    assert abs(as_met - truth - added) < 3 * found.se
+    assert abs(found.value - truth) < 3 * found.se
+    assert found.status is Status.OK
+
+
+def test_noise_of_few_bits_finds_the_same():
+    """In the weights' own precision otherwise: a bowl has no products of matrices to round."""
+    curvature = torch.ones(200, dtype=torch.float64)
+    _, found = _in_bowl(curvature, localization=10.0, precision="bf16")
+    _, other = _in_bowl(curvature, localization=10.0)
+    assert found.value != other.value
+    assert found.se < 0.01 * found.value
+    assert abs(found.value - 100 / 1.1) < 3 * found.se
+    assert found.gamma_ratio == pytest.approx(other.gamma_ratio, abs=0.15)
+
+
+def test_more_than_is_believed_is_not_taken_out():
+    curvature = torch.ones(50, dtype=torch.float64)
+    chains, found = _in_bowl(curvature, localization=10.0, method="sgld", lr=0.02)
+    settings = SamplerSettings(method="sgld", n_beta=100.0, localization=10.0, lr=0.02)
+    settings = replace(settings, num_burnin_steps=100)
+    as_met = found.value + signal_of(chains, settings).step_bias_removed
+    assert path_of(chains, settings).step_bias > 0.4 * as_met
+    assert found.value == pytest.approx(as_met / 1.1)
+    assert Cause.HOT in {doubt.cause for doubt in found.doubts}
+
+
+@pytest.mark.parametrize("method, lr", [("sgld", 0.0045), ("rmsprop_sgld", 0.0014)])
+def test_a_step_that_adds_a_seventh_is_doubted(method, lr):
+    """Half of the directions are flat, as in real networks: no bound is near. Truth 22.7."""
+    curvature = torch.tensor([1.0, 0.0], dtype=torch.float64).repeat(50)
+    chains, found = _in_bowl(
+        curvature, localization=10.0, method=method, lr=lr, num_chains=4, burnin=700
+    )
+    assert [doubt.cause for doubt in found.doubts] == [Cause.HOT]
+    settings = SamplerSettings(method=method, n_beta=100.0, localization=10.0, lr=lr)
+    settings = replace(settings, num_burnin_steps=700)
+    as_met = found.value + signal_of(chains, settings).step_bias_removed
+    assert 25.5 < as_met < 28
+    assert path_of(chains, settings).step_bias == pytest.approx(as_met - 22.73, rel=0.25)
+
+
+def _in_noisy_bowl(lr, *, num_batches=8, localization=10.0, burnin=None):
+    """Batches agree on the minimum and differ in curvature: no gradient noise at w*, much around.
+
+    Truth: 50 directions of curvature 1, λ = 25 · 100 / (100 + γ).
+    """
+    spread = np.random.default_rng(0).choice([0.1, 1.9], (num_batches // 2, 50))
+    curvatures = torch.tensor(np.concatenate([spread, 2.0 - spread]))
+    settings = SamplerSettings(
+        method="lm_sgld",
+        n_beta=100.0,
+        localization=localization,
+        lr=lr,
+        num_chains=32,
+        num_draws=800,
+        num_burnin_steps=burnin or round(1 / lr),
+    )
+    chains = sample(
+        Bowl(50),
+        lambda model, batch: 0.5 * (batch[0] * model.w.square()).sum(),
+        [row[None] for row in curvatures],
+        settings=settings,
+        generator=torch.Generator().manual_seed(0),
+    )
+    return chains, settings
+
+
+@pytest.mark.parametrize("lr", [0.002, 0.004])
+def test_what_noisy_batches_add_to_draws_is_foretold_and_taken_out(lr):
+    """By the noise at w*, of which there is none, nothing was to be added."""
+    chains, settings = _in_noisy_bowl(lr)
+    truth, found = 25 / 1.1, estimate(chains, settings)
+    added = found.value + signal_of(chains, settings).step_bias_removed - truth
+    assert path_of(chains, settings).step_bias == pytest.approx(added, rel=0.3)
+    assert added > 4 * found.se
+    assert abs(found.value - truth) < 3 * found.se
+
+
+def test_batches_add_little_where_the_pull_makes_chains_forget_their_order():
+    """A step forgets εγ/2 = .9, an order has 32: no draw misses its batch, and the pull cools."""
+    chains, settings = _in_noisy_bowl(1.8e-3, num_batches=32, localization=1000.0, burnin=20)
+    truth, found = 25 / 11, estimate(chains, settings)
+    noise = 0.9**2 * 50 / 1100  # E Σ (h_m − h)² w²
+    as_a_whole = settings.lr / 8 * 100**2 * noise
+    assert as_a_whole > 5 * found.se
+    assert 0 < path_of(chains, settings).step_bias < 0.2 * as_a_whole
+    assert abs(found.value - truth) < 3 * found.se
+
+
+@pytest.mark.parametrize("localization", [1.0, 30.0, 100.0, 1000.0])
+def test_equal_curvatures_lose_to_the_pull_the_share_that_is_told(localization):
+    # s = 100 / (100 + γ) is left of λ; 64 draws of 200 directions know the rise to 1.3 %
+    chains, found = _in_bowl(torch.ones(200, dtype=torch.float64), localization=localization)
+    lost = localization / (100 + localization)
+    assert chains.rise_by_pull == pytest.approx(100 / localization, rel=0.04)
+    assert found.value == pytest.approx(100 * (1 - lost), rel=0.03)
+    assert localization_share(chains, found.value) == pytest.approx(lost, rel=0.06)
+
+
+@pytest.mark.parametrize("localization", [10.0, 100.0])
+def test_of_unequal_curvatures_more_is_lost_than_is_told(localization):
+    curvature = torch.logspace(-2, 1, 60, dtype=torch.float64)
+    chains, found = _in_bowl(curvature, localization=localization)
+    left = float((100 * curvature / (100 * curvature + localization)).mean())
+    assert found.value == pytest.approx(30 * left, rel=0.1)
+    assert 0 < localization_share(chains, found.value) < 1 - left
+
+
+def test_without_a_pull_or_a_loss_that_rises_nothing_is_told(noisy):
+    chains, _ = noisy
+    assert np.isnan(localization_share(_in_bowl(torch.ones(2), localization=0.0)[0], 1.0))
+    assert np.isnan(localization_share(chains._replace(rise_by_pull=-1.0), 1.0))
+    assert np.isnan(localization_share(chains._replace(n_beta=0.0), 0.0))
+
+
+def test_a_chain_that_is_left_out_tells_nothing_of_the_others():
+    curvature = torch.ones(50, dtype=torch.float64)
+    chains, _ = _in_bowl(curvature, localization=10.0, method="sgld", lr=0.002)
+    settings = SamplerSettings(method="sgld", n_beta=100.0, localization=10.0, lr=0.002)
+    settings = replace(settings, num_burnin_steps=100)
+    gone = np.arange(32)[:, None] == 3
+    broken = chains._replace(
+        loss=np.where(gone, 1e6, chains.loss),
+        virial=np.where(gone, 1e9, chains.virial),
+        squared_gradient=np.where(gone, 1e9, chains.squared_gradient),
+    )
+    without = path_of(chains, settings).step_bias
+    assert without > 0
+    assert path_of(broken, settings).step_bias == pytest.approx(without, rel=0.02)
+
+
+def test_what_a_large_step_changes_is_not_taken_for_noise_of_the_batches():
+    """Equal batches: a step forgets εnβh/2 = .3 of the gradient, and they add nothing."""
+    large = replace(SETTINGS, lr=6e-3, evaluate_on="minibatch", num_burnin_steps=20)
+    chains, _ = _chains(large, spread=0.0)
+    found = estimate(chains, large)
+    by_sgld = path_of(chains, replace(large, method="sgld")).step_bias
+    assert by_sgld > 0.1 * found.value
+    assert path_of(chains, large).step_bias < 0.01 * found.value
+    assert abs(found.value - DIMS / 2) < 3 * found.se
+
+
+def test_the_standard_error_holds_that_of_what_is_taken_out(noisy):
+    chains, _ = noisy
+    draws = replace(SETTINGS, evaluate_on="minibatch", num_chains=32)
+    bare = diagnose(
+        signal_of(chains, draws).values, chains.full_loss, num_parameters=DIMS, path=None
+    )
+    removed = signal_of(chains, draws).removed_se
+    assert removed > 0.001
+    assert estimate(chains, draws).se == pytest.approx(np.hypot(bare.se, removed))
