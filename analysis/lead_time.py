@@ -82,7 +82,7 @@ def _cells(one: Precursor) -> tuple[str, ...]:
         number_text(one.p_adjusted),
         f"{related} ({lead.correlation_p:.2g})" if related else "",
         str(one.missed),
-        str(one.in_vain),
+        str(one.false_positives),
     )
 
 

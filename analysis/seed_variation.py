@@ -57,10 +57,10 @@ def _cells(one: Recurring) -> tuple[str, ...]:
         f"{len(one.members)}/{one.num_runs}",
         f"{one.share:.2f} [{one.share_low:.2f}, {one.share_high:.2f}]",
         step_text(one.midpoint),
-        step_text(one.members[0].midpoint),
-        step_text(one.members[-1].midpoint),
-        "" if math.isnan(one.spread) else number_text(one.spread),
-        "" if math.isnan(one.measured) else number_text(one.measured),
+        step_text(one.members[0].move.midpoint),
+        step_text(one.members[-1].move.midpoint),
+        "" if math.isnan(one.between_run_sd) else number_text(one.between_run_sd),
+        "" if math.isnan(one.measurement_se) else number_text(one.measurement_se),
     )
 
 

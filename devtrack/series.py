@@ -24,9 +24,10 @@ class Series:
         step: Optimizer steps completed.
         value: The numbers; NaN where none is known.
         se: Their standard errors in the units of ``value``; NaN where unknown. None: all unknown.
+        status: Trust in each, ``"ok"``, ``"suspect"`` or ``"failed"``. None: all are ok.
 
     Shapes:
-        step, value, se: (snapshot,).
+        step, value, se, status: (snapshot,).
 
     Raises:
         DataError: When shapes differ, a step is negative, or a standard error is.
@@ -37,6 +38,7 @@ class Series:
     step: npt.NDArray[np.int64]
     value: npt.NDArray[np.float64]
     se: npt.NDArray[np.float64] = field(default=None)  # pyright: ignore[reportAssignmentType]
+    status: npt.NDArray[np.str_] = field(default=None)  # pyright: ignore[reportAssignmentType]
 
     def __post_init__(self) -> None:
         name = f"{self.metric}@{self.site}"
@@ -52,10 +54,12 @@ class Series:
             )
         value = np.asarray(self.value, dtype=np.float64)
         se = np.full(value.shape, np.nan) if self.se is None else np.asarray(self.se, np.float64)
-        if not step.ndim == value.ndim == se.ndim == 1 or not step.size == value.size == se.size:
+        status = np.full(value.shape, "ok") if self.status is None else np.asarray(self.status, str)
+        if step.ndim != 1 or not step.shape == value.shape == se.shape == status.shape:
             raise DataError(
-                f"{name}: shapes step {step.shape}, value {value.shape}, se {se.shape}. "
-                "All three must be one-dimensional and of one length: one entry per snapshot."
+                f"{name}: shapes step {step.shape}, value {value.shape}, se {se.shape}, status "
+                f"{status.shape}. All must be one-dimensional and of one length: one entry per "
+                "snapshot."
             )
         if np.any(step < 0):
             raise DataError(f"{name}: step {step.min()}. Steps start at 0: drop or mend that row.")
@@ -67,6 +71,7 @@ class Series:
         object.__setattr__(self, "step", step.astype(np.int64))
         object.__setattr__(self, "value", value)
         object.__setattr__(self, "se", np.where(np.isinf(se), np.nan, se))
+        object.__setattr__(self, "status", status)
 
 
 class ConfigEvent(NamedTuple):

@@ -8,7 +8,7 @@ import pytest
 # more would only get in each other's way; read when torch is imported, here and in children
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-_TOLD: dict[str, list] = {}  # answers of the detector by what it was asked
+_ANSWERS: dict[str, list] = {}  # answers of the detector by what it was asked
 
 
 @pytest.fixture(scope="module")
@@ -21,9 +21,9 @@ def detects_once():
         numbers = [None if a is None else a.tobytes() for column in columns for a in column]
         names = [(one.metric, one.site) for one in series]
         asked = repr((names, numbers, events, sorted(options.items())))
-        if asked not in _TOLD:
-            _TOLD[asked] = detect(series, events=events, **options)
-        return list(_TOLD[asked])
+        if asked not in _ANSWERS:
+            _ANSWERS[asked] = detect(series, events=events, **options)
+        return list(_ANSWERS[asked])
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("devtrack.changepoints.offline.detector.detect", remember)

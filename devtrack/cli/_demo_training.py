@@ -29,6 +29,7 @@ from devtrack.metrics.weights import WeightNorm
 from devtrack.schedules import log_spaced
 from devtrack.series import Transition
 from devtrack.store import Store, open_store
+from devtrack.store.readers import read_events
 from devtrack.tracking.lightning_tracker import Tracker
 from devtrack.transitions.detection import find_transitions
 
@@ -222,12 +223,8 @@ def _draw(store: Store, run_id: str, out: Path) -> Path:
 
 
 def _cost(store: Store, run_id: str) -> tuple[str, float]:
-    query = (
-        "SELECT message, CAST(json_extract(attrs, '$.wall_s') AS DOUBLE) FROM events "
-        "WHERE run_id = ? AND kind = 'cost' ORDER BY ts_utc DESC LIMIT 1"
-    )
-    ((message, seconds),) = store.sql(query, [run_id]).fetchall()
-    return message, seconds
+    *_, (_, cost) = (one for one in read_events(store, run_id) if one[1].kind == "cost")
+    return cost.message, float(cost.attrs["wall_s"])
 
 
 @contextmanager

@@ -13,10 +13,12 @@ from rich.text import Text
 
 from devtrack.cli._sparklines import LEVELS, curve_text, marks_text
 from devtrack.plots._captions import short_sites, shorten
-from devtrack.plots._data import Curve, read_curves
+from devtrack.plots._data import read_curves
 from devtrack.plots._step_axis import squeeze
 from devtrack.report.formatting import interval_text, measured_text
-from devtrack.transitions.coverage import Judged, read_judged
+from devtrack.series import Series
+from devtrack.store.readers import has_ended, read_events, read_size
+from devtrack.transitions.coverage import Coverage, read_coverage
 
 if TYPE_CHECKING:
     from devtrack.series import Transition
@@ -27,7 +29,7 @@ _AROUND = 6  # lines of the screen that are neither a series, nor a transition, 
 _NAME_SHARE, _LEAST_CURVE, _MOST_CURVE = 0.35, 8, 60
 
 
-class Look(NamedTuple):
+class RunView(NamedTuple):
     """A run at one moment.
 
     Attributes:
@@ -37,52 +39,47 @@ class Look(NamedTuple):
         seen: Changes when the run has something new.
         since_s: Seconds since the last row was measured; None before the first.
         ended: The newest attempt has closed its account.
-        judged: Which of its series can be judged so far.
+        coverage: Which of its series can be evaluated so far.
     """
 
     name: str
-    curves: tuple[Curve, ...]
+    curves: tuple[Series, ...]
     events: tuple[tuple[int, str, str], ...]
     seen: tuple[int, int]
     since_s: float | None
     ended: bool
-    judged: Judged
+    coverage: Coverage
 
 
-def look_at(store: Store, run_id: str, name: str, *, metrics: Sequence[str] | None = None) -> Look:
-    """Look at a run; takes no lock and writes nothing.
+def read_run_view(
+    store: Store, run_id: str, name: str, *, metrics: Sequence[str] | None = None
+) -> RunView:
+    """RunView at a run; takes no lock and writes nothing.
 
     Raises:
         ConfigError: The run has metrics, but none that ``metrics`` matches.
     """
-    ((rows, last_ts),) = store.sql(
-        "SELECT count(*), max(ts_utc) FROM metrics WHERE run_id = ?", [run_id]
-    ).fetchall()
-    events = store.sql(
-        "SELECT step, kind, message FROM events WHERE run_id = ? AND kind <> 'cost' "
-        "ORDER BY step DESC, ts_utc DESC",
-        [run_id],
-    ).fetchall()
-    ended = store.sql(
-        "SELECT count(*) FROM events JOIN runs USING (run_id) "
-        "WHERE run_id = ? AND kind = 'cost' AND attempt = attempts - 1",
-        [run_id],
-    ).fetchall()[0][0]
+    rows, last_ts = read_size(store, run_id)
+    events = [
+        (step, event.kind, event.message)
+        for step, event in reversed(read_events(store, run_id, without=["cost"]))
+    ]
+    ended = has_ended(store, run_id)
     curves = read_curves(store, run_id, metrics=metrics) if rows else []
     now = datetime.now(UTC).replace(tzinfo=None)
-    return Look(
+    return RunView(
         name,
         tuple(curves),
         tuple((step, kind, message or "") for step, kind, message in events[:_MOST_EVENTS]),
         (rows, len(events)),
         None if last_ts is None else max(0.0, (now - last_ts).total_seconds()),
         bool(ended),
-        read_judged(store, run_id),
+        read_coverage(store, run_id),
     )
 
 
 def screen(
-    look: Look,
+    look: RunView,
     transitions: Sequence[Transition],
     *,
     width: int = 80,
@@ -114,7 +111,7 @@ def screen(
         lines.append(Text(f"and {len(curves) - len(fitting)} more series; --metric chooses"))
     lines += [_line(_found_text(index, one)) for index, one in _last(transitions)]
     if not transitions:
-        lines.append(_line(_none_text(look.judged)))
+        lines.append(_line(_none_text(look.coverage)))
     lines += [
         _line(f"event at step {step}: {kind.replace('_', ' ')}. {message}")
         for step, kind, message in reversed(look.events)
@@ -122,7 +119,7 @@ def screen(
     return Group(heading, *lines)
 
 
-def _heading(look: Look) -> str:
+def _heading(look: RunView) -> str:
     steps = [int(curve.step.max()) for curve in look.curves if len(curve.step)]
     parts = [f"run {look.name!r}"]
     if steps:
@@ -149,10 +146,10 @@ def _duration(seconds: float) -> str:
 
 
 def _table(
-    curves: Sequence[Curve],
+    curves: Sequence[Series],
     transitions: Sequence[Transition],
     *,
-    look: Look,
+    look: RunView,
     width: int,
     axis: str,
     letters: str,
@@ -183,7 +180,7 @@ def _table(
     return table
 
 
-def _names(curves: Sequence[Curve], *, most: int) -> list[str]:
+def _names(curves: Sequence[Series], *, most: int) -> list[str]:
     """Name the lines by ``metric@site``, cut where it tells them apart the least."""
     short = short_sites({curve.site for curve in curves} - {"model"})
     return [
@@ -195,7 +192,7 @@ def _names(curves: Sequence[Curve], *, most: int) -> list[str]:
     ]
 
 
-def _latest(curve: Curve) -> str:
+def _latest(curve: Series) -> str:
     """Write the newest number; a doubted one with a question mark, none as its status."""
     value, se, status = curve.value[-1], curve.se[-1], curve.status[-1]
     if not np.isfinite(value):
@@ -203,7 +200,7 @@ def _latest(curve: Curve) -> str:
     return measured_text(value, se) + ("" if status == "ok" else " ?")
 
 
-def _trust(curve: Curve) -> str:
+def _trust(curve: Series) -> str:
     counts = {kind: int((curve.status == kind).sum()) for kind in ("ok", "suspect", "failed")}
     return ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
 
@@ -231,19 +228,19 @@ def _found_text(index: int, one: Transition) -> str:
     return f"T{index} {one.kind} at {when}{event}: {', '.join(names)}"
 
 
-def _none_text(judged: Judged) -> str:
+def _none_text(coverage: Coverage) -> str:
     """Say that there is no transition, and what that rests on.
 
     Example:
         >>> _none_text(Judged(("llc", "loss"), {}))
-        'no transition so far; 2 series judged'
+        'no transition so far; 2 series evaluated'
         >>> _none_text(Judged((), {"fewer than 10 ok points": ("llc (9 ok)",)}))
-        'no series can be judged yet; fewer than 10 ok points: llc (9 ok)'
+        'no series can be evaluated yet; fewer than 10 ok points: llc (9 ok)'
     """
     return (
-        f"no transition so far; {judged}"
-        if judged.judged
-        else (f"no series can be judged yet; {judged.why}")
+        f"no transition so far; {coverage}"
+        if coverage.evaluated
+        else (f"no series can be evaluated yet; {coverage.reasons_text}")
     )
 
 

@@ -148,9 +148,9 @@ def _early_middle_late(store: Store, run_id: str) -> tuple[list[Path], Path | No
     Raises:
         DataError: If the run has no snapshot.
     """
-    rows = store.sql(
-        "SELECT path, step FROM snapshots WHERE run_id = ? ORDER BY step", [run_id]
-    ).fetchall()
+    from devtrack.store.readers import read_snapshots
+
+    rows = [(path, progress.step) for progress, path in read_snapshots(store, run_id)]
     if not rows:
         raise DataError(
             f"run {run_id} has no snapshot: calibration needs weights. Train with a Tracker that "

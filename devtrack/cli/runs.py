@@ -14,11 +14,10 @@ def runs(
     """List the runs of a store, oldest first."""
     require_one_format(as_json=as_json, as_csv=as_csv)
     from devtrack.store import open_store
+    from devtrack.store.readers import RUNS_QUERY, read_table
 
-    relation = open_store(store).sql(
-        "SELECT run, run_id, created_utc, attempts, last_step, metric_rows, parent_run_id FROM runs"
-    )
-    if not print_table(relation.columns, relation.fetchall(), as_json=as_json, as_csv=as_csv):
+    columns, rows = read_table(open_store(store), RUNS_QUERY)
+    if not print_table(columns, rows, as_json=as_json, as_csv=as_csv):
         raise not_found(
             f"no runs in the store {store!r}. A run appears with its first observation. "
             "Train with callbacks=[Tracker(...)], or try `devtrack demo`."

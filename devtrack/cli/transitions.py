@@ -39,29 +39,29 @@ def transitions(
     """
     require_one_format(as_json=as_json, as_csv=as_csv)
     from devtrack.store import open_store
+    from devtrack.store.readers import read_table, transitions_query
 
     opened = open_store(store)
     info = opened.run(run)
-    from devtrack.transitions.coverage import read_judged
+    from devtrack.transitions.coverage import read_coverage
     from devtrack.transitions.detection import find_transitions
 
     found = find_transitions(opened, info.run_id, alpha=alpha, metrics=metric, sites=site)
-    query = f"FROM transitions WHERE run_id = '{info.run_id}'"
+    query = transitions_query(info.run_id)
     if as_json or as_csv:
-        relation = opened.sql(query)
-        print_table(relation.columns, relation.fetchall(), as_json=as_json, as_csv=as_csv)
+        print_table(*read_table(opened, query), as_json=as_json, as_csv=as_csv)
     else:
         write_transitions(found)
-    judged = read_judged(opened, info.run_id, metrics=metric, sites=site)
-    if not found and not judged.judged:
-        raise not_found(f"run {info.name!r}: {judged}. {judged.advice}")
+    coverage = read_coverage(opened, info.run_id, metrics=metric, sites=site)
+    if not found and not coverage.evaluated:
+        raise not_found(f"run {info.name!r}: {coverage}. {coverage.advice}")
     if not found:
         raise not_found(
-            f"no transition in run {info.name!r} at alpha {alpha:g}, {judged}. "
+            f"no transition in run {info.name!r} at alpha {alpha:g}, {coverage}. "
             "Look at its timeline: devtrack timeline."
         )
-    if judged.left_out:
-        suggest(str(judged))
+    if coverage.excluded:
+        suggest(str(coverage))
     suggest(f'See also: devtrack sql "{query}"')
 
 

@@ -52,7 +52,7 @@ def watch(
     from rich.live import Live
 
     from devtrack.cli._sparklines import letters_for
-    from devtrack.cli._watch_screen import look_at, screen
+    from devtrack.cli._watch_screen import read_run_view, screen
     from devtrack.store import open_store
 
     opened = open_store(store)
@@ -64,7 +64,7 @@ def watch(
     live = Live(console=console, auto_refresh=False) if console.is_terminal else None
     with _until_interrupted() as stop, live or nullcontext():
         while True:
-            look = look_at(opened, info.run_id, info.name, metrics=metric)
+            look = read_run_view(opened, info.run_id, info.name, metrics=metric)
             found = finder.find(look.seen, now=once or look.ended)
             shown = screen(
                 look,

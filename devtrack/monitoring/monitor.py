@@ -7,18 +7,19 @@ Neither knows a trainer: what an action asks of one goes through ``Controls``.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
+from devtrack._checks import require_globs
 from devtrack.changepoints.online.detector import Alarm, OnlineDetector
 from devtrack.errors import ConfigError
 from devtrack.monitoring._violations import Violations
 from devtrack.monitoring.actions import Action, Controls, Log, StopTraining, Trigger
 from devtrack.monitoring.invariants import Invariant
-from devtrack.records import CONFIG_EVENT_KINDS, NOT_FINITE, Event, Record, Row, Status
+from devtrack.records import NOT_FINITE, Event, Record, Row, Status
 from devtrack.series import ConfigEvent
 
 
@@ -48,8 +49,20 @@ class Monitor:
     metrics: str | Sequence[str] | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.actions, str) or not isinstance(self.actions, Sequence):
+            raise ConfigError(
+                f"actions={self.actions!r}: must be a list of actions. Write actions=[Densify()]."
+            )
+        if isinstance(self.invariants, str) or not isinstance(self.invariants, Sequence):
+            raise ConfigError(
+                f"invariants={self.invariants!r}: must be a list of Invariant objects. "
+                'Write invariants=[Invariant("loss < 10")].'
+            )
+        if self.metrics is not None:
+            require_globs("metrics", self.metrics, example="probe/*")
         for action in self.actions:
-            if not isinstance(action, Action) or isinstance(action, type):
+            is_function = isinstance(action, FunctionType | BuiltinFunctionType)
+            if not isinstance(action, Action) or isinstance(action, type) or is_function:
                 raise ConfigError(
                     f"actions holds {action!r}: must be instances of Log, Call, Densify, "
                     "SaveCheckpoint, StopTraining, or be called with (trigger, controls). "
@@ -189,42 +202,16 @@ def start_monitoring(
 def restore_from_store(
     watch: MonitorSession, store: Any, run_id: str, *, through_step: int
 ) -> None:
-    """Let ``watch`` remember what the store holds of a run that is resumed at a step."""
-    where = "WHERE run_id = ? AND step <= ?"
-    rows = store.sql(
-        "SELECT step, metric, value, se, site, status, "
-        f"CASE WHEN status = 'failed' THEN attrs->>'{NOT_FINITE}' END FROM metrics {where}",
-        [run_id, through_step],
-    ).fetchall()
-    events = store.sql(
-        "SELECT DISTINCT step, kind, coalesce(TRY_CAST(attrs->>'momentum' AS DOUBLE), 0.0), "
-        f"attrs->>'rule', attrs->>'site' FROM events {where} ORDER BY ALL",
-        [run_id, through_step],
-    ).fetchall()
+    """Let a monitoring session take in what the store holds of a run that is resumed at a step."""
+    from devtrack.store.readers import config_events, read_events, read_rows
+
+    events = read_events(store, run_id, through_step=through_step)
     watch.restore(
-        [(step, _row(*cells)) for step, *cells in rows],
-        alarms=[step for step, kind, *_ in events if kind == "alarm"],
-        events=[ConfigEvent(*event[:3]) for event in events if event[1] in CONFIG_EVENT_KINDS],
-        reported=[
-            (step, Event(kind, attrs={"rule": rule, "site": site}))
-            for step, kind, _, rule, site in events
-            if rule is not None
-        ],
+        read_rows(store, run_id, through_step=through_step, failed_attrs=[NOT_FINITE]),
+        alarms=sorted({step for step, event in events if event.kind == "alarm"}),
+        events=config_events(events),
+        reported=[(step, event) for step, event in events if event.attrs.get("rule") is not None],
     )
-
-
-def _row(
-    metric: str,
-    value: float | None,
-    se: float | None,
-    site: str,
-    status: str,
-    not_finite: str | None,
-) -> Row:
-    """Return the row that the store's columns were made of, as far as a watch asks."""
-    attrs = {} if not_finite is None else {NOT_FINITE: not_finite}
-    value, se = (math.nan if number is None else number for number in (value, se))
-    return Row(metric, value, se, site, Status(status), attrs)
 
 
 def _rate(rows: Iterable[Row]) -> float | None:

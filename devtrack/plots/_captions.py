@@ -9,28 +9,30 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from devtrack.plots._data import Band, Curve, Mark
-from devtrack.transitions.coverage import Judged
+from devtrack.series import ConfigEvent, Series, Transition
+from devtrack.transitions.coverage import Coverage
 
 _SHORT_SITE = 16  # letters of a module path that stays as it is
 
 
-def summary(bands: Sequence[Band], *, most_chars: int, judged: Judged | None = None) -> str:
+def summary(
+    bands: Sequence[Transition], *, most_chars: int, coverage: Coverage | None = None
+) -> str:
     """Date the transitions in one line, as many as fit.
 
     Args:
         bands: The transitions.
         most_chars: Letters that fit.
-        judged: What was judged; it is told where there are no transitions.
+        coverage: What was judged; it is told where there are no transitions.
 
     Example:
         >>> summary([], most_chars=80)
         'no transition marked'
         >>> summary([], most_chars=80, judged=Judged(("loss",), {"constant": ("llc",)}))
-        'no transition marked; 1 of 2 series judged; constant: llc'
+        'no transition marked; 1 of 2 series evaluated; constant: llc'
     """
     if not bands:
-        told = f"; {judged}" if judged is not None and judged.left_out else ""
+        told = f"; {coverage}" if coverage is not None and coverage.excluded else ""
         line = " ".join(f"no transition marked{told}".split())
         return line if len(line) <= most_chars else f"{line[: most_chars - 1]}…"
     dated = [f"T{index} at step {dated_text(band)}" for index, band in enumerate(bands)]
@@ -47,11 +49,12 @@ def summary(bands: Sequence[Band], *, most_chars: int, judged: Judged | None = N
     return f"{len(bands)} {noun}"
 
 
-def dated_text(band: Band) -> str:
+def dated_text(band: Transition) -> str:
     """Write a midpoint with its interval, in whole steps.
 
     Example:
-        >>> dated_text(Band(60, 120.4, 300, 105.2, 140, 0.95, 0.05, {}))
+        >>> facts = ("step", 60, 120.4, 300, 105.2, 140, 0.95, 30.0, "log odds", 0.05, None, ())
+        >>> dated_text(Transition(*facts))
         '120 [105, 140]'
     """
     if np.isfinite(band.midpoint_low) and np.isfinite(band.midpoint_high):
@@ -59,7 +62,9 @@ def dated_text(band: Band) -> str:
     return f"{band.midpoint:.0f}"
 
 
-def caption(curves: Sequence[Curve], bands: Sequence[Band], marks: Sequence[Mark] = ()) -> str:
+def caption(
+    curves: Sequence[Series], bands: Sequence[Transition], marks: Sequence[ConfigEvent] = ()
+) -> str:
     """Say what points, bands and lines mean, and at which false-alarm level bands were drawn."""
     statuses = {str(one) for curve in curves for one in curve.status}
     with_se = any(np.isfinite(curve.se).any() for curve in curves)

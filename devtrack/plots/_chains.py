@@ -7,13 +7,14 @@ that the estimate averages.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from devtrack.errors import ConfigError
 from devtrack.plots._style import FAINT, INK, SMALL_PT, TEXT_PT, WIDTH_IN, look
+from devtrack.records import Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,19 +49,13 @@ def chains(
         ConfigError: No chains were stored for this estimate.
     """
     info = store.run(run)
-    rows = store.sql(
-        "SELECT chain, draw, loss - baseline FROM chains "
-        "WHERE run_id = ? AND step = ? AND metric = ? AND site = ? ORDER BY chain, draw",
-        [info.run_id, step, metric, site],
-    ).fetchall()
-    if not rows:
+    from devtrack.store.readers import read_chains, read_rows
+
+    rows = read_chains(store, info.run_id, step=step, metric=metric, site=site)
+    if not len(rows):
         raise _no_chains(store, info.run_id, step=step, metric=metric, site=site)
-    chain, draw, excess = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
-    estimates = store.sql(
-        "SELECT value, se, status FROM metrics WHERE run_id = ? AND step = ? AND metric = ? "
-        "AND site = ?",
-        [info.run_id, step, metric, site],
-    ).fetchall()
+    chain, draw, excess = rows.T
+    estimates = read_rows(store, info.run_id, step=step, metric=metric, site=site)
     return draw_chains(
         chain.astype(int),
         draw.astype(int),
@@ -136,29 +131,28 @@ def draw_chains(
     return figure
 
 
-def _verdict(rows: list[tuple[Any, ...]]) -> str:
+def _verdict(rows: list[tuple[int, Row]]) -> str:
     if not rows:
         return ""
-    value, se, status = rows[-1]
-    number = "no value" if value is None else f"{value:.4g}"
-    if value is not None and se is not None:
-        number += f" ± {se:.2g}"
-    return f"estimate {number}, status {status}"
+    _, row = rows[-1]
+    number = f"{row.value:.4g}" if np.isfinite(row.value) else "no value"
+    if np.isfinite(row.value) and np.isfinite(row.se):
+        number += f" ± {row.se:.2g}"
+    return f"estimate {number}, status {row.status}"
 
 
 def _no_chains(store: Store, run_id: str, *, step: int, metric: str, site: str) -> ConfigError:
-    found = store.sql(
-        "SELECT DISTINCT step FROM chains WHERE run_id = ? AND metric = ? AND site = ? "
-        "ORDER BY abs(step - ?), step LIMIT 5",
-        [run_id, metric, site, step],
-    ).fetchall()
+    from devtrack.store.readers import read_chain_steps
+
+    found = read_chain_steps(store, run_id, metric=metric, site=site)
     if not found:
         return ConfigError(
             f"chains of {metric!r} at site {site!r}: the run stored none. Chains are stored by "
             "metrics that sample, such as 'llc'. "
             "See: devtrack sql 'SELECT DISTINCT run, metric, site FROM chains'."
         )
-    nearest = ", ".join(str(one) for (one,) in found)
+    found.sort(key=lambda one: (abs(one - step), one))
+    nearest = ", ".join(map(str, found[:5]))
     return ConfigError(
         f"step={step}: no chains of {metric!r} at site {site!r} were stored there. "
         f"The nearest steps that have some are {nearest}. Pass one of these."

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from devtrack.plots._data import Band, Mark
 from devtrack.plots._stages import Stage, shade
 from devtrack.plots._style import FAINT, INK, SMALL_PT, text_width_in
+from devtrack.series import ConfigEvent, Transition
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +20,11 @@ _STAGE_HEIGHT = 0.72
 
 
 def draw_strip(
-    ax: Axes, bands: Sequence[Band], *, spans: Sequence[Stage], marks: Sequence[Mark] = ()
+    ax: Axes,
+    bands: Sequence[Transition],
+    *,
+    spans: Sequence[Stage],
+    marks: Sequence[ConfigEvent] = (),
 ) -> None:
     """Draw the strip on axes that have the panels' step scale.
 
@@ -43,7 +47,7 @@ def draw_strip(
     _name_events(ax, marks, taken)
 
 
-def _draw_intervals(ax: Axes, bands: Sequence[Band]) -> None:
+def _draw_intervals(ax: Axes, bands: Sequence[Transition]) -> None:
     """Draw each midpoint with its interval, in the lowest lane that is free there."""
     ends = [-np.inf] * len(_LANES)
     for index, band in enumerate(bands):
@@ -77,7 +81,7 @@ def _draw_intervals(ax: Axes, bands: Sequence[Band]) -> None:
         )
 
 
-def _name_transitions(ax: Axes, bands: Sequence[Band]) -> list[tuple[float, float]]:
+def _name_transitions(ax: Axes, bands: Sequence[Transition]) -> list[tuple[float, float]]:
     """Write T0, T1, … above the strip, neighbours without room as one; return what is taken."""
     groups: list[list[int]] = []
     for index, band in enumerate(bands):
@@ -93,11 +97,11 @@ def _name_transitions(ax: Axes, bands: Sequence[Band]) -> list[tuple[float, floa
     return taken
 
 
-def _centre(ax: Axes, bands: Sequence[Band], group: Sequence[int]) -> float:
+def _centre(ax: Axes, bands: Sequence[Transition], group: Sequence[int]) -> float:
     return float(np.mean([_position(ax, bands[index].midpoint) for index in group]))
 
 
-def _name_events(ax: Axes, marks: Sequence[Mark], taken: list[tuple[float, float]]) -> None:
+def _name_events(ax: Axes, marks: Sequence[ConfigEvent], taken: list[tuple[float, float]]) -> None:
     """Write the kinds of events above their lines or beside them, where there is room."""
     for mark in marks:
         name = " ".join(mark.kind.replace("_", " ").split())

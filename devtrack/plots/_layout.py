@@ -8,9 +8,9 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from devtrack.plots._captions import shorten, summary
-from devtrack.plots._data import Band
 from devtrack.plots._style import INK, SMALL_PT, TEXT_PT, WIDTH_IN, text_width_in
-from devtrack.transitions.coverage import Judged
+from devtrack.series import Transition
+from devtrack.transitions.coverage import Coverage
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +32,7 @@ class Page:
         title: Bold first line, taken literally.
         bands: The transitions that the second line dates.
         caption: Text below, wrapped to the page's width.
-        judged: What was judged; the second line tells of it where there are no transitions.
+        coverage: What was judged; the second line tells of it where there are no transitions.
     """
 
     def __init__(
@@ -41,8 +41,8 @@ class Page:
         *,
         title: str,
         caption: str,
-        bands: Sequence[Band] = (),
-        judged: Judged | None = None,
+        bands: Sequence[Transition] = (),
+        coverage: Coverage | None = None,
     ) -> None:
         from matplotlib.figure import Figure
 
@@ -61,7 +61,7 @@ class Page:
         )
         title = shorten(title, most=int(_TITLE_SHARE * most_chars))
         self._write(title, top_in=0.12, fontsize=TEXT_PT + 2, fontweight="bold")
-        found = summary(bands, most_chars=most_chars, judged=judged)
+        found = summary(bands, most_chars=most_chars, coverage=coverage)
         self._write(found, top_in=0.36, fontsize=SMALL_PT)
         self._write("\n".join(lines), top_in=tall_in + 0.52, fontsize=SMALL_PT, linespacing=1.2)
 

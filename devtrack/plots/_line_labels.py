@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from devtrack.plots._data import Curve
 from devtrack.plots._style import FAINT, INK, SMALL_PT, look
+from devtrack.series import Series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _HIGHEST = 0.95  # share of the axes' height: a name above would meet the panel's title
 
 
-def name_lines(ax: Axes, curves: Sequence[Curve], labels: Sequence[str]) -> None:
+def name_lines(ax: Axes, curves: Sequence[Series], labels: Sequence[str]) -> None:
     """Write each name beside its line's last trusted point, moved apart where they overlap."""
     figure = ax.figure.get_figure(root=True)
     assert figure is not None
@@ -77,7 +77,7 @@ def _beside(ax: Axes, offset_pt: float) -> Transform:
     return ax.transAxes + ScaledTranslation(offset_pt / 72, 0, figure.dpi_scale_trans)
 
 
-def _end_height(ax: Axes, curve: Curve) -> float:
+def _end_height(ax: Axes, curve: Series) -> float:
     finite = np.flatnonzero((curve.status == "ok") & np.isfinite(curve.value))
     if not finite.size:
         return 0.0

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from devtrack.plots._data import Curve
 from devtrack.plots._line_labels import name_lines
 from devtrack.plots._style import Look, look
+from devtrack.series import Series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,7 +27,7 @@ _EDGE = 0.035
 
 def draw_curves(
     ax: Axes,
-    curves: Sequence[Curve],
+    curves: Sequence[Series],
     *,
     labels: Sequence[str],
     log_values: bool = False,
@@ -50,12 +50,12 @@ def draw_curves(
     name_lines(ax, curves, labels)
 
 
-def _spans_decades(curves: Sequence[Curve]) -> bool:
+def _spans_decades(curves: Sequence[Series]) -> bool:
     trusted = np.concatenate([curve.value[curve.status == "ok"] for curve in curves])
     return bool(trusted.size and trusted.min() > 0 and trusted.max() > _LOG_RATIO * trusted.min())
 
 
-def _limits(ax: Axes, curves: Sequence[Curve]) -> tuple[float, float]:
+def _limits(ax: Axes, curves: Sequence[Series]) -> tuple[float, float]:
     """Return the value limits, found in the axis's own scale."""
     to_axis = ax.transScale.transform
     trusted, reached = [], []
@@ -87,7 +87,7 @@ def _limits(ax: Axes, curves: Sequence[Curve]) -> tuple[float, float]:
     return float(ends[0]), float(ends[1])
 
 
-def _draw(ax: Axes, curve: Curve, style: Look, *, low: float, high: float) -> None:
+def _draw(ax: Axes, curve: Series, style: Look, *, low: float, high: float) -> None:
     ok = (curve.status == "ok") & np.isfinite(curve.value)
     inside = (curve.value >= low) & (curve.value <= high)
     doubtful = (curve.status == "suspect") & np.isfinite(curve.value)
@@ -128,7 +128,7 @@ def _draw(ax: Axes, curve: Curve, style: Look, *, low: float, high: float) -> No
 
 def _at_edge(
     ax: Axes,
-    curve: Curve,
+    curve: Series,
     chosen: npt.NDArray[np.bool_],
     style: Look,
     *,

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from devtrack.errors import ConfigError
 from devtrack.plots._captions import caption
-from devtrack.plots._data import as_bands, read_bands, read_curves, read_marks
+from devtrack.plots._data import moved_spans, read_curves, read_marks
 from devtrack.plots._header import draw_strip
 from devtrack.plots._layout import Page, label_room_in
 from devtrack.plots._panels import MAX_LINES, arrange, draw_panel
 from devtrack.plots._stages import shade, stages
 from devtrack.plots._step_axis import require_axis, scale_steps
 from devtrack.plots._style import TEXT_PT
+from devtrack.series import Transition
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +30,7 @@ def metric(
     metric: str,
     sites: Sequence[str] | None = None,
     axis: str = "log",
-    transitions: Iterable[Any] | None = None,
+    transitions: Sequence[Transition] | None = None,
     ax: Axes | None = None,
 ) -> Figure:
     """Draw one metric of a run, or several that share units (``"probe/parity/*"``).
@@ -49,11 +50,13 @@ def metric(
         ConfigError: A bad ``axis``, a glob that matches nothing, or more than one axis can show.
     """
     require_axis(axis)
+    from devtrack.store.readers import read_transitions
+
     info = store.run(run)
     curves = read_curves(store, info.run_id, metrics=[metric], sites=sites)
-    bands = read_bands(store, info.run_id) if transitions is None else as_bands(transitions)
+    bands = read_transitions(store, info.run_id) if transitions is None else transitions
     marks = read_marks(store, info.run_id)
-    panels = arrange(curves, moved={key for band in bands for key in band.moved})
+    panels = arrange(curves, moved={key for band in bands for key in moved_spans(band)})
     if len(panels) > 1:
         raise ConfigError(
             f"metric={metric!r}: {len(curves)} lines do not fit on one axis, which shows up to "

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from devtrack.plots._captions import short_sites, shorten
-from devtrack.plots._data import Curve
 from devtrack.plots._lines import draw_curves
 from devtrack.plots._style import FAINT, INK, SMALL_PT, TEXT_PT, drawn_width_in
+from devtrack.series import Series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,7 +49,7 @@ class Panel(NamedTuple):
 
     family: str
     title: str
-    curves: tuple[Curve, ...]
+    curves: tuple[Series, ...]
     labels: tuple[str, ...]
     note: str = ""
 
@@ -72,7 +72,7 @@ def family_of(metric: str) -> str:
     return re.split(r"[/.]", metric)[0]
 
 
-def arrange(curves: Sequence[Curve], *, moved: Collection[tuple[str, str]]) -> list[Panel]:
+def arrange(curves: Sequence[Series], *, moved: Collection[tuple[str, str]]) -> list[Panel]:
     """Spread curves over panels: losses first, then accuracy, LLC, probes and the rest by name.
 
     Args:
@@ -80,7 +80,7 @@ def arrange(curves: Sequence[Curve], *, moved: Collection[tuple[str, str]]) -> l
         moved: (metric, site) pairs that take part in a transition; in a family with more than
             ``MAX_LINES_PER_FAMILY`` lines these are drawn before others.
     """
-    families: dict[str, list[Curve]] = {}
+    families: dict[str, list[Series]] = {}
     for curve in curves:
         families.setdefault(family_of(curve.metric), []).append(curve)
     panels: list[Panel] = []
@@ -90,7 +90,7 @@ def arrange(curves: Sequence[Curve], *, moved: Collection[tuple[str, str]]) -> l
     return panels
 
 
-def _panels(family: str, members: list[Curve], moved: Collection[tuple[str, str]]) -> list[Panel]:
+def _panels(family: str, members: list[Series], moved: Collection[tuple[str, str]]) -> list[Panel]:
     panels = []
     shown = _most_moving(members, moved)
     size = ceil(len(shown) / ceil(len(shown) / MAX_LINES))  # panels of about as many lines
@@ -106,7 +106,7 @@ def _panels(family: str, members: list[Curve], moved: Collection[tuple[str, str]
     return panels
 
 
-def _by_metric(members: list[Curve]) -> list[list[Curve]]:
+def _by_metric(members: list[Series]) -> list[list[Series]]:
     """Part a family that is too large for one panel by metric, if each has several sites."""
     metrics = list(dict.fromkeys(curve.metric for curve in members))
     if len(members) <= MAX_LINES or len(members) < LEAST_SITES * len(metrics):
@@ -125,7 +125,7 @@ def _natural(*names: str) -> list[str]:
     return [re.sub(r"\d+", lambda digits: digits[0].zfill(9), name) for name in names]
 
 
-def _most_moving(members: list[Curve], moved: Collection[tuple[str, str]]) -> list[Curve]:
+def _most_moving(members: list[Series], moved: Collection[tuple[str, str]]) -> list[Series]:
     if len(members) <= MAX_LINES_PER_FAMILY:
         return members
     ranked = sorted(
@@ -137,12 +137,12 @@ def _most_moving(members: list[Curve], moved: Collection[tuple[str, str]]) -> li
     return [curve for curve in members if id(curve) in kept]
 
 
-def _range(curve: Curve) -> float:
+def _range(curve: Series) -> float:
     ok = curve.value[curve.status == "ok"]
     return float(np.ptp(ok)) if ok.size else 0.0
 
 
-def _title(family: str, members: Sequence[Curve]) -> tuple[str, str]:
+def _title(family: str, members: Sequence[Series]) -> tuple[str, str]:
     note = ""
     if family.startswith("probe/"):
         name = _plain(family.removeprefix("probe/"))
@@ -163,7 +163,7 @@ def _plain(text: str) -> str:
     return " ".join(text.split()).replace("$", r"\$")
 
 
-def _labels(family: str, chunk: Sequence[Curve], members: Sequence[Curve]) -> tuple[str, ...]:
+def _labels(family: str, chunk: Sequence[Series], members: Sequence[Series]) -> tuple[str, ...]:
     """Name each line by what tells it from the family's others; a lone line needs no name."""
     if len(members) == 1:
         return ("",)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from devtrack.plots._data import Band, Mark
+from devtrack.plots._data import moved_spans
 from devtrack.plots._style import BAND, FAINT, INK, RECIPE_BAND, RECIPE_HATCH, STAGE_SHADE
+from devtrack.series import ConfigEvent, Transition
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +21,7 @@ class Stage(NamedTuple):
     end: float
 
 
-def stages(bands: Sequence[Band], *, first: float, last: float) -> list[Stage]:
+def stages(bands: Sequence[Transition], *, first: float, last: float) -> list[Stage]:
     """Return the stages between transitions; transitions that overlap leave none between them.
 
     A change that coincides with an event of the recipe divides nothing.
@@ -43,10 +44,10 @@ def stages(bands: Sequence[Band], *, first: float, last: float) -> list[Stage]:
 
 def shade(
     ax: Axes,
-    bands: Sequence[Band],
+    bands: Sequence[Transition],
     *,
     spans: Sequence[Stage],
-    marks: Sequence[Mark] = (),
+    marks: Sequence[ConfigEvent] = (),
     lines: frozenset[tuple[str, str]] = frozenset(),
 ) -> None:
     """Shade one panel: stages, each transition's band, and strongly where the panel's lines moved.
@@ -72,7 +73,8 @@ def shade(
             gid=f"stage:{stage.number}",
         )
     for index, band in enumerate(bands):
-        here = [band.moved[line] for line in lines if line in band.moved]
+        moved = moved_spans(band)
+        here = [moved[line] for line in lines if line in moved]
         weak, strong = BAND if band.event is None else RECIPE_BAND
         hatch = None if band.event is None else RECIPE_HATCH
         ax.axvspan(

@@ -6,19 +6,20 @@ metrics, all with the same bands, so that the eye can ask of each transition wha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from devtrack.errors import ConfigError
 from devtrack.plots._captions import caption
-from devtrack.plots._data import Band, Curve, Mark, as_bands, read_bands, read_curves, read_marks
+from devtrack.plots._data import moved_spans, read_curves, read_marks
 from devtrack.plots._header import draw_strip
 from devtrack.plots._layout import Page, label_room_in
 from devtrack.plots._panels import arrange, draw_panel
 from devtrack.plots._stages import shade, stages
 from devtrack.plots._step_axis import require_axis, scale_steps
 from devtrack.plots._style import TEXT_PT
-from devtrack.transitions.coverage import Judged, read_judged, read_last_judged
+from devtrack.series import ConfigEvent, Series, Transition
+from devtrack.transitions.coverage import Coverage, read_coverage, read_last_coverage
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,7 +34,7 @@ def timeline(
     axis: str = "log",
     metrics: Sequence[str] | None = None,
     sites: Sequence[str] | None = None,
-    transitions: Iterable[Any] | None = None,
+    transitions: Sequence[Transition] | None = None,
 ) -> Figure:
     """Draw the emergence timeline of a run.
 
@@ -55,18 +56,23 @@ def timeline(
         ``timeline(open_store("runs"), "grokking").savefig("timeline.png", dpi=200)``
     """
     require_axis(axis)
+    from devtrack.store.readers import read_transitions
+
     info = store.run(run)
     curves = read_curves(store, info.run_id, metrics=metrics, sites=sites)
     if metrics is None:
         curves = [curve for curve in curves if not _is_constant_recipe(curve)] or curves
     if transitions is None:
-        bands, judged = read_bands(store, info.run_id), read_last_judged(store, info.run_id)
+        bands, coverage = (
+            read_transitions(store, info.run_id),
+            read_last_coverage(store, info.run_id),
+        )
     else:
-        bands, judged = as_bands(transitions), read_judged(store, info.run_id)
+        bands, coverage = transitions, read_coverage(store, info.run_id)
     return draw_timeline(
         curves,
         bands=bands,
-        judged=judged,
+        coverage=coverage,
         marks=read_marks(store, info.run_id),
         title=f"Emergence timeline of run {info.name!r}",
         axis=axis,
@@ -74,13 +80,13 @@ def timeline(
 
 
 def draw_timeline(
-    curves: Sequence[Curve],
+    curves: Sequence[Series],
     *,
-    bands: Sequence[Band] = (),
-    marks: Sequence[Mark] = (),
+    bands: Sequence[Transition] = (),
+    marks: Sequence[ConfigEvent] = (),
     title: str = "Emergence timeline",
     axis: str = "log",
-    judged: Judged | None = None,
+    coverage: Coverage | None = None,
 ) -> Figure:
     """Draw the timeline of curves that are already in memory (see ``timeline``).
 
@@ -90,7 +96,7 @@ def draw_timeline(
         marks: Events to mark.
         title: Heading, taken literally.
         axis: ``"log"`` or ``"linear"``.
-        judged: What was judged; told where there are no transitions.
+        coverage: What was judged; told where there are no transitions.
 
     Raises:
         ConfigError: No curves, or a bad ``axis``.
@@ -98,12 +104,12 @@ def draw_timeline(
     require_axis(axis)
     if not curves:
         raise ConfigError("curves=[]: a timeline needs at least one curve. Pass the run's metrics.")
-    panels = arrange(curves, moved={key for band in bands for key in band.moved})
+    panels = arrange(curves, moved={key for band in bands for key in moved_spans(band)})
     page = Page(
         len(panels),
         title=title,
         bands=bands,
-        judged=judged,
+        coverage=coverage,
         caption=caption(curves, bands, marks),
     )
     first = min(int(curve.step.min()) for curve in curves)
@@ -131,5 +137,5 @@ def draw_timeline(
     return page.figure
 
 
-def _is_constant_recipe(curve: Curve) -> bool:
+def _is_constant_recipe(curve: Series) -> bool:
     return curve.metric.split("/")[0] == "lr" and bool((curve.value == curve.value[0]).all())

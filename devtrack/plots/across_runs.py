@@ -45,7 +45,7 @@ def draw_recurring(
     )
     scale_steps(ax, axis=axis.kind, first=axis.first, last=axis.last)
     for row, one in enumerate(shown):
-        steps = [member.midpoint for member in one.members]
+        steps = [member.move.midpoint for member in one.members]
         ax.plot([min(steps), max(steps)], [row, row], color=FAINT, linewidth=0.8, zorder=2)
         ax.plot(
             steps,

@@ -1,34 +1,44 @@
-"""The report of a run: sections in the order in which a reader asks."""
+"""The report of a run as one HTML page: one template, filled with what the store holds."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from devtrack import plots
-from devtrack.report._markup import Markup, element, joined, table
-from devtrack.report._picture import inline_svg
-from devtrack.report._quality_queries import (
-    read_doubts,
-    read_happenings,
-    read_samplers,
-    read_statuses,
-)
-from devtrack.report._quality_section import costs, doubts, events, samplers, statuses
-from devtrack.report._transition_queries import Found, read_found
-from devtrack.report._transition_section import card
+from devtrack.report._quality import cost_accounts, event_lines, reason_lines, sampler_lines
+from devtrack.report._svg import inline_svg
+from devtrack.report._transition_card import transition_card
 from devtrack.report.formatting import number_text
-from devtrack.report.summary import story
-from devtrack.transitions.coverage import Judged, read_last_judged
+from devtrack.report.summary import summarize
+from devtrack.store.quality import read_flagged, read_samplers, read_status_counts
+from devtrack.store.readers import read_events, read_num_attempts, read_steps, read_transitions
+from devtrack.transitions.coverage import Coverage, read_last_coverage
 
 if TYPE_CHECKING:
+    from jinja2 import Template
+
     from devtrack.records import RunInfo
     from devtrack.store import Store
 
-_STYLE = Path(__file__).with_name("page.css")
+_FOLDER = Path(__file__).parent
+_SETTINGS = (
+    "method",
+    "n_beta",
+    "localization",
+    "lr",
+    "num_chains",
+    "num_draws",
+    "num_burnin_steps",
+    "num_steps_bw_draws",
+    "num_batches",
+    "samples_per_batch",
+    "engine",
+)
 
 
 def render_report(store: Store, run: str | None = None, *, axis: str = "log") -> str:
@@ -47,52 +57,44 @@ def render_report(store: Store, run: str | None = None, *, axis: str = "log") ->
     """
     info = store.run(run)
     picture = plots.timeline(store, info.run_id, axis=axis)
-    found = read_found(store, info.run_id)
-    steps = [
-        step
-        for (step,) in store.sql(
-            "SELECT DISTINCT step FROM metrics WHERE run_id = ? ORDER BY step", [info.run_id]
-        ).fetchall()
-    ]
-    counts = read_statuses(store, info.run_id)
-    happened = read_happenings(store, info.run_id)
-    judged = read_last_judged(store, info.run_id)
-    first, *others = story(found, steps=steps, judged=judged)
-    label = f"Emergence timeline of run {info.name}. {first}"
-    body = [
-        _header(info, steps, attempts=_attempts(store, info.run_id)),
-        _section("What changed, and when", element("p", element("b", first), " ", *_apart(others))),
-        _section("Timeline", element("figure", inline_svg(picture, label=label))),
-        _section("Transitions", *_cards(found, judged)),
-        _section(
-            "How far to trust it",
-            statuses(counts),
-            doubts(read_doubts(store, info.run_id)),
-            samplers(read_samplers(store, info.run_id)),
-            costs(happened),
-            events(happened),
-        ),
-        _section("Configuration", *_tree(info.config)),
-        _section("Versions", *_tree(info.versions)),
-    ]
-    title = f"{info.name}: devtrack report"
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("title", title),
-        element("style", Markup(_STYLE.read_text("utf-8"))),
+    found = read_transitions(store, info.run_id)
+    steps = read_steps(store, [info.run_id])
+    coverage = read_last_coverage(store, info.run_id)
+    sentences = summarize(found, steps=steps, coverage=coverage)
+    num_series = len(coverage.evaluated) if coverage else 0
+    return _template().render(
+        info=info,
+        header=_header(info, steps, attempts=read_num_attempts(store, info.run_id)),
+        sentences=sentences,
+        picture=inline_svg(picture, label=f"Emergence timeline of run {info.name}. {sentences[0]}"),
+        no_transitions=_no_transitions(coverage),
+        alpha=number_text(found[0].alpha) if found else "",
+        cards=[
+            transition_card(number, one, num_series=num_series, run_id=info.run_id)
+            for number, one in enumerate(found)
+        ],
+        **_quality(store, info.run_id),
     )
-    page = element("html", head, element("body", *body), lang="en")
-    return f"<!DOCTYPE html>\n{page}\n"
 
 
-def _attempts(store: Store, run_id: str) -> int:
-    rows = store.sql("SELECT attempts FROM runs WHERE run_id = ?", [run_id]).fetchall()
-    return rows[0][0] if rows else 0
+def _quality(store: Store, run_id: str) -> dict[str, Any]:
+    counts = read_status_counts(store, run_id)
+    ok, suspect, failed = (sum(column) for column in zip(*(one[2:] for one in counts)))
+    samplers = read_samplers(store, run_id, settings=_SETTINGS)
+    events = read_events(store, run_id)
+    return {
+        "counts": counts,
+        "status_text": f"{ok + suspect + failed} numbers: {ok} ok, {suspect} suspect, {failed} "
+        "failed. Only ok numbers took part in the search for transitions.",
+        "reasons": reason_lines(read_flagged(store, run_id)),
+        "samplers": sampler_lines(samplers),
+        "sampler_changed": len(samplers) > len({(one.metric, one.site) for one in samplers}),
+        "costs": cost_accounts(events),
+        "events": event_lines(events),
+    }
 
 
-def _header(info: RunInfo, steps: Sequence[int], *, attempts: int) -> Markup:
+def _header(info: RunInfo, steps: Sequence[int], *, attempts: int) -> list[str]:
     facts = [
         f"run id {info.run_id}",
         f"begun {info.created_utc:%Y-%m-%d %H:%M:%S} UTC",
@@ -102,58 +104,54 @@ def _header(info: RunInfo, steps: Sequence[int], *, attempts: int) -> Markup:
         facts.append(f"{attempts} attempts: resumed {attempts - 1} times")
     if info.parent_run_id:
         facts.append(f"forked from {info.parent_run_id} at step {info.parent_step}")
-    return element(
-        "header", element("h1", f"Run {info.name!r}"), element("p", joined(facts, by=" · "))
+    return facts
+
+
+def _no_transitions(coverage: Coverage | None) -> str:
+    if coverage is None:
+        return "None was looked for."
+    if coverage.evaluated:
+        return "None was found."
+    return "None could be found: no series was evaluated."
+
+
+@cache
+def _template() -> Template:
+    """Return the page's template, with the style sheet in it."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined
     )
+    environment.globals["style"] = Markup((_FOLDER / "page.css").read_text("utf-8"))
+    environment.filters |= {"flat": _flat, "nested": _nested, "linked": _linked}
+    return environment.get_template("template.html.j2")
 
 
-def _section(title: str, *children: str) -> Markup:
-    return element("section", element("h2", title), *children)
+def _flat(values: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Return the entries of a mapping that hold no mapping themselves."""
+    pairs = values.items()
+    return [(str(k), _code(v)) for k, v in pairs if not (isinstance(v, Mapping) and v)]
 
 
-def _apart(sentences: Sequence[str]) -> list[str]:
-    """Return sentences with a space after each; one that begins with T3 links to its card."""
-    parts: list[str] = []
+def _nested(values: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, Any]]]]:
+    """Return the entries of a mapping that hold a mapping, each with its pairs."""
+    inner = ((str(k), v) for k, v in values.items() if isinstance(v, Mapping) and v)
+    return [(name, [(str(k), _code(v)) for k, v in pairs.items()]) for name, pairs in inner]
+
+
+def _code(value: Any) -> Any:
+    from markupsafe import Markup
+
+    return Markup("<code>{}</code>").format(value if isinstance(value, str) else json.dumps(value))
+
+
+def _linked(sentences: Iterable[str]) -> list[tuple[str, str]]:
+    """Split sentences that begin with the name of a transition, such as T3, into both parts."""
+    found = []
     for sentence in sentences:
-        if begins := re.match(r"T\d+", sentence):
-            parts.append(element("a", begins[0], href=f"#{begins[0]}"))
-            sentence = sentence.removeprefix(begins[0])
-        parts.append(f"{sentence} ")
-    return parts
-
-
-def _cards(found: Sequence[Found], judged: Judged | None) -> list[Markup]:
-    if not found:
-        if judged is None:
-            return [element("p", "None was looked for.")]
-        none = "None was found." if judged.judged else "None could be found: nothing was judged."
-        return [element("p", none)]
-    rate = element(
-        "p",
-        f"Nominal false-alarm rate {number_text(found[0].alpha)} per run: the share of runs "
-        "without any change in which one or more is reported. Onset, midpoint and end are the "
-        "steps at which 5, 50 and 95 % of the change had happened; the midpoint of a turn is where "
-        "its slope is zero.",
-    )
-    num_series = len(judged.judged) if judged else 0
-    return [rate, *(card(one, num_series=num_series) for one in found)]
-
-
-def _tree(facts: Any) -> list[Markup]:
-    """Return a mapping as a table; what is nested in it as JSON."""
-    if not facts:
-        return [element("p", "None was recorded.")]
-    rows = [
-        (str(name), element("code", value if isinstance(value, str) else json.dumps(value)))
-        for name, value in facts.items()
-        if not (isinstance(value, dict) and value)
-    ]
-    made = [table(("name", "value"), rows)] if rows else []
-    for name, value in facts.items():
-        if isinstance(value, dict) and value:
-            lines = [
-                (str(key), element("code", inner if isinstance(inner, str) else json.dumps(inner)))
-                for key, inner in value.items()
-            ]
-            made += [element("h3", str(name)), table(("name", "value"), lines)]
-    return made
+        begins = re.match(r"T\d+", sentence)
+        link = begins[0] if begins else ""
+        found.append((link, sentence.removeprefix(link)))
+    return found

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from devtrack.report._transition_queries import Found, FoundMove
 from devtrack.report.formatting import interval_text, measured_text, step_text
-from devtrack.transitions.coverage import Judged
+from devtrack.series import Move, Transition
+from devtrack.transitions.coverage import Coverage
 
-MOST_TOLD = 12  # transitions in the paragraph; all have a card
+MAX_SENTENCES = 12  # transitions in the paragraph; all have a card
 _MOST_MOVES = 3
 _VERBS = {
     ("step", "up"): "rose by",
@@ -19,28 +19,30 @@ _VERBS = {
 }
 
 
-def story(found: Sequence[Found], *, steps: Sequence[int], judged: Judged | None) -> list[str]:
+def summarize(
+    found: Sequence[Transition], *, steps: Sequence[int], coverage: Coverage | None
+) -> list[str]:
     """Tell what a run did in sentences, the first of which stands for all.
 
     Args:
         found: The transitions, by number.
         steps: The observed steps, ascending; at least one.
-        judged: What was judged; None if nobody has looked for transitions.
+        coverage: What was judged; None if nobody has looked for transitions.
     """
     over = (
         f"{len(steps)} observed steps, from {steps[0]} to {steps[-1]}"
         if len(steps) > 1
         else f"the one observed step, {steps[0]}"
     )
-    if judged is None:
+    if coverage is None:
         return [f"Over {over}, nobody has looked for transitions yet: devtrack transitions does."]
-    others = [f"Not judged: {judged.why}."] if judged.left_out else []
-    if not found and not judged.judged:
+    others = [f"Not evaluated: {coverage.reasons_text}."] if coverage.excluded else []
+    if not found and not coverage.evaluated:
         return [
-            f"Over {over}, no series could be judged: whether anything changed is not known.",
+            f"Over {over}, no series could be evaluated: whether anything changed is not known.",
             *others,
         ]
-    num_series = len(judged.judged)
+    num_series = len(coverage.evaluated)
     if not found:
         return [
             f"Over {over}, no transition was found in {_count(num_series, 'series', 'series')}.",
@@ -53,50 +55,59 @@ def story(found: Sequence[Found], *, steps: Sequence[int], judged: Judged | None
     what = [_count(own, "transition")] if own else []
     if own < len(found):
         marks = _count(len(found) - own, "change")
-        what.append(f"{marks} at an event of the recipe")
+        what.append(f"{marks} at an event of the configuration")
     sentences = [
         f"Over {over}, {len(moved)} of {_count(max(num_series, len(moved)), 'series', 'series')} "
         f"moved, in {' and '.join(what)}.",
         *others,
     ]
-    sentences += [told(one) for one in found[:MOST_TOLD]]
-    if len(found) > MOST_TOLD:
-        sentences.append(f"The other {len(found) - MOST_TOLD} are in the cards below.")
+    sentences += [
+        transition_sentence(number, one) for number, one in enumerate(found[:MAX_SENTENCES])
+    ]
+    if len(found) > MAX_SENTENCES:
+        sentences.append(f"The other {len(found) - MAX_SENTENCES} are in the cards below.")
     return sentences
 
 
-def told(one: Found) -> str:
-    """Tell one transition in a sentence.
+def transition_sentence(number: int, one: Transition) -> str:
+    """Describe one transition in a sentence.
+
+    Args:
+        number: Its number in the run.
+        one: The transition.
 
     Example:
-        >>> move = FoundMove("llc", "model", "down", -60.2, 3.1, 150, 300, 600, 260, 340, "")
-        >>> told(Found(0, "step", 150, 300, 600, 260, 340, .9, 1e-9, "p", .05, None, (move,)))
+        >>> move = Move("llc", "model", "down", -60.2, 3.1, 150, 300, 600, 260, 340)
+        >>> facts = ("step", 150, 300, 600, 260, 340, 0.9, 1e-9, "p-value", 0.05, None)
+        >>> transition_sentence(0, Transition(*facts, (move,)))
         'T0, half-way at step 300 [260, 340]: llc fell by 60.2 ± 3.1.'
     """
-    when = interval_text(one.midpoint, one.low, one.high)
+    when = interval_text(one.midpoint, one.midpoint_low, one.midpoint_high)
     loudest = sorted(one.moves, key=_loudness, reverse=True)[:_MOST_MOVES]
     shown = [moved_text(one.kind, move) for move in one.moves if move in loudest]
     more = len(one.moves) - len(shown)
     if more:
         shown.append(f"{more} more series moved too")
     place = "at its turning point" if one.kind == "turn" else "half-way"
-    sentence = f"T{one.number}, {place} at step {when}: {', '.join(shown)}"
+    sentence = f"T{number}, {place} at step {when}: {', '.join(shown)}"
     if len(first := in_order(one.moves)) > 1:
         sentence += f"; {_and(first[0])} moved first"
     if one.event:
-        sentence += f"; it coincides with {one.event.replace('_', ' ')}, an event of the recipe"
+        sentence += (
+            f"; it coincides with {one.event.replace('_', ' ')}, an event of the configuration"
+        )
     return sentence + "."
 
 
-def moved_text(kind: str, move: FoundMove) -> str:
+def moved_text(kind: str, move: Move) -> str:
     """Say what one series did, e.g. ``llc rose by 5.9 ± 1.1``."""
     verb = _VERBS.get((kind, move.direction))
     if verb is None:
-        return f"{move.name} changed by {measured_text(move.effect, move.effect_se)}"
-    return f"{move.name} {verb} {measured_text(abs(move.effect), move.effect_se)}"
+        return f"{_name(move)} changed by {measured_text(move.effect, move.effect_se)}"
+    return f"{_name(move)} {verb} {measured_text(abs(move.effect), move.effect_se)}"
 
 
-def order_text(moves: Sequence[FoundMove]) -> str:
+def order_text(moves: Sequence[Move]) -> str:
     """Say in which order series moved, as far as their intervals tell.
 
     Args:
@@ -108,7 +119,7 @@ def order_text(moves: Sequence[FoundMove]) -> str:
     return ", then ".join(_and(group) for group in groups)
 
 
-def in_order(moves: Sequence[FoundMove]) -> list[list[FoundMove]]:
+def in_order(moves: Sequence[Move]) -> list[list[Move]]:
     """Part series into groups, each of which moved before the next beyond doubt.
 
     Every interval of a group ends before the first of the next group begins; one series
@@ -116,26 +127,30 @@ def in_order(moves: Sequence[FoundMove]) -> list[list[FoundMove]]:
     """
     ordered = sorted(moves, key=lambda move: move.midpoint)
     groups = [ordered[:1]]
-    known = all(math.isfinite(move.low + move.high) for move in moves)
+    known = all(math.isfinite(move.midpoint_low + move.midpoint_high) for move in moves)
     for place, move in enumerate(ordered[1:], start=1):
-        earliest = min(other.low for other in ordered[place:])
-        if known and max(other.high for other in ordered[:place]) < earliest:
+        earliest = min(other.midpoint_low for other in ordered[place:])
+        if known and max(other.midpoint_high for other in ordered[:place]) < earliest:
             groups.append([])
         groups[-1].append(move)
     return groups
 
 
-def _and(moves: Sequence[FoundMove]) -> str:
-    *names, last = (move.name for move in moves)
+def _name(move: Move) -> str:
+    return move.metric if move.site == "model" else f"{move.metric} at {move.site}"
+
+
+def _and(moves: Sequence[Move]) -> str:
+    *names, last = (_name(move) for move in moves)
     return f"{', '.join(names)} and {last}" if names else last
 
 
-def lag_text(move: FoundMove, moves: Sequence[FoundMove]) -> str:
+def lag_text(move: Move, moves: Sequence[Move]) -> str:
     """Return the steps by which a series lags behind the first of ``moves``."""
     return step_text(move.midpoint - min(other.midpoint for other in moves))
 
 
-def _loudness(move: FoundMove) -> float:
+def _loudness(move: Move) -> float:
     """Return the size of a move in standard errors; 0 where none is known."""
     known = math.isfinite(move.effect) and move.effect_se > 0
     return abs(move.effect) / move.effect_se if known else 0.0

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from devtrack.errors import UnknownRunError
-from devtrack.records import Event, RunInfo, TrainingProgress
+from devtrack.records import Event, RunInfo
 from devtrack.store import Store
 from devtrack.store.provenance import new_run_id, utc_now, versions
 
@@ -45,28 +45,6 @@ def new_run(
         parent_run_id=parent,
         parent_step=None if parent is None else step,
     )
-
-
-def last_step(store: Store, run_id: str) -> int | None:
-    """Return the last step that a run shows numbers of."""
-    found = store.sql("SELECT max(step) FROM metrics WHERE run_id = ?", [run_id]).fetchall()
-    return found[0][0]
-
-
-def unmeasured(
-    store: Store, run_id: str, *, through_step: int
-) -> list[tuple[TrainingProgress, str]]:
-    """Return the snapshots of a run that no metric was computed on, with their files.
-
-    An attempt that was killed before its evaluation set was complete leaves such behind.
-    """
-    found = store.sql(
-        "SELECT step, epoch, samples_seen, path FROM snapshots AS s WHERE run_id = ? AND step <= ? "
-        "AND NOT EXISTS (FROM metrics AS m WHERE m.run_id = s.run_id AND m.step = s.step) "
-        "ORDER BY step",
-        [run_id, through_step],
-    ).fetchall()
-    return [(TrainingProgress(*where), path) for *where, path in found]
 
 
 def resumed(step: int, *, attempt: int, seen: int | None, config: Mapping[str, Any]) -> Event:

@@ -10,6 +10,7 @@ from typing import Any
 from devtrack.metrics.metric import LossFunction, Metric
 from devtrack.monitoring.monitor import Monitor
 from devtrack.schedules import Schedule
+from devtrack.store.provenance import describe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,3 +32,16 @@ class Settings:
     max_overhead: float | None
     monitor: Monitor | None
     seed: int
+
+    def describe(self) -> dict[str, Any]:
+        """Return what belongs into the run's configuration, JSON-serialisable."""
+        return {
+            "schedule": describe(self.schedule),
+            "metrics": {metric.name: describe(metric) for metric in self.metrics},
+            "num_samples": self.num_samples,
+            "max_data_gb": self.max_data_gb,
+            "seed": self.seed,
+            "snapshots": self.snapshots,
+            "max_overhead": self.max_overhead,
+            "monitor": describe(self.monitor),
+        }

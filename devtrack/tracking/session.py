@@ -20,7 +20,7 @@ from devtrack.monitoring.monitor import start_monitoring
 from devtrack.records import Event, Record, Row, TrainingProgress
 from devtrack.schedules import Cursor
 from devtrack.store import Store, Writer, open_store
-from devtrack.store.provenance import describe
+from devtrack.store.readers import read_last_step, read_unmeasured_snapshots
 from devtrack.tracking._batch_collector import BatchCollector
 from devtrack.tracking._checkpoint_state import CheckpointState
 from devtrack.tracking._fault_isolation import FaultBarrier
@@ -28,7 +28,7 @@ from devtrack.tracking._held_snapshot import HeldSnapshot
 from devtrack.tracking._objective_check import ObjectiveCheck
 from devtrack.tracking._observer import Cost, Observer
 from devtrack.tracking._reporter import Reporter
-from devtrack.tracking._runs import last_step, new_run, resumed, run_to_continue, unmeasured
+from devtrack.tracking._runs import new_run, resumed, run_to_continue
 from devtrack.tracking._settings import Settings
 from devtrack.tracking._training_events import LearningRateWatch, optimizer_start
 from devtrack.tracking._training_loss import RunObjective, fetches_batches
@@ -76,7 +76,7 @@ class Session:
         own = None if settings.data is None else self._make_batches(settings.data)
         require_copy(loop.module)  # refused, as data are, before a run is made
         store = open_store(settings.store, create=True)
-        state, config = origin or {}, self._config()
+        state, config = origin or {}, settings.describe() | loop.describe()
         parent, info, seen = state.get("run_id"), None, None
         if settings.resume and parent is not None and step > 0:
             info = run_to_continue(store, parent, name=settings.name)
@@ -90,7 +90,7 @@ class Session:
             name = settings.name or type(loop.module).__name__
             info = store.create_run(new_run(name, config, parent=parent, step=step))
         else:
-            seen = last_step(store, info.run_id)
+            seen = read_last_step(store, info.run_id)
         self.run_id = info.run_id
         self._run_dir = settings.store / self.run_id
         writer = store.writer(info, keep_through_step=None if self._is_new else step)
@@ -283,7 +283,7 @@ class Session:
 
     def _recover(self, store: Store, step: int) -> None:
         """Hold the snapshots again that an earlier attempt took and did not come to measure."""
-        for progress, path in unmeasured(store, self.run_id, through_step=step):
+        for progress, path in read_unmeasured_snapshots(store, self.run_id, through_step=step):
             with isolated():
                 copy = private_copy(self._module, self._stub())
             snapshots.load_into(copy, snapshots.read(self._run_dir / path))
@@ -379,20 +379,6 @@ class Session:
 
     def _stub(self) -> StubTrainer:
         return StubTrainer(self._loop.stub_facts())
-
-    def _config(self) -> dict[str, Any]:
-        settings = self._settings
-        return {
-            "schedule": describe(settings.schedule),
-            "metrics": {metric.name: describe(metric) for metric in settings.metrics},
-            "num_samples": settings.num_samples,
-            "max_data_gb": settings.max_data_gb,
-            "seed": settings.seed,
-            "snapshots": settings.snapshots,
-            "max_overhead": settings.max_overhead,
-            "monitor": describe(settings.monitor),
-            **self._loop.describe(),
-        }
 
 
 def _versions(module: nn.Module) -> list[int]:

@@ -5,14 +5,14 @@ Where no transition was found, this is the difference between "nothing happened"
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from devtrack.series import Series
-from devtrack.transitions.detection import matches
+from devtrack.store.quality import PointCount, read_point_counts
+from devtrack.store.readers import matches, read_analysis_settings
 
 if TYPE_CHECKING:
     from devtrack.changepoints._step_scale import Axis
@@ -21,84 +21,69 @@ if TYPE_CHECKING:
 _MOST_NAMED = 5
 _TOO_FEW = "fewer than 10 ok points"  # MIN_POINTS of changepoints.curve
 
-_QUERY = """
-WITH points AS (
-    SELECT metric, site, step, avg(value) AS value, min(se) AS se
-    FROM metrics WHERE run_id = $run AND status = 'ok' AND isfinite(value)
-    GROUP BY metric, site, step
-),
-curves AS (
-    SELECT metric, site, list(step ORDER BY step) AS steps,
-           min(value) AS low, max(value) AS high, coalesce(min(se) < 0, false) AS is_wrong
-    FROM points GROUP BY metric, site
-),
-counts AS (
-    SELECT metric, site, count(DISTINCT step) FILTER (status = 'suspect') AS suspect,
-           count(DISTINCT step) FILTER (status = 'failed') AS failed
-    FROM metrics WHERE run_id = $run GROUP BY metric, site
-)
-SELECT metric, site, coalesce(steps, []), low, high, coalesce(is_wrong, false), suspect, failed
-FROM counts LEFT JOIN curves USING (metric, site) ORDER BY metric, site
-"""
 
-
-class Judged(NamedTuple):
+class Coverage(NamedTuple):
     """What a search for transitions can tell of a run.
 
     Args:
-        judged: Series that were judged, by ``metric@site``, ``metric`` where that is the model.
-        left_out: Series that were not, with what there is of them, by the reason.
-        num_doubted: Suspect and failed points of those that were not.
+        evaluated: Series that were evaluated, by ``metric@site``, ``metric`` where that is the
+            model.
+        excluded: Series that were not, with what there is of them, by the reason.
+        num_flagged: Suspect and failed points of those that were not.
     """
 
-    judged: tuple[str, ...]
-    left_out: dict[str, tuple[str, ...]]
-    num_doubted: int = 0
+    evaluated: tuple[str, ...]
+    excluded: dict[str, tuple[str, ...]]
+    num_flagged: int = 0
 
     @property
     def advice(self) -> str:
-        """What to do next where nothing could be judged."""
-        if self.num_doubted:
+        """What to do next where nothing could be evaluated."""
+        if self.num_flagged:
             return "Why points are suspect or failed: devtrack report."
-        if not self.left_out or _TOO_FEW in self.left_out:
+        if not self.excluded or _TOO_FEW in self.excluded:
             return "Wait for more observations, or observe more often: Tracker(schedule=...)."
         return "Look at its timeline: devtrack timeline."
 
     @property
-    def why(self) -> str:
+    def reasons_text(self) -> str:
         """The reasons with the series that each keeps out; empty if all were judged.
 
         Example:
             >>> Judged(("loss",), {"constant": ("accuracy", "epoch")}).why
             'constant: accuracy, epoch'
         """
-        return "; ".join(f"{why}: {_listed(names)}" for why, names in self.left_out.items())
+        return "; ".join(
+            f"{reasons_text}: {_listed(names)}" for reasons_text, names in self.excluded.items()
+        )
 
     def __str__(self) -> str:
         """Say how many series were judged, and why the others were not.
 
         Example:
             >>> str(Judged(("a", "b"), {})), str(Judged(("a",), {"constant": ("b",)}))
-            ('2 series judged', '1 of 2 series judged; constant: b')
+            ('2 series evaluated', '1 of 2 series evaluated; constant: b')
             >>> str(Judged((), {"constant": ("b",)}))
-            'no series could be judged; constant: b'
+            'no series could be evaluated; constant: b'
         """
-        count = len(self.judged)
-        total = count + sum(map(len, self.left_out.values()))
+        count = len(self.evaluated)
+        total = count + sum(map(len, self.excluded.values()))
         if not count:
-            return f"no series could be judged; {self.why or 'there are no numbers yet'}"
+            return (
+                f"no series could be evaluated; {self.reasons_text or 'there are no numbers yet'}"
+            )
         of_all = f" of {total}" if total > count else ""
-        return f"{count}{of_all} series judged" + (f"; {self.why}" if of_all else "")
+        return f"{count}{of_all} series evaluated" + (f"; {self.reasons_text}" if of_all else "")
 
 
-def read_judged(
+def read_coverage(
     store: Store,
     run: str | None = None,
     *,
     axis: str = "auto",
     metrics: Sequence[str] | None = None,
     sites: Sequence[str] | None = None,
-) -> Judged:
+) -> Coverage:
     """Say which series ``find_transitions`` judges when it is given the same arguments.
 
     Learning rates are the recipe, which is no witness: they are named only where there is nothing
@@ -117,77 +102,63 @@ def read_judged(
     from devtrack.changepoints._event_regressors import is_recipe
     from devtrack.changepoints._step_scale import choose_axis
 
-    rows = [_Points(*row) for row in store.sql(_QUERY, {"run": store.run(run).run_id}).fetchall()]
+    rows = read_point_counts(store, store.run(run).run_id)
     rows = [one for one in rows if matches(one.metric, metrics) and matches(one.site, sites)]
     bare = [Series(one.metric, one.site, np.empty(0, np.int64), np.empty(0)) for one in rows]
     measured = [one for one, series in zip(rows, bare, strict=True) if not is_recipe(series)]
     if rows and not measured:
-        return Judged((), {"the recipe itself": tuple(one.name for one in rows)})
-    grid = np.unique([step for one in measured if not one.is_wrong for step in one.steps])
+        return Coverage((), {"the recipe itself": tuple(_name(one) for one in rows)})
+    grid = np.unique([step for one in measured if not one.has_negative_se for step in one.steps])
     line = choose_axis(grid, kind=axis) if grid.size > 1 else None
-    judged: list[str] = []
-    left_out: dict[str, list[str]] = {}
-    num_doubted = 0
+    evaluated: list[str] = []
+    excluded: dict[str, list[str]] = {}
+    num_flagged = 0
     for one in measured:
-        if why := _hindrance(one, line):
-            left_out.setdefault(why, []).append(one.text if why == _TOO_FEW else one.name)
-            num_doubted += one.suspect + one.failed
+        if reasons_text := _exclusion_reason(one, line):
+            excluded.setdefault(reasons_text, []).append(
+                _counted(one) if reasons_text == _TOO_FEW else _name(one)
+            )
+            num_flagged += one.suspect + one.failed
         else:
-            judged.append(one.name)
-    reasons = {why: tuple(names) for why, names in left_out.items()}
-    return Judged(tuple(judged), reasons, num_doubted)
+            evaluated.append(_name(one))
+    reasons = {reasons_text: tuple(names) for reasons_text, names in excluded.items()}
+    return Coverage(tuple(evaluated), reasons, num_flagged)
 
 
-def read_last_judged(store: Store, run_id: str) -> Judged | None:
+def read_last_coverage(store: Store, run_id: str) -> Coverage | None:
     """Say which series a run's latest analysis judged; None if there is no analysis.
 
     Args:
         store: The store.
         run_id: The run.
     """
-    rows = store.sql(
-        "SELECT settings FROM segment.analysis_lines WHERE run_id = ? AND transition IS NULL",
-        [run_id],
-    ).fetchall()
-    if not rows:
+    asked = read_analysis_settings(store, run_id)
+    if asked is None:
         return None
-    asked = json.loads(rows[0][0] or "null") or {}  # null: written by hand
     known = {name: asked[name] for name in ("axis", "metrics", "sites") if asked.get(name)}
-    return read_judged(store, run_id, **known)
+    return read_coverage(store, run_id, **known)
 
 
-class _Points(NamedTuple):
-    """What of a series decides whether it is judged; numbers of its points that are ok."""
-
-    metric: str
-    site: str
-    steps: list[int]
-    low: float
-    high: float
-    is_wrong: bool
-    suspect: int
-    failed: int
-
-    @property
-    def name(self) -> str:
-        return self.metric if self.site == "model" else f"{self.metric}@{self.site}"
-
-    @property
-    def text(self) -> str:
-        counts = {"ok": len(self.steps), "suspect": self.suspect, "failed": self.failed}
-        has = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-        return f"{self.name} ({has})"
+def _name(one: PointCount) -> str:
+    return one.metric if one.site == "model" else f"{one.metric}@{one.site}"
 
 
-def _hindrance(one: _Points, line: Axis | None) -> str:
+def _counted(one: PointCount) -> str:
+    counts = {"ok": len(one.steps), "suspect": one.suspect, "failed": one.failed}
+    has = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    return f"{_name(one)} ({has})"
+
+
+def _exclusion_reason(one: PointCount, line: Axis | None) -> str:
     """Return why a series is not judged; empty if it is."""
     from devtrack.changepoints._preprocessing import MIN_POINTS
     from devtrack.changepoints._templates import make_bank, widest
 
-    if one.is_wrong:
+    if one.has_negative_se:
         return "negative standard errors"
     if len(one.steps) < MIN_POINTS or line is None:
         return _TOO_FEW
+    assert one.low is not None and one.high is not None  # there are points
     if one.high - one.low <= 1e-12 * max(abs(one.low), abs(one.high)):
         return "constant"
     if make_bank(line.fraction(one.steps), widest(line)) is None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -20,8 +19,7 @@ from devtrack.changepoints._step_scale import Axis
 from devtrack.errors import ConfigError
 from devtrack.transitions.recurrence import REACH, Occurrence, Recurring, position, recurring
 
-_EXACT_RUNS = 12  # up to so many, every choice of signs is tried
-_NUM_DRAWS = 10_000
+_NUM_RESAMPLES = 10_000
 _LEAST_FOR_CORRELATION = 4
 
 
@@ -59,7 +57,7 @@ class Precursor(NamedTuple):
         lead_steps: Median lead in steps.
         p_adjusted: ``lead.p`` after Holm's correction for the number of changes compared.
         missed: Runs that have the target's change without this one.
-        in_vain: Runs that have this one without the target's change.
+        false_positives: Runs that have this one without the target's change.
     """
 
     change: Recurring
@@ -67,7 +65,7 @@ class Precursor(NamedTuple):
     lead_steps: float
     p_adjusted: float
     missed: int
-    in_vain: int
+    false_positives: int
 
 
 def lead_time(
@@ -123,30 +121,50 @@ def lead_time(
 
 
 def _sign_flip_p(lead: npt.NDArray[np.floating]) -> float:
-    """Return how often leads whose signs are drawn at random have a mean as large."""
-    count = len(lead)
-    if count <= _EXACT_RUNS:
-        signs = np.array(list(product((1.0, -1.0), repeat=count)))  # (choice, run)
-        return float(np.mean(np.abs(signs @ lead) >= abs(lead.sum()) * (1 - 1e-12)))
-    draws = np.random.default_rng(0).choice((1.0, -1.0), size=(_NUM_DRAWS, count))
-    larger = np.abs(draws @ lead) >= abs(lead.sum()) * (1 - 1e-12)
-    return float((1 + larger.sum()) / (1 + _NUM_DRAWS))
+    """Return the share of random signs of the leads with a mean at least as large.
+
+    Exact where all signs fit into the number of resamples.
+    """
+    if len(lead) == 1:
+        return 1.0  # either sign has a mean as large
+    from scipy.stats import permutation_test
+
+    found = permutation_test(
+        (lead,),
+        lambda x, axis: np.abs(np.mean(x, axis=axis)),
+        permutation_type="samples",
+        alternative="greater",
+        vectorized=True,
+        n_resamples=_NUM_RESAMPLES,
+        rng=np.random.default_rng(0),
+    )
+    return float(found.pvalue)
 
 
 def _relation(
     target: npt.NDArray[np.floating], other: npt.NDArray[np.floating]
 ) -> tuple[float, float]:
-    """Return the correlation over runs and the p-value of as strong a one between random pairs."""
+    """Return the correlation over runs, and its p-value over random pairings of the runs.
+
+    Exact where all pairings fit into the number of resamples.
+    """
     count = len(target)
     if count < _LEAST_FOR_CORRELATION or np.ptp(target) == 0 or np.ptp(other) == 0:
         return math.nan, math.nan
+    from scipy.stats import permutation_test
+
     a = (target - target.mean()) / (target.std() * count)
     b = (other - other.mean()) / other.std()
-    seen = float(a @ b)
-    rng = np.random.default_rng(0)
-    mixed = rng.permuted(np.broadcast_to(b, (_NUM_DRAWS, count)), axis=1) @ a  # (draw,)
-    larger = np.abs(mixed) >= abs(seen) * (1 - 1e-12)
-    return seen, float((1 + larger.sum()) / (1 + _NUM_DRAWS))
+    found = permutation_test(
+        (b,),
+        lambda x, axis: np.abs(np.sum(x * a, axis=axis)),
+        permutation_type="pairings",
+        alternative="greater",
+        vectorized=True,
+        n_resamples=_NUM_RESAMPLES,
+        rng=np.random.default_rng(0),
+    )
+    return float(a @ b), float(found.pvalue)
 
 
 def largest_changes(
@@ -166,11 +184,11 @@ def largest_changes(
     """
     found: dict[str, Occurrence] = {}
     for one in occurrences:
-        if one.kind != "step" or one.metric != metric:
+        if one.transition.kind != "step" or one.move.metric != metric:
             continue
-        if site not in (None, one.site) or direction not in (None, one.direction):
+        if site not in (None, one.move.site) or direction not in (None, one.move.direction):
             continue
-        if one.run_id not in found or abs(one.effect) > abs(found[one.run_id].effect):
+        if one.run_id not in found or abs(one.move.effect) > abs(found[one.run_id].move.effect):
             found[one.run_id] = one
     return found
 
@@ -206,20 +224,22 @@ def precursors(
     """
     goal = largest_changes(occurrences, target, site=site, direction=direction)
     if not goal:
-        known = sorted({one.metric for one in occurrences if one.kind == "step"})
+        known = sorted({one.move.metric for one in occurrences if one.transition.kind == "step"})
         raise ConfigError(
             f"target={target!r}: no run has a level change of it. The metrics that have one are "
             f"{', '.join(known) or 'none'}. Pass one of these."
         )
-    aims = position([goal[r].midpoint if r in goal else math.nan for r in runs], axis)  # (run,)
+    aims = position(
+        [goal[r].move.midpoint if r in goal else math.nan for r in runs], axis
+    )  # (run,)
     found = []
     for change in recurring(occurrences, runs, axis=axis, reach=reach, level=level):
-        mine = {one.run_id: one.midpoint for one in change.members}
+        mine = {one.run_id: one.move.midpoint for one in change.members}
         shared = mine.keys() & goal.keys()
         if change.key[1] == target or len(shared) < 2:
             continue
         others = position([mine.get(run_id, math.nan) for run_id in runs], axis)
-        steps = float(np.median([goal[run_id].midpoint - mine[run_id] for run_id in shared]))
+        steps = float(np.median([goal[run_id].move.midpoint - mine[run_id] for run_id in shared]))
         lead = lead_time(aims, others, level=level)
         found.append(
             Precursor(change, lead, steps, lead.p, len(goal) - len(shared), len(mine) - len(shared))

@@ -1,7 +1,7 @@
 """Which transitions recur over runs and seeds, in what share of them, and how far apart.
 
-The spread over runs is another thing than the interval of one midpoint: the one says how much
-training varies, the other how well it was measured. Both are told.
+The between_run_sd over runs is another thing than the interval of one midpoint: the one says how
+much training varies, the other how well it was measured. Both are told.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import numpy.typing as npt
 
 from devtrack.changepoints._step_scale import Axis, choose_axis
 from devtrack.errors import ConfigError
+from devtrack.series import Move, Transition
+from devtrack.store.readers import read_steps, read_transitions
 from devtrack.transitions.detection import find_transitions, is_current
 
 if TYPE_CHECKING:
@@ -29,30 +31,18 @@ class Occurrence(NamedTuple):
 
     Args:
         run_id: The run.
-        kind: Of the transition, ``"step"`` or ``"turn"``.
-        metric, site: The series.
-        direction: ``"up"`` or ``"down"``.
-        effect: Size, in the units of the metric.
-        midpoint: Step at which half of it had happened.
-        low, high: The midpoint's interval, in steps; NaN where unknown.
-        level: Probability that the interval holds it.
+        transition: The transition, all of it.
+        move: The part of the series.
     """
 
     run_id: str
-    kind: str
-    metric: str
-    site: str
-    direction: str
-    effect: float
-    midpoint: float
-    low: float = math.nan
-    high: float = math.nan
-    level: float = 0.9
+    transition: Transition
+    move: Move
 
     @property
     def key(self) -> tuple[str, str, str, str]:
         """What two occurrences must share to be the same change: kind, series, direction."""
-        return self.kind, self.metric, self.site, self.direction
+        return self.transition.kind, self.move.metric, self.move.site, self.move.direction
 
 
 class Recurring(NamedTuple):
@@ -64,10 +54,10 @@ class Recurring(NamedTuple):
         share: Part of them in which it occurs.
         share_low, share_high: Exact (Clopper-Pearson) interval of that share.
         midpoint: Median over its runs, in steps.
-        spread: Standard deviation of the midpoints over runs, in decades of (step + 1) on a
+        between_run_sd: Standard deviation of the midpoints over runs, in decades of (step + 1) on a
             logarithmic axis, in steps on a linear one; NaN for a single run.
-        measured: Root mean square standard error of one midpoint, in the same unit: what of the
-            spread is error of measurement. NaN where no interval is known.
+        measurement_se: Root mean square standard error of one midpoint, in the same unit: what of
+            the spread is error of measurement. NaN where no interval is known.
     """
 
     members: tuple[Occurrence, ...]
@@ -76,8 +66,8 @@ class Recurring(NamedTuple):
     share_low: float
     share_high: float
     midpoint: float
-    spread: float
-    measured: float
+    between_run_sd: float
+    measurement_se: float
 
     @property
     def key(self) -> tuple[str, str, str, str]:
@@ -167,7 +157,7 @@ def recurring(
         by_key.setdefault(one.key, []).append(one)
     found = []
     for alike in by_key.values():
-        place = axis.fraction([one.midpoint for one in alike])
+        place = axis.fraction([one.move.midpoint for one in alike])
         label = align(place, np.array([number[one.run_id] for one in alike]), reach=reach)
         for group in range(int(label.max()) + 1):
             members = [one for one, mine in zip(alike, label, strict=True) if mine == group]
@@ -176,21 +166,25 @@ def recurring(
 
 
 def _describe(members: list[Occurrence], num_runs: int, *, axis: Axis, level: float) -> Recurring:
-    members.sort(key=lambda one: one.midpoint)
-    place = position([one.midpoint for one in members], axis)
-    width = position([one.high for one in members], axis) - position(
-        [one.low for one in members], axis
+    members.sort(key=lambda one: one.move.midpoint)
+    place = position([one.move.midpoint for one in members], axis)
+    width = position([one.move.midpoint_high for one in members], axis) - position(
+        [one.move.midpoint_low for one in members], axis
     )
-    error = width / (2 * _normal_quantile(np.array([one.level for one in members])))
+    error = width / (
+        2 * _normal_quantile(np.array([one.transition.interval_level for one in members]))
+    )
     known = error[np.isfinite(error)]
-    low, high = share_interval(len(members), num_runs, level=level)
+    from scipy.stats import binomtest
+
+    share = binomtest(len(members), num_runs).proportion_ci(level, method="exact")
     return Recurring(
         tuple(members),
         num_runs,
         len(members) / num_runs,
-        low,
-        high,
-        float(np.median([one.midpoint for one in members])),
+        float(share.low),
+        float(share.high),
+        float(np.median([one.move.midpoint for one in members])),
         float(place.std(ddof=1)) if len(place) > 1 else math.nan,
         float(np.sqrt(np.mean(known**2))) if known.size else math.nan,
     )
@@ -207,21 +201,6 @@ def position(step: npt.ArrayLike, axis: Axis) -> npt.NDArray[np.float64]:
     return np.log1p(step) / np.log(10.0) if axis.kind == "log" else step
 
 
-def share_interval(count: int, num_runs: int, *, level: float = 0.95) -> tuple[float, float]:
-    """Return the exact interval of a share (Clopper and Pearson 1934), which covers at least so.
-
-    Example:
-        >>> [round(end, 3) for end in share_interval(5, 5)]
-        [0.478, 1.0]
-    """
-    from scipy.stats import beta
-
-    tail = (1 - level) / 2
-    low = float(beta.ppf(tail, count, num_runs - count + 1)) if count else 0.0
-    high = float(beta.ppf(1 - tail, count + 1, num_runs - count)) if count < num_runs else 1.0
-    return low, high
-
-
 def _normal_quantile(level: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     from scipy.stats import norm
 
@@ -229,11 +208,11 @@ def _normal_quantile(level: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]
 
 
 def load_occurrences(store: Store, runs: Sequence[str]) -> list[Occurrence]:
-    """Read the transitions of runs; one whose analysis is not of the whole run as it is now, by
-    the standard settings, is analysed first.
+    """Read the transitions of runs; analyse a run first where that is missing or stale.
 
-    A change that coincides with an event of the recipe is left out: it recurs because the recipe
-    does.
+    An analysis counts if it is of the whole run as it is now, by the standard settings. A change
+    that coincides with an event of the training configuration is left out: it recurs because the
+    configuration does.
 
     Args:
         store: The store.
@@ -246,16 +225,12 @@ def load_occurrences(store: Store, runs: Sequence[str]) -> list[Occurrence]:
     for run_id in runs:
         if not is_current(store, run_id, standard=True):
             find_transitions(store, run_id)
-    rows = store.sql(
-        "SELECT run_id, kind, metric, site, direction, effect, "
-        "coalesce(metric_midpoint, midpoint), metric_midpoint_low, metric_midpoint_high, "
-        "interval_level FROM transitions WHERE run_id IN (SELECT unnest(?)) AND event IS NULL "
-        "ORDER BY run_id, transition, metric, site",
-        [list(runs)],
-    ).fetchall()
     return [
-        Occurrence(*row[:5], *(math.nan if cell is None else float(cell) for cell in row[5:]))
-        for row in rows
+        Occurrence(run_id, transition, move)
+        for run_id in runs
+        for transition in read_transitions(store, run_id)
+        for move in transition.moves
+        if transition.event is None
     ]
 
 
@@ -270,12 +245,10 @@ def common_axis(store: Store, runs: Sequence[str], *, kind: str = "auto") -> Axi
     Raises:
         ConfigError: The runs have fewer than two observed steps, or a bad ``kind``.
     """
-    rows = store.sql(
-        "SELECT DISTINCT step FROM metrics WHERE run_id IN (SELECT unnest(?))", [list(runs)]
-    ).fetchall()
-    if len(rows) < 2:
+    steps = read_steps(store, runs)
+    if len(steps) < 2:
         raise ConfigError(
-            f"{len(runs)} runs with {len(rows)} observed steps: an axis needs at least 2. "
+            f"{len(runs)} runs with {len(steps)} observed steps: an axis needs at least 2. "
             "Pick runs that `devtrack runs` lists with observations."
         )
-    return choose_axis([step for (step,) in rows], kind=kind)
+    return choose_axis(steps, kind=kind)

@@ -100,7 +100,7 @@ def test_sql_and_python_choose_the_same_change(store):
     rows = [dict(zip(table.columns, row, strict=True)) for row in table.fetchall()]
     goal = largest_changes(load_occurrences(store, RUNS), "accuracy")
     assert {row["run_id"]: row["mid"] for row in rows} == {
-        run_id: round(one.midpoint) for run_id, one in goal.items()
+        run_id: round(one.move.midpoint) for run_id, one in goal.items()
     }
     assert {row["series_before"] for row in rows} == {1}
     assert json.dumps([row["effect"] for row in rows]) == json.dumps([0.7] * 6)

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from devtrack.plots._data import read_bands
 from devtrack.plots._stages import stages
 from devtrack.records import Row, RunInfo, Status, TrainingProgress
 from devtrack.store import open_store
+from devtrack.store.readers import read_transitions
 
 ROOT = Path(__file__).parents[2]
 STEPS = [0, *np.unique(np.geomspace(1, 2000, 45).round().astype(int)).tolist()]
@@ -55,7 +55,7 @@ def test_stages_in_sql_are_the_stages_of_the_picture(store):
         )
     ]
     store.write_transitions("g-1", [{**row, "metric": "llc", "site": "model"} for row in rows])
-    drawn = stages(read_bands(store, "g-1"), first=0.0, last=2000.0)
+    drawn = stages(read_transitions(store, "g-1"), first=0.0, last=2000.0)
     lines = store.sql(sql("emergence_timeline"), {"run_id": "g-1"}).fetchall()
     loss = [line for line in lines if line[1] == "loss"]
     assert [line[0] for line in loss] == [1, 2, 3] == [stage.number for stage in drawn]

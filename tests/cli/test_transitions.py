@@ -84,7 +84,9 @@ def test_transitions_as_json_and_csv(devtrack, store):
 def test_a_run_without_transitions_exits_with_3(devtrack, store):
     code, out, err = devtrack("transitions", "--store", store, "quiet")
     assert (code, out) == (3, "")
-    assert err.startswith("devtrack: no transition in run 'quiet' at alpha 0.05, 3 series judged.")
+    assert err.startswith(
+        "devtrack: no transition in run 'quiet' at alpha 0.05, 3 series evaluated."
+    )
     code, out, _ = devtrack("transitions", "--store", store, "quiet", "--json")
     assert (code, json.loads(out)) == (3, [])
 
@@ -115,7 +117,7 @@ def test_where_nothing_could_be_judged_it_does_not_say_that_nothing_happened(
             writer.append(TrainingProgress(step), rows(step))
     code, out, err = devtrack("transitions", "r", "--store", opened.path)
     assert (code, out) == (3, "")
-    assert err.startswith(f"devtrack: run 'r': no series could be judged; {told}")
+    assert err.startswith(f"devtrack: run 'r': no series could be evaluated; {told}")
 
 
 def test_beside_what_was_found_stands_what_could_not_be_judged(devtrack, store):
@@ -123,7 +125,7 @@ def test_beside_what_was_found_stands_what_could_not_be_judged(devtrack, store):
         writer.append(TrainingProgress(2000), [row("new", 1.0)])
     code, _, err = devtrack("transitions", "grokking", "--store", store)
     assert code == 0
-    assert "\n3 of 4 series judged; fewer than 10 ok points: new (1 ok)\n" in err
+    assert "\n3 of 4 series evaluated; fewer than 10 ok points: new (1 ok)\n" in err
 
 
 @pytest.mark.parametrize("command", ["transitions", "timeline"])

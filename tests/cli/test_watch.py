@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from devtrack.cli._sparklines import ASCII_LEVELS, curve_text, marks_text
-from devtrack.cli._watch_screen import look_at
+from devtrack.cli._watch_screen import read_run_view
 from devtrack.records import Event, Row, RunInfo, Status, TrainingProgress
 from devtrack.store import open_store
 
@@ -89,7 +89,7 @@ def test_few_rows_are_no_error(devtrack, tmp_path):
             code, out, _ = devtrack("watch", "--store", store.path, "--once")
             assert code == 0
             assert NASTY in out, "a name is no markup"
-            assert "no series can be judged yet; fewer than 10 ok points: " in out
+            assert "no series can be evaluated yet; fewer than 10 ok points: " in out
         assert "failed  2 failed" in out
 
 
@@ -112,15 +112,15 @@ def test_it_ends_when_the_newest_attempt_has_closed_its_account(tmp_path):
     with store.writer(info) as writer:
         writer.append(TrainingProgress(1), [Row("loss", 1.0)])
         writer.flush()
-        assert not look_at(store, "r-1", "r").ended
+        assert not read_run_view(store, "r-1", "r").ended
         writer.append(TrainingProgress(1), [Event("cost")])
-    assert look_at(store, "r-1", "r").ended
+    assert read_run_view(store, "r-1", "r").ended
     with store.writer(info, keep_through_step=1) as writer:
         writer.append(TrainingProgress(2), [Row("loss", 1.0)])
         writer.flush()
-        assert not look_at(store, "r-1", "r").ended, "resumed: the account is an old one"
+        assert not read_run_view(store, "r-1", "r").ended, "resumed: the account is an old one"
         writer.append(TrainingProgress(2), [Event("cost")])
-    assert look_at(store, "r-1", "r").ended
+    assert read_run_view(store, "r-1", "r").ended
 
 
 def test_it_follows_a_run_to_its_end(devtrack, tmp_path):
@@ -163,7 +163,7 @@ def test_ctrl_c_ends_it_without_an_error(store):
         out, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (0, "picture: q.png\n")
     assert out.startswith("run 'quiet'")
-    assert "no transition so far; 3 series judged" in out
+    assert "no transition so far; 3 series evaluated" in out
 
 
 def test_a_terminal_shows_blocks_and_fits(store):

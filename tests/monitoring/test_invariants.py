@@ -32,7 +32,7 @@ def test_z_must_be_a_number_of_standard_errors(z):
         Invariant("loss < 1", z=z)
 
 
-@pytest.mark.parametrize("sign", ["<", "<=", ">", ">="])
+@pytest.mark.parametrize("operator", ["<", "<=", ">", ">="])
 @pytest.mark.parametrize("se", [0.0, 0.1, math.nan])
 def test_it_is_violated_from_z_standard_errors_past_the_bound(operator, se):
     rule, slack = Invariant(f"x {operator} 1.0", z=3), 0.0 if math.isnan(se) else 3 * se

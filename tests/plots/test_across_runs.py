@@ -9,7 +9,8 @@ from devtrack.changepoints._step_scale import Axis
 from devtrack.plots import draw_leads, draw_recurring
 from devtrack.plots.across_runs import MAX_ROWS
 from devtrack.transitions.lead_time import precursors
-from devtrack.transitions.recurrence import Occurrence, recurring
+from devtrack.transitions.recurrence import recurring
+from tests.made import occurrence
 
 AXIS = Axis("log", 0, 9999)
 RUNS = [f"r{number}" for number in range(6)]
@@ -20,8 +21,8 @@ def changes():
     found = []
     for run in RUNS:
         at = 1000 * (1 + 0.1 * rng.random())
-        found.append(Occurrence(run, "step", "accuracy", "model", "up", 0.7, at))
-        found.append(Occurrence(run, "step", "$a_b", "head.1", "up", 0.7, at / 3))
+        found.append(occurrence(run, "step", "accuracy", "model", "up", midpoint=at))
+        found.append(occurrence(run, "step", "$a_b", "head.1", "up", midpoint=at / 3))
     return found
 
 
@@ -35,7 +36,7 @@ def test_a_dot_for_each_run_and_the_share_beside_it():
     dots = {line.get_gid(): line.get_xdata() for line in ax.lines if line.get_gid()}
     names = [label.get_text() for label in ax.get_yticklabels()]
     assert names == ["accuracy up", "$a_b at head.1 up"], "from below: the first change is on top"
-    given = [one.midpoint for one in changes()[1:] if one.metric == "accuracy"]
+    given = [one.move.midpoint for one in changes()[1:] if one.move.metric == "accuracy"]
     assert sorted(dots["runs:0"]) == sorted(given)
     assert {"6 of 6", "5 of 6"} <= set(texts(figure))
     figure.savefig("/dev/null", format="png")
@@ -54,7 +55,7 @@ def test_leads_stand_right_of_zero_when_they_come_first():
 
 def test_rows_without_room_are_counted():
     many = [
-        Occurrence("r0", "step", f"metric{number}", "model", "up", 1.0, 10.0 + number)
+        occurrence("r0", "step", f"metric{number}", "model", "up", midpoint=10.0 + number)
         for number in range(MAX_ROWS + 7)
     ]
     figure = draw_recurring(recurring(many, RUNS, axis=AXIS), axis=AXIS)

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from devtrack.plots._data import Curve
 from devtrack.plots._panels import arrange
+from devtrack.series import Series
 
 
 def line(metric, site="model"):
     two = np.array([1.0, 2.0])
-    return Curve(metric, site, np.array([1, 2]), two, two, np.array(["ok", "ok"]))
+    return Series(metric, site, np.array([1, 2]), two, two, np.array(["ok", "ok"]))
 
 
 HEADS = [f"attn.{layer}.head.{head}" for layer in range(2) for head in range(4)]

@@ -11,8 +11,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from devtrack.errors import ConfigError
 from devtrack.plots import draw_timeline
-from devtrack.plots._data import Band, Curve, Mark
-from devtrack.transitions.coverage import Judged
+from devtrack.series import ConfigEvent, Series
+from devtrack.transitions.coverage import Coverage
+from tests.made import move, transition
 
 STEP = np.array([0, 1, 2, 4, 8, 16, 32, 64, 128, 256])
 
@@ -20,19 +21,19 @@ STEP = np.array([0, 1, 2, 4, 8, 16, 32, 64, 128, 256])
 def curve(metric, value=None, *, site="model", se=0.1, status=None):
     value = np.linspace(1.0, 2.0, STEP.size) if value is None else np.asarray(value, float)
     status = np.full(STEP.size, "ok", "<U8") if status is None else np.asarray(status)
-    return Curve(metric, site, STEP, value, np.full(STEP.size, se), status)
+    return Series(metric, site, STEP, value, np.full(STEP.size, se), status)
 
 
 def band(midpoint, *, moved=(("llc", "model"),)):
-    return Band(
-        midpoint * 0.6,
-        midpoint,
-        midpoint * 1.5,
-        midpoint * 0.9,
-        midpoint * 1.1,
-        0.95,
-        0.05,
-        {one: (midpoint * 0.8, midpoint * 1.2) for one in moved},
+    onset, end = midpoint * 0.8, midpoint * 1.2
+    return transition(
+        *(move(*one, onset=onset, midpoint=midpoint, end=end) for one in moved),
+        onset=midpoint * 0.6,
+        midpoint=midpoint,
+        end=midpoint * 1.5,
+        midpoint_low=midpoint * 0.9,
+        midpoint_high=midpoint * 1.1,
+        interval_level=0.95,
     )
 
 
@@ -193,14 +194,14 @@ def test_a_change_of_the_recipe_is_shown_but_parts_no_stages():
 
 
 def test_events_are_marked_and_named():
-    figure = draw_timeline([curve("llc")], marks=[Mark(40, "lr_change")])
+    figure = draw_timeline([curve("llc")], marks=[ConfigEvent(40, "lr_change")])
     (line,) = drawn(axes(figure, "llc"), "event:lr_change")
     assert list(line.get_xdata()) == [40, 40]
     assert "lr change" in texts(figure)
 
 
 def test_an_event_beside_a_transition_is_named_beside_its_line():
-    figure = draw_timeline([curve("llc")], bands=[band(40)], marks=[Mark(46, "lr_change")])
+    figure = draw_timeline([curve("llc")], bands=[band(40)], marks=[ConfigEvent(46, "lr_change")])
     strip = axes(figure, "strip")
     (name,) = [text for text in strip.texts if text.get_text() == "lr change"]
     (first,) = [text for text in strip.texts if text.get_text() == "T0"]
@@ -209,15 +210,15 @@ def test_an_event_beside_a_transition_is_named_beside_its_line():
 
 def test_where_nothing_is_marked_it_says_what_could_not_be_judged():
     few = {"fewer than 10 ok points": ("llc\nmine (52 suspect)", *("a" * 30 for _ in range(4)))}
-    told = draw_timeline([curve("llc")], judged=Judged((), few)).texts[1].get_text()
+    told = draw_timeline([curve("llc")], coverage=Coverage((), few)).texts[1].get_text()
     assert told.startswith(
-        "no transition marked; no series could be judged; fewer than 10 ok points: llc mine (52 sus"
+        "no transition marked; no series could be evaluated; fewer than 10 ok points: llc mine ("
     )
     assert len(told) < 110
     assert told.endswith("…"), "no room for all names"
-    assert "judged" not in texts(draw_timeline([curve("llc")], judged=Judged(("llc",), {})))
+    assert "judged" not in texts(draw_timeline([curve("llc")], coverage=Coverage(("llc",), {})))
     assert "judged" not in texts(
-        draw_timeline([curve("llc")], bands=[band(20)], judged=Judged((), few))
+        draw_timeline([curve("llc")], bands=[band(20)], coverage=Coverage((), few))
     )
 
 
@@ -225,7 +226,7 @@ def test_the_caption_names_the_false_alarm_level_and_only_marks_that_are_there()
     plain = texts(draw_timeline([curve("llc")]))
     assert "no transition marked" in plain
     assert "at 10 steps." in plain
-    one = Curve("llc", "model", STEP[:1], np.ones(1), np.ones(1), np.array(["ok"]))
+    one = Series("llc", "model", STEP[:1], np.ones(1), np.ones(1), np.array(["ok"]))
     assert "at 1 step." in texts(draw_timeline([one]))
     assert "Hollow" not in plain
     assert "failed" not in plain
@@ -333,7 +334,7 @@ def test_a_long_site_after_a_formula_is_cut_and_the_formula_is_not():
 def test_names_on_several_lines_are_written_on_one():
     names = ["w.a\nb", "w.c\n\nd"]
     figure = draw_timeline(
-        [curve(name) for name in names], marks=[Mark(4, "my\nevent")], title="two\nlines"
+        [curve(name) for name in names], marks=[ConfigEvent(4, "my\nevent")], title="two\nlines"
     )
     assert "\n" not in "".join(t.get_text() for ax in figure.axes for t in ax.texts)
     assert figure.texts[0].get_text() == "two lines"
@@ -374,7 +375,7 @@ def test_names_with_dollar_signs_are_taken_literally(tmp_path):
 
 @pytest.mark.parametrize("kind", ["png", "pdf", "svg"])
 def test_a_run_of_one_failed_point_can_still_be_drawn(tmp_path, kind):
-    lone = Curve(
+    lone = Series(
         "llc", "model", np.array([5]), np.array([np.nan]), np.array([np.nan]), np.array(["failed"])
     )
     draw_timeline([lone]).savefig(tmp_path / f"timeline.{kind}")
@@ -397,9 +398,9 @@ import sys
 import devtrack.plots
 assert "matplotlib" not in sys.modules, "imported before it was needed"
 import numpy as np
-from devtrack.plots._data import Curve
+from devtrack.series import Series
 one = np.array([1.0])
-devtrack.plots.draw_timeline([Curve("llc", "model", np.array([1]), one, one, np.array(["ok"]))])
+devtrack.plots.draw_timeline([Series("llc", "model", np.array([1]), one, one, np.array(["ok"]))])
 assert "matplotlib.pyplot" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", program], check=True)

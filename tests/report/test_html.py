@@ -114,7 +114,8 @@ def page(tmp_path_factory):
 
 def test_the_story_the_picture_and_a_card_each(page):
     assert (
-        "3 of 3 series moved, in 1 transition and 1 change at an event of the recipe." in page.text
+        "3 of 3 series moved, in 1 transition and 1 change at an event of the configuration."
+        in page.text
     )
     assert page.tags.count("svg") == 1
     assert page.tags.count("article") == 2
@@ -134,7 +135,11 @@ def test_a_card_holds_what_the_rows_hold(page):
     card = page.text[page.text.index("T0 · step") : page.text.index("T1 · turn")]
     for part in (
         *("300 [260, 340] (90% interval)", "1.25e-07 (p-value, bootstrap of the run)"),
-        *("0.05 per run", "down -60.2 ± 3.1", "SELECT 'llc'; SELECT 'rllc'; SELECT 'loss';"),
+        *(
+            "0.05 per run",
+            "down -60.2 ± 3.1",
+            "SELECT step, value, se FROM metrics WHERE run_id = 'g-1'",
+        ),
         *("block.1 (rllc -2.5)", "their intervals do not tell"),
     ):
         assert part in " ".join(card.split()), part
@@ -198,7 +203,7 @@ def test_a_quiet_run_without_an_llc(tmp_path):
     text = Page(render_report(store)).text
     assert "no transition was found in 1 series." in text
     assert "None was measured in this run." in text
-    assert "None: no change of the recipe" in text
+    assert "None: no change of the training configuration" in text
     assert "training goes on, or it broke off" in text
     assert "Why numbers are suspect" not in text
 
@@ -208,9 +213,9 @@ def test_a_run_whose_numbers_all_failed(tmp_path):
     store = written(tmp_path / "runs", rows=lambda step: [failed])
     store.write_transitions("g-1", [])
     text = " ".join(Page(render_report(store)).text.split())
-    assert "no series could be judged: whether anything changed is not known." in text
-    assert f"Not judged: fewer than 10 ok points: llc ({len(STEPS)} failed)." in text
-    assert "None could be found: nothing was judged." in text
+    assert "no series could be evaluated: whether anything changed is not known." in text
+    assert f"Not evaluated: fewer than 10 ok points: llc ({len(STEPS)} failed)." in text
+    assert "None could be found: no series was evaluated." in text
     assert f"llc model failed {len(STEPS)} chains diverged" in text
 
 

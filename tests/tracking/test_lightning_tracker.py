@@ -27,9 +27,10 @@ from devtrack import (
     schedules,
 )
 from devtrack.errors import ConfigError, DataError, StoreError
+from devtrack.store.readers import read_config_events
 from devtrack.tracking._fault_isolation import TrackerWarning
 from devtrack.tracking.lightning_tracker import Tracker
-from devtrack.transitions.detection import find_transitions, load_events
+from devtrack.transitions.detection import find_transitions
 from tests.training import QUIET
 
 X = torch.randn(64, 6, generator=torch.Generator().manual_seed(0))
@@ -500,7 +501,11 @@ def test_a_resume_on_other_data_is_an_event_that_explains_the_jump(tmp_path):
         return trainer, tracker.run_id
 
     def kinds(run_id):
-        return [event.kind for event in load_events(open_store(store), run_id) if event.step == 40]
+        return [
+            event.kind
+            for event in read_config_events(open_store(store), run_id)
+            if event.step == 40
+        ]
 
     go(40)[0].save_checkpoint(checkpoint)
     assert kinds(go(42)[1]) == ["resume"]
@@ -514,7 +519,7 @@ def test_a_resume_on_other_data_is_an_event_that_explains_the_jump(tmp_path):
 
     trainer.save_checkpoint(checkpoint)
     run_id = go(82, data=(X + 1, Y))[1]
-    events = [event[:2] for event in load_events(open_store(store), run_id)]
+    events = [event[:2] for event in read_config_events(open_store(store), run_id)]
     assert events == [(40, "evalset_change"), (40, "resume"), (80, "resume")]
 
 
@@ -790,12 +795,12 @@ def test_the_momentum_of_an_optimizer_is_recorded_once(tmp_path):
     tracker = lambda: Tracker(store, schedules.every(2), metrics=[WeightNorm()])  # noqa: E731
     fit(tracker(), steps=2, module=Heavy(), callbacks=[save], enable_checkpointing=True)
     fit(tracker(), steps=4, module=Heavy(), ckpt_path=save.best_model_path)
-    assert load_events(open_store(store)) == [
+    assert read_config_events(open_store(store)) == [
         (0.0, "optimizer_start", 0.9),
         (2.0, "resume", 0.0),
     ]
     fit(Tracker(store, name="Adam", metrics=[WeightNorm()]), steps=2)
-    assert load_events(open_store(store), "Adam") == []
+    assert read_config_events(open_store(store), "Adam") == []
 
 
 class Thaws(Net):
@@ -856,7 +861,7 @@ def test_other_settings_after_a_resume_are_an_event_and_a_warning_and_forget(tmp
     ]
     attrs = json.loads(found[1][2])
     assert attrs == {"metric": "llc", "from": {"localization": 100}, "to": {"localization": 30}}
-    assert "reconfigured" in {event.kind for event in load_events(opened, run_id)}
+    assert "reconfigured" in {event.kind for event in read_config_events(opened, run_id)}
 
     trainer.save_checkpoint(checkpoint)
     go(6, localization=30.0)  # no change any more

@@ -9,8 +9,9 @@ from devtrack.changepoints._preprocessing import MIN_POINTS
 from devtrack.changepoints.offline.detector import _models
 from devtrack.records import Row, RunInfo, Status, TrainingProgress
 from devtrack.store import open_store
-from devtrack.transitions.coverage import _TOO_FEW, Judged, read_judged, read_last_judged
-from devtrack.transitions.detection import find_transitions, load_series
+from devtrack.store.readers import read_series
+from devtrack.transitions.coverage import _TOO_FEW, Coverage, read_coverage, read_last_coverage
+from devtrack.transitions.detection import find_transitions
 
 NAN = float("nan")
 STEPS = [0, *np.unique(np.geomspace(1, 2000, 30).round().astype(int)).tolist()]
@@ -56,41 +57,41 @@ def written(path, *names, steps=STEPS):
 @pytest.mark.parametrize("axis", ["auto", "log", "linear"])
 def test_it_says_of_every_series_what_the_detector_does(tmp_path, steps, axis):
     store = written(tmp_path, *SERIES, steps=steps)
-    models, _ = _models(load_series(store, "r1"), axis=axis, events=[], starts=[])
+    models, _ = _models(read_series(store, "r1"), axis=axis, events=[], starts=[])
     at = lambda m: m.metric if m.site == "model" else f"{m.metric}@{m.site}"  # noqa: E731
-    told = read_judged(store, "r1", axis=axis)
-    assert told.judged == tuple(at(model.curve) for model in models)
-    out = [name.split(" (")[0] for names in told.left_out.values() for name in names]
+    told = read_coverage(store, "r1", axis=axis)
+    assert told.evaluated == tuple(at(model.curve) for model in models)
+    out = [name.split(" (")[0] for names in told.excluded.values() for name in names]
     measured = set(SERIES) - {"lr"} - (set() if steps is not STEPS else {"late"})
-    assert sorted([*told.judged, *out]) == sorted(measured)
+    assert sorted([*told.evaluated, *out]) == sorted(measured)
     if steps is STEPS:
-        assert {"loss", "not quite"} <= set(told.judged)
+        assert {"loss", "not quite"} <= set(told.evaluated)
 
 
 @pytest.mark.parametrize(
     ("names", "steps", "text"),
     [
-        ((), [], "no series could be judged; there are no numbers yet"),
-        (("loss",), [10], "no series could be judged; fewer than 10 ok points: loss (1 ok)"),
-        (("loss", "lr"), STEPS, "1 series judged"),
-        (("lr",), STEPS, "no series could be judged; the recipe itself: lr"),
+        ((), [], "no series could be evaluated; there are no numbers yet"),
+        (("loss",), [10], "no series could be evaluated; fewer than 10 ok points: loss (1 ok)"),
+        (("loss", "lr"), STEPS, "1 series evaluated"),
+        (("lr",), STEPS, "no series could be evaluated; the recipe itself: lr"),
         (
             ("suspect", "failed", "few"),
             STEPS,
-            "no series could be judged; fewer than 10 ok points: failed (29 failed), "
+            "no series could be evaluated; fewer than 10 ok points: failed (29 failed), "
             "few (9 ok, 20 suspect), suspect (29 suspect)",
         ),
         (
             ("loss",),
             [*range(5), *range(10**9, 10**9 + 6)],
-            "no series could be judged; points crowded at an end of the run: loss",
+            "no series could be evaluated; points crowded at an end of the run: loss",
         ),
-        (("loss", "flat@head"), STEPS, "1 of 2 series judged; constant: flat@head"),
+        (("loss", "flat@head"), STEPS, "1 of 2 series evaluated; constant: flat@head"),
     ],
 )
 def test_it_says_how_many_were_judged_and_why_not_the_others(tmp_path, names, steps, text):
     assert len(STEPS) == 29
-    assert str(read_judged(written(tmp_path, *names, steps=steps), "r1")) == text
+    assert str(read_coverage(written(tmp_path, *names, steps=steps), "r1")) == text
 
 
 def test_the_reason_names_the_detectors_own_limit():
@@ -99,16 +100,18 @@ def test_the_reason_names_the_detectors_own_limit():
 
 def test_many_names_are_counted():
     names = tuple(f"m{k}" for k in range(9))
-    assert Judged((), {"constant": names}).why == "constant: m0, m1, m2, m3, m4 and 4 more"
+    assert (
+        Coverage((), {"constant": names}).reasons_text == "constant: m0, m1, m2, m3, m4 and 4 more"
+    )
 
 
 def test_the_latest_analysis_tells_of_what_it_was_asked_for(tmp_path):
     store = written(tmp_path, "loss", "ten", "few")
-    assert read_last_judged(store, "r1") is None
+    assert read_last_coverage(store, "r1") is None
     find_transitions(store, "r1", metrics=["t*", "few"])
-    assert str(read_last_judged(store, "r1")) == (
-        "1 of 2 series judged; fewer than 10 ok points: few (9 ok, 20 suspect)"
+    assert str(read_last_coverage(store, "r1")) == (
+        "1 of 2 series evaluated; fewer than 10 ok points: few (9 ok, 20 suspect)"
     )
     find_transitions(store, "r1")
-    assert read_last_judged(store, "r1") == read_judged(store, "r1")
-    assert read_judged(store, "r1").judged == ("loss", "ten")
+    assert read_last_coverage(store, "r1") == read_coverage(store, "r1")
+    assert read_coverage(store, "r1").evaluated == ("loss", "ten")

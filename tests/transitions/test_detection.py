@@ -13,13 +13,11 @@ from devtrack.errors import ConfigError, UnknownRunError
 from devtrack.records import CONFIG_EVENT_KINDS, Event, Row, RunInfo, Status, TrainingProgress
 from devtrack.store import StoreWarning, open_store
 from devtrack.store._schema import detector
+from devtrack.store.readers import read_config_events, read_series, series_query
 from devtrack.transitions.detection import (
     STANDARD,
     find_transitions,
     is_current,
-    load_events,
-    load_series,
-    series_query,
 )
 
 pytestmark = pytest.mark.usefixtures("detects_once")
@@ -48,22 +46,22 @@ def store(tmp_path_factory):
 
 
 def test_only_rows_of_status_ok_are_read(store):
-    series = load_series(store, "r1")
+    series = read_series(store, "r1")
     assert [(s.metric, s.site) for s in series] == [("llc", "model"), ("loss", "it's")]
     assert series[0].value.max() < 3
 
 
 def test_globs_choose_metrics_and_sites(store):
-    assert [s.metric for s in load_series(store, "r1", metrics=["l?c"])] == ["llc"]
-    assert [s.metric for s in load_series(store, "r1", sites=["it*"])] == ["loss"]
-    with pytest.raises(ConfigError, match=r"nothing in run 'r1' matches.*llc, loss"):
-        load_series(store, "r1", metrics=["probe/*"])
+    assert [s.metric for s in read_series(store, "r1", metrics=["l?c"])] == ["llc"]
+    assert [s.metric for s in read_series(store, "r1", sites=["it*"])] == ["loss"]
+    with pytest.raises(ConfigError, match=r"matches nothing in run .r1.*llc, loss"):
+        read_series(store, "r1", metrics=["probe/*"])
     with pytest.raises(UnknownRunError):
-        load_series(store, "r2")
+        read_series(store, "r2")
 
 
 def test_only_the_recipes_own_events_are_read(store):
-    assert load_events(store, "r1") == [
+    assert read_config_events(store, "r1") == [
         (0.0, "optimizer_start", 0.9),
         (77.0, "lr_change", 0.0),
     ]
@@ -79,7 +77,7 @@ def test_a_planted_rise_is_found_written_and_reproduced_by_its_query(store):
     assert (rows.midpoint == found[0].midpoint).all()
     assert (rows.midpoint_low < 400).all() and (rows.midpoint_high > 400).all()
     assert rows["event"].isna().all()
-    for row, series in zip(rows.itertuples(), load_series(store, "r1")):
+    for row, series in zip(rows.itertuples(), read_series(store, "r1")):
         again = store.sql(str(row.query)).df()
         np.testing.assert_array_equal(again.value, series.value)
         np.testing.assert_array_equal(again.step, series.step)
@@ -232,7 +230,7 @@ def test_the_detectors_identity_follows_its_sources(tmp_path, monkeypatch):
 def test_a_run_without_rows_has_no_transitions(tmp_path):
     opened = open_store(tmp_path / "runs", create=True)
     opened.writer(RunInfo("r1", "r1", datetime(2026, 1, 1))).close()
-    assert load_series(opened, "r1") == []
+    assert read_series(opened, "r1") == []
     assert find_transitions(opened, "r1") == []
 
 

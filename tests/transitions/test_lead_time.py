@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from itertools import permutations, product
 
 import numpy as np
 import pytest
@@ -12,14 +13,15 @@ from scipy import stats
 from devtrack.changepoints._step_scale import Axis
 from devtrack.errors import ConfigError
 from devtrack.transitions.lead_time import holm, largest_changes, lead_time, precursors
-from devtrack.transitions.recurrence import Occurrence
+from tests.made import occurrence
 
 AXIS = Axis("log", 0, 9999)
 RUNS = [f"r{number}" for number in range(10)]
 
 
 def change(run, metric, decades, *, effect=5.0, kind="step", direction="up"):
-    return Occurrence(run, kind, metric, "model", direction, effect, 10**decades - 1)
+    given = (run, kind, metric, "model", direction)
+    return occurrence(*given, effect=effect, midpoint=10**decades - 1)
 
 
 def test_a_planted_lead_is_found_and_its_interval_holds_it():
@@ -62,7 +64,7 @@ def test_five_runs_cannot_go_below_a_sixteenth():
 
 
 @pytest.mark.parametrize("count", [2, 5, 9, 40])
-def test_numbers_agree_with_scipy(count):
+def test_the_interval_and_the_correlation_agree_with_scipy(count):
     rng = np.random.default_rng(count)
     target, other = rng.standard_normal((2, count))
     mine = lead_time(target, other, level=0.9)
@@ -70,15 +72,32 @@ def test_numbers_agree_with_scipy(count):
     assert (mine.low, mine.high) == pytest.approx((oracle.low, oracle.high))
     if count > 3:
         assert mine.correlation == pytest.approx(stats.pearsonr(target, other).statistic)
-    flipped = stats.permutation_test(
-        (target - other,),
-        np.mean,
-        permutation_type="samples",
-        n_resamples=20_000,
-        vectorized=False,
-        rng=np.random.default_rng(0),
-    )
-    assert mine.p == pytest.approx(flipped.pvalue, abs=1e-9 if count < 13 else 0.015)
+
+
+@pytest.mark.parametrize("count", [2, 5, 7])
+def test_p_values_are_shares_of_all_signs_and_of_all_pairings(count):
+    rng = np.random.default_rng(count)
+    target, other = rng.standard_normal((2, count))
+    mine, lead = lead_time(target, other), target - other
+    means = [abs(np.dot(signs, lead)) for signs in product((-1, 1), repeat=count)]
+    assert mine.p == pytest.approx(np.mean(np.array(means) >= abs(lead.sum()) - 1e-9))
+    if count > 3:
+        paired = [
+            abs(np.corrcoef(target, other[list(order)])[0, 1])
+            for order in permutations(range(count))
+        ]
+        assert mine.correlation_p == pytest.approx(
+            np.mean(np.array(paired) >= abs(mine.correlation) - 1e-9)
+        )
+
+
+def test_over_many_runs_the_p_value_is_that_of_random_signs():
+    rng = np.random.default_rng(40)
+    lead = rng.standard_normal(40) + 0.3
+    signs = rng.choice((-1, 1), size=(20_000, 40))
+    naive = np.mean(np.abs(signs @ lead) >= abs(lead.sum()))
+    # both are of 10 000 draws or more: sd .005
+    assert lead_time(lead, np.zeros(40)).p == pytest.approx(naive, abs=0.015)
 
 
 def test_a_run_that_lacks_one_of_the_changes_takes_no_part():
@@ -110,7 +129,7 @@ def test_precursors_of_a_named_metric():
     attention, noise, norm = found
     assert attention.lead.mean == pytest.approx(0.5, abs=0.05)
     assert attention.lead.low < 0.5 < attention.lead.high
-    assert (attention.missed, attention.in_vain) == (1, 2)
+    assert (attention.missed, attention.false_positives) == (1, 2)
     assert attention.lead_steps > 0 > norm.lead_steps
     assert norm.lead.high < 0, "it comes after"
     assert noise.lead.low < 0 < noise.lead.high
@@ -125,8 +144,8 @@ def test_the_target_s_change_is_its_largest():
         change("a", "accuracy", 3.0, effect=-0.7, direction="down"),
         change("a", "accuracy", 2.0, effect=50.0, kind="turn"),
     ]
-    assert largest_changes(changes, "accuracy")["a"].effect == -0.7
-    assert largest_changes(changes, "accuracy", direction="up")["a"].effect == 0.2
+    assert largest_changes(changes, "accuracy")["a"].move.effect == -0.7
+    assert largest_changes(changes, "accuracy", direction="up")["a"].move.effect == 0.2
     assert largest_changes(changes, "accuracy", site="head") == {}
     with pytest.raises(ConfigError, match=r"target='acc'.* are accuracy\. Pass one"):
         precursors(changes, ["a"], target="acc", axis=AXIS)

@@ -13,13 +13,12 @@ from devtrack.records import Event, Row, RunInfo, TrainingProgress
 from devtrack.store import open_store
 from devtrack.transitions.detection import STANDARD
 from devtrack.transitions.recurrence import (
-    Occurrence,
     align,
     common_axis,
     load_occurrences,
     recurring,
-    share_interval,
 )
+from tests.made import occurrence
 
 AXIS = Axis("log", 0, 9999)  # four decades of (step + 1)
 RUNS = [f"r{number}" for number in range(12)]
@@ -29,11 +28,11 @@ def step_at(decades):
     return 10**decades - 1
 
 
-def planted(rng, *, decades, spread, runs, metric="llc", direction="up"):
+def planted(rng, *, decades, between_run_sd, runs, metric="llc", direction="up"):
     return [
-        Occurrence(
-            *(run, "step", metric, "model", direction, 5.0),
-            step_at(decades + spread * rng.standard_normal()),
+        occurrence(
+            *(run, "step", metric, "model", direction),
+            midpoint=step_at(decades + between_run_sd * rng.standard_normal()),
         )
         for run in runs
     ]
@@ -41,18 +40,18 @@ def planted(rng, *, decades, spread, runs, metric="llc", direction="up"):
 
 def test_planted_changes_come_back_in_their_share_with_their_spread():
     rng = np.random.default_rng(1)
-    early = planted(rng, decades=1.5, spread=0.1, runs=RUNS)
-    late = planted(rng, decades=3.0, spread=0.2, runs=RUNS[:9])
-    fall = planted(rng, decades=3.0, spread=0.2, runs=RUNS, direction="down")
+    early = planted(rng, decades=1.5, between_run_sd=0.1, runs=RUNS)
+    late = planted(rng, decades=3.0, between_run_sd=0.2, runs=RUNS[:9])
+    fall = planted(rng, decades=3.0, between_run_sd=0.2, runs=RUNS, direction="down")
     found = recurring([*late, *early, *fall], RUNS, axis=AXIS)
     shares = [(one.key[3], len(one.members)) for one in found]
     assert shares == [("up", 12), ("down", 12), ("up", 9)]
     for one, changes in zip(found, (early, fall, late), strict=True):
         assert set(one.members) == set(changes)
-        decades = np.log10([change.midpoint + 1 for change in changes])
-        assert one.spread == pytest.approx(decades.std(ddof=1))
+        decades = np.log10([change.move.midpoint + 1 for change in changes])
+        assert one.between_run_sd == pytest.approx(decades.std(ddof=1))
         assert np.log10(one.midpoint + 1) == pytest.approx(np.median(decades), abs=0.01)
-        assert np.isnan(one.measured), "no interval was given"
+        assert np.isnan(one.measurement_se), "no interval was given"
     assert (found[2].share, found[2].num_runs) == (0.75, 12)
     assert found[2].share_low < 0.75 < found[2].share_high
 
@@ -62,13 +61,12 @@ def test_over_many_draws_planted_pairs_are_told_apart_and_their_spread_is_right(
     spreads, right = [], 0
     for _ in range(60):
         changes = [
-            *planted(rng, decades=1.6, spread=0.15, runs=RUNS),
-            *planted(rng, decades=2.8, spread=0.15, runs=RUNS[:8]),
+            *planted(rng, decades=1.6, between_run_sd=0.15, runs=RUNS),
+            *planted(rng, decades=2.8, between_run_sd=0.15, runs=RUNS[:8]),
         ]
-        rng.shuffle(changes)
-        found = recurring([Occurrence(*one) for one in changes], RUNS, axis=AXIS)
+        found = recurring([changes[i] for i in rng.permutation(len(changes))], RUNS, axis=AXIS)
         right += [len(one.members) for one in found] == [12, 8]
-        spreads.append(found[0].spread)
+        spreads.append(found[0].between_run_sd)
     assert right >= 57
     # sd of a normal sample of 12 has mean .977 sigma; 60 draws of it leave ±.028 sigma
     assert np.mean(spreads) == pytest.approx(0.15 * 0.977, rel=0.08)
@@ -79,7 +77,7 @@ def test_without_a_common_place_most_changes_stay_alone():
     shares = []
     for _ in range(40):
         changes = [
-            Occurrence(run, "step", "llc", "model", "up", 5.0, step_at(4 * rng.random()))
+            occurrence(run, "step", "llc", "model", "up", midpoint=step_at(4 * rng.random()))
             for run in RUNS
         ]
         shares.append(recurring(changes, RUNS, axis=AXIS)[0].share)
@@ -103,30 +101,29 @@ def test_the_error_of_measurement_is_told_apart_from_the_spread():
     # a 90 % interval is 2 · 1.645 standard errors wide
     width = 0.1 * 1.6449
     changes = [
-        Occurrence(
-            *(run, "step", "llc", "model", "up", 5.0, step_at(2.0)),
-            *(step_at(2.0 - width), step_at(2.0 + width), 0.9),
+        occurrence(
+            *(run, "step", "llc", "model", "up"),
+            midpoint=step_at(2.0),
+            low=step_at(2.0 - width),
+            high=step_at(2.0 + width),
         )
         for run in RUNS
     ]
     (one,) = recurring(changes, RUNS, axis=AXIS)
-    assert one.measured == pytest.approx(0.1, rel=1e-3)
-    assert one.spread == pytest.approx(0.0, abs=1e-9)
+    assert one.measurement_se == pytest.approx(0.1, rel=1e-3)
+    assert one.between_run_sd == pytest.approx(0.0, abs=1e-9)
 
 
-def test_the_share_s_interval_covers_at_least_its_level():
-    rng = np.random.default_rng(5)
-    for share in (0.1, 0.5, 0.9):
-        counts = rng.binomial(10, share, 2000)
-        ends = {count: share_interval(int(count), 10) for count in set(counts.tolist())}
-        covered = np.mean([ends[c][0] <= share <= ends[c][1] for c in counts.tolist()])
-        assert covered >= 0.95 - 0.01
-    assert share_interval(0, 4)[0] == 0.0
-    assert share_interval(4, 4)[1] == 1.0
+def test_the_share_s_interval_is_exact():
+    changes = [occurrence(run, "step", "llc", "model", "up") for run in RUNS[:5]]
+    (one,) = recurring(changes, RUNS[:5], axis=AXIS)
+    assert (one.share_low, one.share_high) == pytest.approx((0.025 ** (1 / 5), 1.0))  # 5 of 5
+    (one,) = recurring(changes[:1], RUNS[:10], axis=AXIS)
+    assert one.share_low == pytest.approx(1 - 0.975 ** (1 / 10))  # 1 of 10
 
 
 def test_bad_arguments_are_refused():
-    change = Occurrence("r1", "step", "llc", "model", "up", 5.0, 100.0)
+    change = occurrence("r1", "step", "llc", "model", "up")
     with pytest.raises(ConfigError, match=r"run 'r1'.*Add it to runs"):
         recurring([change], ["r0"], axis=AXIS)
     with pytest.raises(ConfigError, match=r"reach=0:"):
@@ -153,7 +150,7 @@ def test_runs_are_read_from_a_store_and_analysed_where_need_be(tmp_path):
     assert [member.run_id for member in sorted(one.members)] == ["a", "b"]
     assert one.share == pytest.approx(2 / 3)
     assert 300 < one.midpoint < 500
-    assert one.measured > 0
+    assert one.measurement_se > 0
     row = {"transition": 0, "kind": "step", "metric": "llc", "site": "model", "event": "resume"}
     marked = {**row, "midpoint": 9.0, "direction": "up", "effect": 1.0}
     store.write_transitions("a", [marked], settings=STANDARD)

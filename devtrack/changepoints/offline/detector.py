@@ -195,7 +195,7 @@ def _models(
     starts: Sequence[Start],
     jumped: bool = False,
 ) -> tuple[list[SeriesModel], Axis | None]:
-    """Return a model of every series that can be judged, and the run's axis.
+    """Return a model of every series that can be evaluated, and the run's axis.
 
     ``jumped``: events that need not have left a jump did.
     """
