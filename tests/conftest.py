@@ -41,12 +41,15 @@ def _empty_segments(tmp_path_factory):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def stores_made_at_once(_empty_segments):
+def _stores_made_at_once(request, _empty_segments):
     """Copy a new store's empty segments, and leave out its file for other programs.
 
-    Both take DuckDB half of what a test of a short training takes. The tests of the store and of
-    the command line make both themselves.
+    Both take DuckDB half of what a test of a short training takes. A test module that looks at
+    either says ``STORES_AS_USERS_MAKE_THEM = True``.
     """
+    if getattr(request.module, "STORES_AS_USERS_MAKE_THEM", False):
+        yield
+        return
     from devtrack.store._layout import SCHEMA_DIR
     from devtrack.store._views import write_schema_files
 

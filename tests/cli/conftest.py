@@ -57,11 +57,6 @@ def fill(path: Path) -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def stores_made_at_once() -> None:
-    """Not here: a store is made as users make it."""
-
-
-@pytest.fixture(scope="module", autouse=True)
 def _detects_once(detects_once) -> None:
     """The same two runs are looked at again and again."""
 

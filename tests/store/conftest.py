@@ -12,11 +12,6 @@ from devtrack.records import RunInfo
 from devtrack.store import Store, open_store
 
 
-@pytest.fixture(scope="module", autouse=True)
-def stores_made_at_once() -> None:
-    """Not here: a store is made as users make it."""
-
-
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return open_store(tmp_path / "runs", create=True)

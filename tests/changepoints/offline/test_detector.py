@@ -92,9 +92,9 @@ def test_many_quiet_metrics_do_not_add_up():
     rng = np.random.default_rng(3)
     runs = [
         [series(0.1 * QUIET["relaxation"](rng), seed=20 * r + m, name=f"m{m}") for m in range(8)]
-        for r in range(8)
+        for r in range(5)
     ]
-    assert sum(bool(detect(run)) for run in runs) <= 2
+    assert sum(bool(detect(run)) for run in runs) <= 1
 
 
 def test_metrics_that_move_together_are_one_transition():
