@@ -8,6 +8,12 @@ import pytest
 # more would only get in each other's way; read when torch is imported, here and in children
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+
+def pytest_xdist_auto_num_workers():
+    """One more than there are cores: some tests wait for a process, a disk or a time-out."""
+    return (os.cpu_count() or 1) + 1
+
+
 _ANSWERS: dict[str, list] = {}  # answers of the detector by what it was asked
 
 
