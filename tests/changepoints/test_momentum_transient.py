@@ -63,27 +63,27 @@ def test_without_a_start_the_trend_is_made_of_relaxations_alone():
 
 
 def test_a_ball_that_rolls_from_rest_is_no_transition():
-    """24 bowls, nominal 5 %: three or more alarms have a chance of 1 in 9. Without the event some
-    raise one, which is then told as the optimizer's."""
-    runs = [[series(bowl(np.random.default_rng(seed)))] for seed in range(24)]
+    """18 bowls: at a rate of 20 % two or more alarms come in 9 of 10 such tests (at the nominal 5 %
+    in 1 of 4; none came of 24). Without the event some raise one, which is then the optimizer's."""
+    runs = [[series(bowl(np.random.default_rng(seed)))] for seed in range(18)]
     known = [detect(run, events=[EVENT]) for run in runs]
     alarms = sum(any(t.event is None for t in found) for found in known)
     marks = sum(any(t.event == "optimizer_start" for t in found) for found in known)
-    assert alarms <= 2
+    assert alarms <= 1
     assert len(list(islice((run for run in runs if detect(run)), 6))) == 6
     assert marks >= 5
 
 
 def test_a_weight_that_swings_about_its_place_is_no_transition():
-    """Five weights, nominal 5 %: two or more alarms have a chance of 1 in 44. A trend of what a
-    loss may do, which never swings below where it settles, raises an alarm at all of them."""
+    """Three weights, nominal 5 %: an alarm has a chance of 1 in 7; the seeds are fixed. A trend of
+    what a loss may do, which never swings below where it settles, raises one at all of them."""
     alarms = 0
-    for seed in range(5):
+    for seed in range(3):
         rng = np.random.default_rng(seed)
         weight = 1 - descend(MOMENTUM, 10 ** rng.uniform(-2, -1), STEPS)
         found = detect([series(weight + 0.02 * rng.standard_normal(STEPS.size))], events=[EVENT])
         alarms += any(t.event is None for t in found)
-    assert alarms <= 1
+    assert alarms == 0
 
 
 def test_a_change_of_the_network_is_found_beside_the_ball():

