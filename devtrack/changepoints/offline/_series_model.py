@@ -107,7 +107,7 @@ class SeriesModel:
         rest = target - design @ weights
         effect = weights[1 : 1 + len(shapes)]
         first = 1 + len(shapes)
-        event_effects = slice(first, first + self._event_attributed.shape[1])
+        event_effects = slice(first, first + self._event_effects.shape[1])
         curve = x @ weights
         own = curve - x[:, event_effects] @ weights[event_effects]
         return Fit(curve, own, effect, float(rest @ rest), num_free)
@@ -205,9 +205,12 @@ class SeriesModel:
     def _design(
         self, shapes: Sequence[Shape], *, selected: Sequence[Shape] = ()
     ) -> tuple[Array, Array, Array, int]:
-        """Return the whitened design with its priors as rows, the target, the columns of the
-        curve, and the number of weights without a prior."""
-        u, event_effects = self.curve.position, self._event_attributed
+        """Return the whitened design with its priors as rows.
+
+        Also returned are the target, the columns of the curve, and the number of weights without a
+        prior.
+        """
+        u, event_effects = self.curve.position, self._event_effects
         own = self._columns(shapes)
         extra_sd = np.repeat([UNPENALIZED, EVENT_EFFECT_SD], [own.shape[1], event_effects.shape[1]])
         if self.is_straight:
@@ -228,7 +231,7 @@ class SeriesModel:
         return design, target, x, int(np.sum(sd >= UNPENALIZED))
 
     @property
-    def _event_attributed(self) -> Array:
+    def _event_effects(self) -> Array:
         return np.hstack([self.event_effects, *self.jumps])
 
     def _columns(self, shapes: Sequence[Shape]) -> Array:

@@ -29,9 +29,10 @@ from devtrack.records import Row, Status
 class ActivationPatching(MetricOptions):
     """How much of the effect returns when one site of the corrupted run is given clean activations.
 
-    ``<name>`` at a site = mean(patched − corrupted) / mean(clean − corrupted): 0 where the site
-    carries nothing of the difference, 1 where it carries all; values outside are possible.
-    ``<name>/gap`` = mean(clean − corrupted). Errors leave out one group of pairs at a time. Where
+    ``<name>`` at a site = mean(patched − corrupted) / mean(clean − corrupted). It is 0 where the
+    site carries nothing of the difference, 1 where it carries all. Values outside are possible. The
+    gap is mean(clean − corrupted), in the row ``<name>/gap``. Errors leave out one group of pairs
+    at a time. Where
     the gap is within two of its errors of 0, the model does not tell the inputs apart (yet): the
     shares are then suspect.
 

@@ -62,10 +62,10 @@ class LinearProbe(MetricOptions):
         num_folds: None for two halves. Otherwise every row is scored once, by a classifier fitted
             on the other folds. All rows count, at ``num_folds`` times the cost. Errors treat the
             scores of samples as independent; since the fits share data, they are a little small.
-        description_length: Adds ``probe/<name>/mdl_bits``, the online code's length in bits per
-            row (Voita & Titov 2020, arXiv:2003.12298), and ``.compression``, log₂ of the number of
-            classes over it: above 1 where the labels can be read off, and the more the fewer rows
-            it takes to learn that. Costs about one fit more.
+        description_length: Adds ``probe/<name>/mdl_bits``, the online code's length in bits per row
+            (Voita & Titov 2020, arXiv:2003.12298). Adds ``probe/<name>/compression``, log₂ of the
+            number of classes over it. That is above 1 where the labels can be decoded, and larger
+            the fewer rows it takes to learn. Costs about one fit more.
         max_memory_gb: Memory, 10⁹ bytes, that activations may take; those of one batch and the
             model's own come on top. A chunk should hold several times more rows than units.
         seed: Chooses the halves or folds, the control labels and the order of the code.
