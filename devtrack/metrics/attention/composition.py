@@ -92,9 +92,10 @@ def composition(later: HeadWeights, earlier: HeadWeights, kind: Kind) -> torch.T
 class HeadComposition(MetricOptions):
     """The strongest Q-, K- and V-composition of each head with a head of an earlier layer.
 
-    Rows are ``<name>/q``, ``<name>/k`` and ``<name>/v`` at ``<module>.head.<h>``.
-    ``attrs["earlier"]`` names the earlier head. ``attrs["chance"]`` = 1/√(model width) is the root
-    mean square of the score for randomly rotated matrices of the same spectra. The strongest of
+    Rows are ``<name>/q``, ``<name>/k`` and ``<name>/v`` at ``<module>.head.<h>``. The key
+    ``earlier`` of ``attrs`` names the earlier head. The key ``chance`` is 1/√(model width), the
+    root mean square of the score for randomly rotated matrices of the same spectra. The strongest
+    of
     many is above it by chance. Read off the weights, hence without standard errors. Layer
     norms between the heads are not folded in; fold them in ``head_weights`` where they matter.
 
