@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from devtrack.records import Status as Status
     from devtrack.records import TrainingProgress as TrainingProgress
     from devtrack.report import render_report as render_report
-    from devtrack.sampling import SamplerSettings as SamplerSettings
+    from devtrack.sampling import SamplerConfig as SamplerConfig
     from devtrack.sampling import calibrate as calibrate
     from devtrack.sampling import estimate as estimate
     from devtrack.sampling import sample as sample

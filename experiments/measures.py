@@ -50,11 +50,11 @@ def half_way(
 def halved(llc: LLC) -> LLC:
     """Return settings with half the step size that go as far: as many draws, twice as far apart.
 
-    ``SamplerSettings.halved`` takes twice as many. The figures of the experiments are with this.
+    ``SamplerConfig.halved`` takes twice as many. The figures of the experiments are with this.
     """
     return replace(
         llc,
-        lr=llc.settings.lr / 2,
+        lr=llc.config.lr / 2,
         num_burnin_steps=2 * llc.num_burnin_steps,
         num_steps_bw_draws=2 * llc.num_steps_bw_draws,
     )
@@ -132,5 +132,5 @@ def half_the_step(
         load_into(model, read(opened.path / run_id / path))
         for settings in (llc, halved(llc)):
             row = estimate(settings, model, batches)
-            lines.append((step, settings.settings.lr, row.value, row.se, str(row.status)))
+            lines.append((step, settings.config.lr, row.value, row.se, str(row.status)))
     return lines

@@ -183,7 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if seed == given.seed:
                 for one in (settings, halved(settings)):
                     row = estimate(one, model, [data])
-                    check.append((one.settings.lr, row.value, row.se))
+                    check.append((one.config.lr, row.value, row.se))
             conclude(
                 given.store,
                 str(tracker.run_id),

@@ -74,7 +74,7 @@ def calibrate(
         **{name: values for name, values in tried.items() if values},
     )
     draw_calibration(found).savefig(out, dpi=200)
-    chosen = asdict(found.settings)
+    chosen = asdict(found.config)
     if as_json:
         import json
 

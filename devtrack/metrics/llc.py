@@ -28,11 +28,11 @@ from devtrack.sampling.config import (
     EvaluateOn,
     Method,
     Precision,
-    SamplerSettings,
+    SamplerConfig,
 )
 from devtrack.sampling.diagnostics import TOO_FEW_DRAWS, Diagnosis, require_chains, require_draws
 from devtrack.sampling.diagnostics._statistics import mean_of_finite
-from devtrack.sampling.estimator import estimate, path_of, signal_of
+from devtrack.sampling.estimator import estimate, llc_draws, observables
 from devtrack.sampling.sampler import sample
 
 ESS_TO_STOP = 50.0
@@ -45,7 +45,8 @@ class LLC(MetricOptions):
     """The local learning coefficient λ̂ = nβ (E[L(w)] − L(w*)), by Langevin sampling around w*.
 
     Every draw is paired with L(w*) on the same batch and corrected for its batch where that pays
-    (``quiet_signal``). Burn-in is recorded and left out, a chain that fails is named and left out.
+    (``apply_control_variates``). Burn-in is recorded and left out, a chain that fails is named and
+    left out.
     Random losses: the noise is fixed per batch, part of the evaluation data; more batches lower its
     error, which ``se`` does not hold.
     Keep one configuration for a whole run: the LLC depends on it.
@@ -70,7 +71,7 @@ class LLC(MetricOptions):
         method: ``lm_sgld``, whose error is of second order in lr; ``sgld``, the field's usual, of
             first order; or ``rmsprop_sgld``. All ask for the same λ̂, and what the step size adds
             is taken out as far as it can be foretold (``step_bias_removed`` in attrs;
-            ``signal_of``).
+            ``llc_draws``).
         n_beta: Inverse temperature nβ; None for n / log n with n the samples of the largest batch,
             of the first data set's if there are several: another nβ is another quantity.
         localization: Strength γ of the pull towards w*. ``localization_share`` in attrs is a lower
@@ -90,10 +91,11 @@ class LLC(MetricOptions):
         data: Own data to sample on; the run's fixed batches if None. A dict of data sets by name
             refines; a dict of tensors is one data set.
         batch_size: Cut or join the batches to this many samples; None takes them as they are. A
-            step costs as much as its batch is large, and ``quiet_signal`` keeps small ones quiet.
-            Yet their gradients' noise heats chains as lr does, and no more of that is taken out
-            than a tenth of λ̂ (modular MLP of the bench at lr 1e-3: it adds 7 % with batches of
-            1024 and 19 % of 256). Where gradients are noisy, large batches bear larger lr.
+            step costs as much as its batch is large, and ``apply_control_variates`` keeps small
+            ones quiet. Yet their gradients' noise heats chains as lr does, and no more of that is
+            taken out than a tenth of λ̂ (modular MLP of the bench at lr 1e-3: it adds 7 % with
+            batches of 1024 and 19 % of 256). Where gradients are noisy, large batches bear larger
+            lr.
         loss: Own loss, a function of (model, batch); the training objective if None.
         engine: ``auto``: all chains at once, one after another for models that vmap refuses and for
             large ones on a CPU; ``reference``: devinterp's optimizer, which knows no ``lm_sgld``.
@@ -140,7 +142,7 @@ class LLC(MetricOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _ = self.settings  # checks the sampler's numbers
+        _ = self.config  # checks the sampler's numbers
         require_engine(self.engine, self.method)
         if self.diagnostics not in ("on", "off"):
             raise ConfigError(
@@ -166,13 +168,13 @@ class LLC(MetricOptions):
             object.__setattr__(self, "name", "rllc" if refined else "llc")
 
     @property
-    def settings(self) -> SamplerSettings:
+    def config(self) -> SamplerConfig:
         """The sampler's part of the configuration; ``lr`` has its default where it is left open."""
-        return SamplerSettings(
+        return SamplerConfig(
             method=self.method,
             n_beta=self.n_beta,
             localization=self.localization,
-            lr=SamplerSettings.lr if self.lr is None else self.lr,
+            lr=SamplerConfig.lr if self.lr is None else self.lr,
             num_chains=self.num_chains,
             num_draws=self.num_draws,
             num_burnin_steps=self.num_burnin_steps,
@@ -201,11 +203,11 @@ class LLC(MetricOptions):
             )
         data_sets = self.data if is_data_sets(self.data) else {"": self.data}
         chosen = {name: self._batches(subject, data) for name, data in data_sets.items()}
-        settings = self.settings
+        config = self.config
         if self.lr is None:
             if self.name not in subject.state:
                 yield self._find_step_size(subject, next(iter(chosen.values())))
-            settings = replace(settings, lr=subject.state[self.name]["lr"])
+            config = replace(config, lr=subject.state[self.name]["lr"])
         for name, batches in chosen.items():
             metric = f"{self.name}/{name}" if name else self.name
             for component in components:
@@ -213,16 +215,16 @@ class LLC(MetricOptions):
                     subject.model,
                     self._loss_of(subject),
                     batches,
-                    settings=settings,
+                    config=config,
                     generator=subject.generator,
                     engine=self.engine,
                     parts=component.parts or None,
                     max_memory_bytes=int(1e9 * self.max_memory_gb),
                     count=self._count(subject),
-                    enough=partial(self._is_precise, settings=settings) if self.target_se else None,
+                    should_stop=self._stopping_rule(config),
                 )
-                settings = replace(settings, n_beta=chains.n_beta)  # one for all data sets
-                yield self._row(metric, component.site, chains, settings)
+                config = replace(config, n_beta=chains.n_beta)  # one for all data sets
+                yield self._row(metric, component.site, chains, config)
                 yield ChainTrace(
                     metric,
                     chains.loss,
@@ -259,41 +261,44 @@ class LLC(MetricOptions):
             subject.model,
             loss=self._loss_of(subject),
             batches=batches,
-            settings=self.settings,
+            config=self.config,
             generator=subject.generator,
             count=self._count(subject),
         )
         subject.state[self.name] = {"lr": found.lr}
-        attrs = {"metric": self.name, **asdict(self.settings), **found._asdict()}
+        attrs = {"metric": self.name, **asdict(self.config), **found._asdict()}
         advice = "" if found.found else ", a guess: `devtrack calibrate` looks further"
         return Event("calibrated", f"{self.name}: lr {found.lr:.2g} for this run{advice}", attrs)
 
-    def _is_precise(self, chains: Chains, settings: SamplerSettings) -> bool:
+    def _stopping_rule(self, config: SamplerConfig) -> Callable[[Chains], bool] | None:
+        return partial(self._is_precise, config=config) if self.target_se else None
+
+    def _is_precise(self, chains: Chains, config: SamplerConfig) -> bool:
         """Say whether chains may stop: on an error that is small, and that nothing calls too small.
 
         Chains that have hardly moved agree on a wrong λ̂: then the doubts tell, not the error.
         """
-        found = estimate(chains, settings, checks=self.diagnostics)
+        found = estimate(chains, config, checks=self.diagnostics)
         if found.status is Status.FAILED:
             return True  # more draws bring no chain back
-        if any(doubt.cause in TOO_FEW_DRAWS for doubt in found.doubts):
+        if any(warning.code in TOO_FEW_DRAWS for warning in found.warnings):
             return False
         assert self.target_se is not None
         return found.se <= self.target_se and found.ess >= ESS_TO_STOP
 
-    def _row(self, metric: str, site: str, chains: Chains, settings: SamplerSettings) -> Row:
-        found = estimate(chains, settings, checks=self.diagnostics)
+    def _row(self, metric: str, site: str, chains: Chains, config: SamplerConfig) -> Row:
+        found = estimate(chains, config, checks=self.diagnostics)
         return Row(
             metric,
             found.value,
             se=found.se,
             site=site,
             status=found.status,
-            attrs=self._attrs(chains, found, settings),
+            attrs=self._attrs(chains, found, config),
         )
 
-    def _attrs(self, chains: Chains, found: Diagnosis, settings: SamplerSettings) -> dict[str, Any]:
-        path, signal = path_of(chains, settings), signal_of(chains, settings)
+    def _attrs(self, chains: Chains, found: Diagnosis, config: SamplerConfig) -> dict[str, Any]:
+        chain_observables, draws = observables(chains, config), llc_draws(chains, config)
         attrs = {
             "rhat": found.rhat,
             "ess": found.ess,
@@ -304,7 +309,7 @@ class LLC(MetricOptions):
             "n_beta": chains.n_beta,
             "method": self.method,
             "localization": self.localization,
-            "lr": settings.lr,
+            "lr": config.lr,
             "num_chains": self.num_chains,
             "num_draws": self.num_draws,
             "num_draws_taken": chains.loss.shape[1] - self.num_burnin_steps,
@@ -315,21 +320,21 @@ class LLC(MetricOptions):
             "evaluate_on": self.evaluate_on,
             "anchor_loss": chains.full_baseline,
             "data_loss": chains.data_baseline,
-            "control_variate": signal.control,
-            "step_bias_removed": signal.step_bias_removed,
+            "control_variate": draws.control_variate,
+            "step_bias_removed": draws.step_bias_removed,
             "mean_squared_distance": mean_of_finite(chains.squared_distance),
-            "first_order_term": mean_of_finite(path.slope),
-            "step_bias": path.step_bias,
-            "localization_virial": path.localization_virial,
+            "first_order_term": mean_of_finite(chain_observables.first_order),
+            "step_bias": chain_observables.step_bias,
+            "localization_virial": chain_observables.localization_virial,
             "localization_share": localization_share(chains, found.value),
-            "equilibrated_fraction": path.equilibrated_fraction,
+            "equilibrated_fraction": chain_observables.equilibrated_fraction,
             "num_parameters": chains.num_parameters,
             "num_batches": chains.num_batches,
             "samples_per_batch": chains.samples_per_batch,
             "engine": chains.engine,
         }
-        if chains.note:
-            attrs["engine_note"] = chains.note
+        if chains.engine_note:
+            attrs["engine_note"] = chains.engine_note
         if found.status is Status.FAILED:
             attrs["error"] = "; ".join(found.reasons)
         return {key: without_nan(value) for key, value in attrs.items()}

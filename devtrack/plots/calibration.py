@@ -52,22 +52,22 @@ def _draw_sweep(ax: Axes, found: Calibration) -> None:
     lines: dict[tuple[float | None, float], list[Trial]] = {}
     for trial in found.trials:
         if trial.purpose != "control" and trial.point == last and np.isfinite(trial.value):
-            key = (trial.settings.n_beta, trial.settings.localization)
+            key = (trial.config.n_beta, trial.config.localization)
             lines.setdefault(key, []).append(trial)
-    chosen = (found.settings.n_beta, found.settings.localization)
+    chosen = (found.config.n_beta, found.config.localization)
     for key, trials in lines.items():
         color = INK if key == chosen else FAINT
-        trials.sort(key=lambda trial: trial.settings.lr)
+        trials.sort(key=lambda trial: trial.config.lr)
         whole = [trial for trial in trials if trial.purpose != "pilot"]
-        steps = {trial.settings.lr for trial in whole}
-        line = [t for t in trials if t.purpose != "pilot" or t.settings.lr not in steps]
-        lrs, values = [t.settings.lr for t in line], [t.value for t in line]
+        steps = {trial.config.lr for trial in whole}
+        line = [t for t in trials if t.purpose != "pilot" or t.config.lr not in steps]
+        lrs, values = [t.config.lr for t in line], [t.value for t in line]
         ax.errorbar(lrs, values, yerr=[t.se for t in line], color=color, linewidth=1)
         for trial in trials:
             face = color if trial.status is Status.OK else "white"
             size = PILOT_PT if trial.purpose == "pilot" else MARK_PT
-            ax.plot(trial.settings.lr, trial.value, "o", color=color, mfc=face, markersize=size)
-    ax.axvline(found.settings.lr, color=INK, linewidth=0.8, linestyle=":")
+            ax.plot(trial.config.lr, trial.value, "o", color=color, mfc=face, markersize=size)
+    ax.axvline(found.config.lr, color=INK, linewidth=0.8, linestyle=":")
     ax.set_xscale("log")
     _label_few(ax.xaxis, form="{x:.0e}")
     if all(trial.value > 0 for trials in lines.values() for trial in trials):
@@ -97,13 +97,13 @@ def _label_few(axis: Axis, *, form: str) -> None:
 
 
 def _draw_traces(ax: Axes, found: Calibration) -> None:
-    chosen = found.settings
+    chosen = found.config
     drawn = [trial for trial in found.trials if trial.purpose in ("sweep", "half")]
-    shown = [trial for trial in drawn if trial.settings in (chosen, chosen.halved())]
+    shown = [trial for trial in drawn if trial.config in (chosen, chosen.halved())]
     ends = []
-    for trial in sorted(shown, key=lambda trial: trial.settings == chosen):  # the choice on top
-        elapsed = trial.settings.lr * np.arange(len(trial.trace))  # ε t: equal times, equal places
-        is_choice = trial.settings == chosen
+    for trial in sorted(shown, key=lambda trial: trial.config == chosen):  # the choice on top
+        elapsed = trial.config.lr * np.arange(len(trial.trace))  # ε t: equal times, equal places
+        is_choice = trial.config == chosen
         color = INK if is_choice else FAINT
         ax.plot(elapsed, trial.trace, color=color, linewidth=0.8)
         ends.append((trial.value, f"snapshot {trial.point}" if is_choice else "at ε/2", color))

@@ -21,11 +21,11 @@ from devtrack.sampling._objective import Objective
 
 Floats = npt.NDArray[np.floating]
 
-FIXED = (
+FIXED_NOTE = (
     "the loss draws random numbers; they are fixed per batch, as part of the data, and more "
     "batches lower their error"
 )
-MOVING = "the loss draws random numbers or keeps a state"
+NOT_FIXED_NOTE = "the loss draws random numbers or keeps a state"
 
 TOLERANCE = {"full": 1e-3, "bf16": 3e-2}
 """Relative difference between two ways to compute one loss that is put down to rounding. bf16 knows
@@ -48,13 +48,13 @@ class Baseline(NamedTuple):
 
 def take_baseline(objective: Objective) -> Baseline:
     """Return L(w*), after fixing the random numbers of ``objective`` where it draws some."""
-    losses = _losses_at_center(objective)
+    losses = _losses_at_anchor(objective)
     if _is_repeated(objective, losses):
         return Baseline(losses, True, "")
     objective.fix_noise()
-    losses = _losses_at_center(objective)
+    losses = _losses_at_anchor(objective)
     fixed = _is_repeated(objective, losses)
-    return Baseline(losses, fixed, FIXED if fixed else MOVING)
+    return Baseline(losses, fixed, FIXED_NOTE if fixed else NOT_FIXED_NOTE)
 
 
 def require_same_with_gradient(objective: Objective, loss: float, baseline: Baseline) -> None:
@@ -79,11 +79,11 @@ def require_same_with_gradient(objective: Objective, loss: float, baseline: Base
 
 
 def _is_repeated(objective: Objective, losses: Floats) -> bool:
-    again = float(objective.loss(objective.center, 0))
+    again = float(objective.loss(objective.anchor, 0))
     return bool(np.allclose(again, losses[0], equal_nan=True))
 
 
-def _losses_at_center(objective: Objective) -> Floats:
+def _losses_at_anchor(objective: Objective) -> Floats:
     batches = range(objective.num_batches)
-    losses = torch.stack([objective.loss(objective.center, batch) for batch in batches])
+    losses = torch.stack([objective.loss(objective.anchor, batch) for batch in batches])
     return losses.double().cpu().numpy()

@@ -12,7 +12,7 @@ from devtrack.sampling.chain_record import Chains
 from devtrack.sampling.diagnostics._failures import failed_chains
 
 Floats = npt.NDArray[np.floating]
-Control = Literal["none", "baseline", "batch", "all"]
+ControlVariate = Literal["none", "baseline", "batch", "all"]
 
 EXPLAINED_MIN = 0.1
 """Share of the variance that a correction must explain: below it, the plain mean is as good."""
@@ -21,25 +21,26 @@ DRAWS_MIN = 20
 """Draws, over all chains, from which a coefficient is fitted: it costs one of them."""
 
 
-class Signal(NamedTuple):
+class LLCDraws(NamedTuple):
     """nβ (L(w_t) − L(w*)) draw by draw, burn-in left out, each on its own batch or on all.
 
     Shapes:
         values: (chain, draw), or (chain, look) on all batches.
 
     Attributes:
-        control: What was taken out, see ``quiet_signal``; ``all``: measured on all batches.
+        control_variate: What was taken out, see ``apply_control_variates``; ``all``: measured on
+            all batches.
         step_bias_removed: What the step size had added and was taken out of every value.
         removed_se: Standard error of that.
     """
 
     values: Floats
-    control: Control
+    control_variate: ControlVariate
     step_bias_removed: float = 0.0
     removed_se: float = 0.0
 
 
-def quiet_signal(chains: Chains, *, num_burnin_steps: int) -> Signal:
+def apply_control_variates(chains: Chains, *, num_burnin_steps: int) -> LLCDraws:
     """Return every draw paired with its own baseline, and corrected for its batch where it pays.
 
     Where w_t is far from w*, L_k(w_t) hardly knows of L_k(w*), and the pair s_t carries the noise
@@ -65,16 +66,16 @@ def quiet_signal(chains: Chains, *, num_burnin_steps: int) -> Signal:
         offset = chains.n_beta * (chains.baseline[:, drawn] - chains.data_baseline)
         _, holds = failed_chains(paired.mean(axis=1), chains.num_parameters)
     if paired[holds].size < DRAWS_MIN:
-        return Signal(paired, "none")
+        return LLCDraws(paired, "none")
     batch = chains.batch[:, drawn]
-    quiet = _less_batch_means(paired, batch, holds, num_batches=chains.num_batches)
-    if quiet is not None:
-        return Signal(quiet, "batch")
+    reduced = _subtract_batch_means(paired, batch, holds, num_batches=chains.num_batches)
+    if reduced is not None:
+        return LLCDraws(reduced, "batch")
     coefficient = _coefficient(paired[holds], offset[holds])
-    return Signal(paired - coefficient * offset, "baseline" if coefficient else "none")
+    return LLCDraws(paired - coefficient * offset, "baseline" if coefficient else "none")
 
 
-def _less_batch_means(
+def _subtract_batch_means(
     paired: Floats,
     batch: npt.NDArray[np.integer],
     holds: npt.NDArray[np.bool_],
@@ -82,15 +83,15 @@ def _less_batch_means(
     num_batches: int,
 ) -> Floats | None:
     """Return the draws without their batches' means; None if that explains too little."""
-    kept, of = paired[holds].ravel(), batch[holds].ravel()
-    counts = np.bincount(of, minlength=num_batches)
+    values, batches = paired[holds].ravel(), batch[holds].ravel()
+    counts = np.bincount(batches, minlength=num_batches)
     if counts.min() < 2:
         return None
-    means = np.bincount(of, kept, minlength=num_batches) / counts  # (batch,)
-    left = float(((kept - means[of]) ** 2).sum()) / (kept.size - num_batches)
-    if not left < (1 - EXPLAINED_MIN) * float(kept.var(ddof=1)):
+    means = np.bincount(batches, values, minlength=num_batches) / counts  # (batch,)
+    left = float(((values - means[batches]) ** 2).sum()) / (values.size - num_batches)
+    if not left < (1 - EXPLAINED_MIN) * float(values.var(ddof=1)):
         return None
-    stretch = math.sqrt((kept.size - 1) / (kept.size - num_batches))
+    stretch = math.sqrt((values.size - 1) / (values.size - num_batches))
     return means.mean() + stretch * (paired - means[batch])
 
 

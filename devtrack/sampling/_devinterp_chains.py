@@ -17,8 +17,8 @@ from devinterp.optim.preconditioner import Preconditioner, PreconditionerCoefs
 from devinterp.optim.prior import GaussianPrior
 
 from devtrack.sampling._objective import Objective
-from devtrack.sampling._vectorized_chains import Indices, Look, Losses, Met
-from devtrack.sampling.config import SamplerSettings
+from devtrack.sampling._vectorized_chains import ChainState, Indices, Losses, StepRecord
+from devtrack.sampling.config import SamplerConfig
 
 
 class BiasCorrectedRmsprop(Preconditioner):
@@ -48,7 +48,7 @@ class BiasCorrectedRmsprop(Preconditioner):
         return PreconditionerCoefs(scale, scale, scale.sqrt(), 1.0)
 
 
-class ReferenceWalker:
+class DevinterpChain:
     """One chain, moved by devinterp.
 
     The weights are one flat parameter, so that devinterp draws one normal vector per step from the
@@ -57,7 +57,7 @@ class ReferenceWalker:
 
     Args:
         objective: The loss; its centre is where the chain starts.
-        settings: The sampler's settings.
+        config: The sampler's settings.
         n_beta: Inverse temperature nβ.
         generator: The chain's own, on the device of the weights.
     """
@@ -65,66 +65,66 @@ class ReferenceWalker:
     def __init__(
         self,
         objective: Objective,
-        settings: SamplerSettings,
+        config: SamplerConfig,
         *,
         n_beta: float,
         generator: torch.Generator,
     ) -> None:
         self._objective = objective
         self._generator = generator
-        self._weights = torch.nn.Parameter(objective.center.clone())
-        self._seen = [float("nan")] * 3  # of the gradients, see ``Look``
-        self._scaled = None
-        if settings.method == "rmsprop_sgld":
-            self._scaled = BiasCorrectedRmsprop(
-                decay=settings.rmsprop_decay, eps=settings.rmsprop_eps
+        self._weights = torch.nn.Parameter(objective.anchor.clone())
+        self._gradient_stats = [float("nan")] * 3  # of the gradients, see ``ChainState``
+        self._preconditioner = None
+        if config.method == "rmsprop_sgld":
+            self._preconditioner = BiasCorrectedRmsprop(
+                decay=config.rmsprop_decay, eps=config.rmsprop_eps
             )
         self._optimizer = _build_optimizer(
-            self._weights, settings, n_beta=n_beta, scaled=self._scaled
+            self._weights, config, n_beta=n_beta, preconditioner=self._preconditioner
         )
 
-    def advance(self, batches: Indices) -> Met:
-        """Take one step per column (see ``Walkers``)."""
+    def advance(self, batches: Indices) -> StepRecord:
+        """Take one step per column (see ``ChainGroup``)."""
         losses, virials = np.empty(batches.shape), np.empty(batches.shape)
         gradient, order = torch.empty_like(self._weights.data), batches[0]
         past: list[torch.Tensor] = []  # the last gradients, this step's last
         for step, batch in enumerate(order):
             loss = self._objective.gradient(self._weights.data, int(batch), out=gradient)
             losses[0, step] = float(loss)
-            virials[0, step] = float((self._weights.data - self._objective.center) @ gradient)
-            scale = 1.0 if self._scaled is None else self._scaled.scale
+            virials[0, step] = float((self._weights.data - self._objective.anchor) @ gradient)
+            scale = 1.0 if self._preconditioner is None else self._preconditioner.scale
             past = [*past[-2:], gradient.clone()]
             if step + 1 == len(order):
-                self._seen = _seen(past, order[-3:].tolist(), scale)
+                self._gradient_stats = _gradient_stats(past, order[-3:].tolist(), scale)
             self._weights.grad = gradient
             with _default_dtype(self._weights.dtype):
                 self._optimizer.step(noise_generator=self._generator)
-        return Met(losses, virials)
+        return StepRecord(losses, virials)
 
     def full_losses(self, num_batches: int) -> Losses:
-        """Return the mean loss over batches (see ``Walkers``)."""
+        """Return the mean loss over batches (see ``ChainGroup``)."""
         losses = [float(self._objective.loss(self._weights.data, b)) for b in range(num_batches)]
         return np.mean(losses, keepdims=True)
 
-    def look(self, gradient_at_center: torch.Tensor) -> Look:
-        """Return where the chain stands (see ``Walkers``)."""
-        away = self._weights.data - self._objective.center
-        seen = (float(away.square().sum()), float(away @ gradient_at_center))
-        return Look(*(np.array([value]) for value in (*seen, *self._seen)))
+    def observe(self, gradient_at_anchor: torch.Tensor) -> ChainState:
+        """Return where the chain stands (see ``ChainGroup``)."""
+        displacement = self._weights.data - self._objective.anchor
+        state = (float(displacement.square().sum()), float(displacement @ gradient_at_anchor))
+        return ChainState(*(np.array([value]) for value in (*state, *self._gradient_stats)))
 
 
-def _seen(
+def _gradient_stats(
     gradients: list[torch.Tensor], batches: list[int], scale: torch.Tensor | float
 ) -> list[float]:
     """Return what a look tells of up to three gradients in a row, the last one last."""
     last = gradients[-1]
-    squared, change, bend = float((scale * last.square()).sum()), float("nan"), float("nan")
+    squared, diff_1, diff_2 = float((scale * last.square()).sum()), float("nan"), float("nan")
     if len(gradients) > 1 and batches[-1] != batches[-2]:
-        change = float((0.5 * scale * (last - gradients[-2]).square()).sum())
+        diff_1 = float((0.5 * scale * (last - gradients[-2]).square()).sum())
     if len(gradients) == len(set(batches)) == 3:
         first, second, _ = gradients
-        bend = float((scale * (second - first) * (second - last)).sum())
-    return [squared, change, bend]
+        diff_2 = float((scale * (second - first) * (second - last)).sum())
+    return [squared, diff_1, diff_2]
 
 
 @contextmanager
@@ -140,21 +140,21 @@ def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 def _build_optimizer(
     weights: torch.nn.Parameter,
-    settings: SamplerSettings,
+    config: SamplerConfig,
     *,
     n_beta: float,
-    scaled: BiasCorrectedRmsprop | None,
+    preconditioner: BiasCorrectedRmsprop | None,
 ) -> SGMCMC:
-    pull = settings.localization
-    if scaled is None:
+    localization = config.localization
+    if preconditioner is None:
         with warnings.catch_warnings():
             # devinterp doubts nβ = 1 on principle; here it was chosen by the caller.
             warnings.filterwarnings("ignore", message="nbeta set to 1")
-            return SGMCMC.sgld([weights], lr=settings.lr, localization=pull, nbeta=n_beta)
+            return SGMCMC.sgld([weights], lr=config.lr, localization=localization, nbeta=n_beta)
     return SGMCMC(
         [weights],
-        lr=settings.lr,
+        lr=config.lr,
         nbeta=n_beta,
-        prior=GaussianPrior(localization=pull, center="initial") if pull else None,
-        preconditioner=scaled,
+        prior=GaussianPrior(localization=localization, center="initial") if localization else None,
+        preconditioner=preconditioner,
     )

@@ -10,24 +10,26 @@ import numpy.typing as npt
 
 from devtrack.sampling._localization import localization_share
 from devtrack.sampling.chain_record import Chains
-from devtrack.sampling.config import SamplerSettings
+from devtrack.sampling.config import SamplerConfig
 from devtrack.sampling.diagnostics._failures import failed_chains
 from devtrack.sampling.diagnostics._statistics import mean_of_finite
 
 Floats = npt.NDArray[np.floating]
 
 
-class Heat(NamedTuple):
+class DiscretizationBias(NamedTuple):
     """What a step of size ε adds to λ̂ at draws, where the loss is a quadratic.
 
     Shapes:
         All (chain, look), chains that hold; NaN where a look cannot tell. In units of λ̂.
 
     Attributes:
-        steps: (ε/8) nβ E[∇L·(nβ ∇L + γ(w − w*))], the error of SGLD's own discretisation, exact at
-            every step size. LM-SGLD knows none; the pull's part is left out for RMSProp-SGLD.
-        batches: (ε/8) nβ² σ² with σ² = E‖∇L_m − ∇L‖², what the choice of batch adds; less where the
-            pull makes chains forget within an order of the batches. Nothing where there is one.
+        from_step_size: (ε/8) nβ E[∇L·(nβ ∇L + γ(w − w*))], the error of SGLD's own discretisation,
+            exact at every step size. LM-SGLD knows none; the pull's part is left out for
+            RMSProp-SGLD.
+        from_minibatches: (ε/8) nβ² σ² with σ² = E‖∇L_m − ∇L‖², what the choice of batch adds; less
+            where the pull makes chains forget within an order of the batches. Nothing where there
+            is one.
 
     Most chains walk through whole orders of the batches, whose noise cancels, as in gradient
     descent on L + (ε nβ / 8) σ² (Smith et al. 2021, arXiv:2101.12176): they avoid places where
@@ -43,41 +45,47 @@ class Heat(NamedTuple):
     changes sign for the other: there it is told, and not taken out.
     """
 
-    steps: Floats
-    batches: Floats
+    from_step_size: Floats
+    from_minibatches: Floats
 
     @property
     def total(self) -> float:
         """Both together, in the mean over looks; 0 where chance makes it negative."""
-        return max(mean_of_finite(self.steps + self.batches), 0.0)
+        return max(mean_of_finite(self.from_step_size + self.from_minibatches), 0.0)
 
 
-def heat_of(chains: Chains, settings: SamplerSettings) -> Heat:
+def discretization_bias(chains: Chains, config: SamplerConfig) -> DiscretizationBias:
     """Return what steps add to λ̂, from the squares of gradients along the chains that hold.
 
     Where steps are scaled per parameter the squares are (``Update.product``).
     """
-    n_beta, pull = chains.n_beta, settings.localization
-    drawn = slice(settings.num_burnin_steps, None)
+    n_beta, localization = chains.n_beta, config.localization
+    drawn = slice(config.num_burnin_steps, None)
     with np.errstate(over="ignore", invalid="ignore"):  # chains on their way to infinity
         values = n_beta * (chains.loss - chains.baseline)[:, drawn].mean(axis=1)
         _, holds = failed_chains(values, chains.num_parameters)
-        noise = n_beta**2 * _gradient_noise(chains, holds, is_averaged=settings.method == "lm_sgld")
-        kept = 1.0
-        if settings.method != "rmsprop_sgld":
-            kept = remembered(chains.num_batches, rate=settings.lr * pull / 2)
-        lost = localization_share(chains, mean_of_finite(values[holds]))
-        held = 1.0 - min(max(lost, 0.0), 1.0) if math.isfinite(lost) else 1.0
-        batches = noise * (kept + (1 - kept) * held)  # (chain, look)
-        steps = 0.0 * noise
-        if settings.method != "lm_sgld":
-            steps = n_beta**2 * chains.squared_gradient[holds] - noise
-        if settings.method == "sgld":
-            steps = steps + n_beta * pull * mean_of_finite(chains.virial[holds, drawn])
-        return Heat(settings.lr / 8 * steps, settings.lr / 8 * batches)
+        noise = n_beta**2 * _gradient_noise(chains, holds, is_averaged=config.method == "lm_sgld")
+        memory = 1.0
+        if config.method != "rmsprop_sgld":
+            memory = batch_order_memory(chains.num_batches, rate=config.lr * localization / 2)
+        localization_share_ = localization_share(chains, mean_of_finite(values[holds]))
+        constrained = (
+            1.0 - min(max(localization_share_, 0.0), 1.0)
+            if math.isfinite(localization_share_)
+            else 1.0
+        )
+        from_minibatches = noise * (memory + (1 - memory) * constrained)  # (chain, look)
+        from_step_size = 0.0 * noise
+        if config.method != "lm_sgld":
+            from_step_size = n_beta**2 * chains.squared_gradient[holds] - noise
+        if config.method == "sgld":
+            from_step_size = from_step_size + n_beta * localization * mean_of_finite(
+                chains.virial[holds, drawn]
+            )
+        return DiscretizationBias(config.lr / 8 * from_step_size, config.lr / 8 * from_minibatches)
 
 
-def remembered(num_batches: int, *, rate: float) -> float:
+def batch_order_memory(num_batches: int, *, rate: float) -> float:
     """Return how much of an order of batches a chain still knows at its draws, mean over the order.
 
     The share that is left of Σ_j j = K (K − 1) / 2 steps before the draws of an order where each
@@ -94,8 +102,8 @@ def remembered(num_batches: int, *, rate: float) -> float:
     if num_batches == 1:
         return 1.0
     left = max(1.0 - rate, 0.0) ** np.arange(num_batches - 1)  # of the step j + 1 before, (j,)
-    steps = np.arange(num_batches - 1, 0, -1)  # draws of an order with so many before them
-    return float(2 * (left * steps).sum() / (num_batches * (num_batches - 1)))
+    from_step_size = np.arange(num_batches - 1, 0, -1)  # draws of an order with so many before them
+    return float(2 * (left * from_step_size).sum() / (num_batches * (num_batches - 1)))
 
 
 def _gradient_noise(chains: Chains, holds: npt.NDArray[np.bool_], *, is_averaged: bool) -> Floats:
@@ -114,7 +122,7 @@ def _gradient_noise(chains: Chains, holds: npt.NDArray[np.bool_], *, is_averaged
         is_averaged: Whether they were moved by LM-SGLD.
     """
     count = chains.num_batches
-    change, bend = chains.gradient_change[holds], chains.gradient_bend[holds]
+    change, bend = chains.gradient_diff_1[holds], chains.gradient_diff_2[holds]
     if count == 1:
         return np.zeros_like(change)
     if not np.isfinite(change).any():  # a look after every step

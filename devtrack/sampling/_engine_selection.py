@@ -14,13 +14,13 @@ from devtrack.errors import ConfigError
 from devtrack.sampling._baseline import TOLERANCE, Baseline
 from devtrack.sampling._objective import Objective
 from devtrack.sampling._vectorized_chains import (
-    SequentialWalker,
-    VectorizedWalkers,
-    Walkers,
+    ChainGroup,
+    SequentialChain,
+    VectorizedChains,
     quiet_vmap,
 )
-from devtrack.sampling.config import SamplerSettings
-from devtrack.sampling.kernels import build_update
+from devtrack.sampling.config import SamplerConfig
+from devtrack.sampling.kernels import build_kernel
 
 Engine = Literal["auto", "vectorized", "sequential", "reference"]
 Floats = npt.NDArray[np.floating]
@@ -83,12 +83,12 @@ def choose_engine(engine: Engine, objective: Objective, baseline: Baseline) -> t
 def build_groups(
     engine: str,
     objective: Objective,
-    settings: SamplerSettings,
+    config: SamplerConfig,
     *,
     n_beta: float,
     seeds: Sequence[int],
     max_memory_bytes: int | None = None,
-) -> list[Callable[[], Walkers]]:
+) -> list[Callable[[], ChainGroup]]:
     """Return what makes the groups of chains, at w*, split as ``numpy.array_split`` does.
 
     A group is made when its turn comes, so that no two take memory at once.
@@ -96,54 +96,54 @@ def build_groups(
     Args:
         engine: From ``choose_engine``.
         objective: The loss.
-        settings: The sampler's settings.
+        config: The sampler's settings.
         n_beta: Inverse temperature nβ.
         seeds: One per chain.
         max_memory_bytes: What a group may take; None puts all into one. A single chain may always
             run, so that a model that fits once can be sampled.
     """
-    device = objective.center.device
+    device = objective.anchor.device
     generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
-    count = len(generators)
-    make: Callable[[list[torch.Generator]], Walkers]
+    num_groups = len(generators)
+    make: Callable[[list[torch.Generator]], ChainGroup]
     if engine == "vectorized":
-        count = _num_groups(objective, len(generators), max_memory_bytes)
-        make = lambda own: VectorizedWalkers(  # noqa: E731 - three one-line makers side by side
-            objective, build_update(settings, n_beta=n_beta), generators=own
+        num_groups = _num_groups(objective, len(generators), max_memory_bytes)
+        make = lambda own: VectorizedChains(  # noqa: E731 - three one-line makers side by side
+            objective, build_kernel(config, n_beta=n_beta), generators=own
         )
     elif engine == "sequential":
-        make = lambda own: SequentialWalker(  # noqa: E731
-            objective, build_update(settings, n_beta=n_beta), generators=own
+        make = lambda own: SequentialChain(  # noqa: E731
+            objective, build_kernel(config, n_beta=n_beta), generators=own
         )
     else:
         from devtrack.sampling._devinterp_chains import (
-            ReferenceWalker,  # imports devinterp and its xarray
+            DevinterpChain,  # imports devinterp and its xarray
         )
 
-        make = lambda own: ReferenceWalker(  # noqa: E731
-            objective, settings, n_beta=n_beta, generator=own[0]
+        make = lambda own: DevinterpChain(  # noqa: E731
+            objective, config, n_beta=n_beta, generator=own[0]
         )
-    members = np.array_split(np.arange(len(generators)), count)
+    members = np.array_split(np.arange(len(generators)), num_groups)
     return [partial(make, [generators[chain] for chain in group]) for group in members]
 
 
 def _num_groups(objective: Objective, num_chains: int, max_memory_bytes: int | None) -> int:
     if max_memory_bytes is None:
         return 1
-    weights = objective.center.numel() * objective.center.element_size()
+    weights = objective.anchor.numel() * objective.anchor.element_size()
     one_chain = ARRAYS_PER_CHAIN * weights + objective.saved_bytes()
     largest = max(1, int(max_memory_bytes // one_chain))
     return -(-num_chains // largest)
 
 
 def _is_large(objective: Objective) -> bool:
-    center = objective.center
-    on_cpu = center.device.type == "cpu"
-    weights = center.numel() * center.element_size()
+    anchor = objective.anchor
+    on_cpu = anchor.device.type == "cpu"
+    weights = anchor.numel() * anchor.element_size()
     return on_cpu and weights + objective.saved_bytes() > LARGE_CHAIN_BYTES
 
 
-def _obstacle_to_vmap(objective: Objective, at_center: Floats) -> str:
+def _obstacle_to_vmap(objective: Objective, at_anchor: Floats) -> str:
     """Try every batch under vmap, by two chains at w*; return what went wrong, or nothing.
 
     Under vmap the loss is called without what training called it with beside the batch, such as its
@@ -151,17 +151,17 @@ def _obstacle_to_vmap(objective: Objective, at_center: Floats) -> str:
     """
     if objective.num_batches > 1 and not objective.can_mix_batches:
         return "batches differ in shape"
-    weights = objective.center.repeat(2, 1)
+    weights = objective.anchor.repeat(2, 1)
     last, tolerance = objective.num_batches - 1, TOLERANCE[objective.precision]
     for first in range(0, objective.num_batches, 2):
-        looked_at = [first, min(first + 1, last)]
-        batches = torch.tensor(looked_at, device=weights.device)
+        tried = [first, min(first + 1, last)]
+        batches = torch.tensor(tried, device=weights.device)
         try:
             with quiet_vmap():
                 losses = objective.gradients(weights, batches, out=torch.empty_like(weights))
         except Exception as error:  # noqa: BLE001 - whatever vmap cannot do, the plain path has done
             return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
-        expected = at_center[looked_at]
+        expected = at_anchor[tried]
         if not np.allclose(losses.cpu(), expected, rtol=tolerance, equal_nan=True):
             return f"the loss under vmap was {losses.tolist()} instead of {expected.tolist()}"
     return ""

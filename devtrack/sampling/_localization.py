@@ -10,18 +10,18 @@ import torch
 
 from devtrack.sampling._objective import Objective
 from devtrack.sampling.chain_record import Chains
-from devtrack.sampling.config import SamplerSettings
+from devtrack.sampling.config import SamplerConfig
 
 Floats = npt.NDArray[np.floating]
 
-PULL_BUDGET = 0.01
+PRIOR_BUDGET = 0.01
 """What it may cost over the steps of all chains; a forward is a third of a step."""
 
 DRAWS_MIN, DRAWS_MAX = 8, 64
 
 
-def rise_by_pull(
-    objective: Objective, settings: SamplerSettings, *, at_center: Floats, seed: int
+def prior_loss_increase(
+    objective: Objective, config: SamplerConfig, *, at_anchor: Floats, seed: int
 ) -> float:
     """Return E[L(w)] − L(w*) under the pull alone, where w ~ N(w*, 1/γ): independent exact draws.
 
@@ -29,23 +29,23 @@ def rise_by_pull(
 
     Args:
         objective: The loss.
-        settings: The sampler's settings.
-        at_center: L(w*) of every batch, (batch,).
+        config: The sampler's settings.
+        at_anchor: L(w*) of every batch, (batch,).
         seed: Of the draws.
     """
-    if not settings.localization > 0:
+    if not config.localization > 0:
         return math.nan
-    num_steps = settings.num_burnin_steps + settings.num_draws * settings.num_steps_bw_draws
-    affordable = round(3 * PULL_BUDGET * num_steps * settings.num_chains)
-    center = objective.center
-    generator = torch.Generator(center.device).manual_seed(seed)
-    point, scale, risen = torch.empty_like(center), settings.localization**-0.5, 0.0
+    num_steps = config.num_burnin_steps + config.num_draws * config.num_steps_bw_draws
+    affordable = round(3 * PRIOR_BUDGET * num_steps * config.num_chains)
+    anchor = objective.anchor
+    generator = torch.Generator(anchor.device).manual_seed(seed)
+    point, scale, increase = torch.empty_like(anchor), config.localization**-0.5, 0.0
     count = min(max(affordable, DRAWS_MIN), DRAWS_MAX)
     for draw in range(count):
         batch = draw % objective.num_batches
-        point.normal_(std=scale, generator=generator).add_(center)
-        risen += float(objective.loss(point, batch)) - float(at_center[batch])
-    return risen / count
+        point.normal_(std=scale, generator=generator).add_(anchor)
+        increase += float(objective.loss(point, batch)) - float(at_anchor[batch])
+    return increase / count
 
 
 def localization_share(chains: Chains, value: float) -> float:
@@ -65,6 +65,6 @@ def localization_share(chains: Chains, value: float) -> float:
         chains: From ``sample``.
         value: λ̂ from them.
     """
-    if not (chains.n_beta > 0 and chains.rise_by_pull > 0):
+    if not (chains.n_beta > 0 and chains.prior_loss_increase > 0):
         return math.nan
-    return value / chains.n_beta / chains.rise_by_pull
+    return value / chains.n_beta / chains.prior_loss_increase

@@ -56,7 +56,7 @@ def build_noise(precision: Precision, like: torch.Tensor) -> Noise:
     """Return exactly normal noise, and of 16 bits in bf16 on a CPU.
 
     Args:
-        precision: See ``SamplerSettings``.
+        precision: See ``SamplerConfig``.
         like: The weights of one chain, (parameter,).
     """
     if precision == "bf16" and like.device.type == "cpu":

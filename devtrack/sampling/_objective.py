@@ -26,7 +26,7 @@ Parts = Mapping[str, torch.Tensor | None]
 """Parameter name to a mask of its shape: what is sampled of it; None: all of it."""
 
 
-class Slot(NamedTuple):
+class ParameterSlice(NamedTuple):
     """Where one parameter lies in the flat weights.
 
     A complex weight is two real ones there, its real and its imaginary part.
@@ -34,8 +34,8 @@ class Slot(NamedTuple):
     Attributes:
         name, start, stop, shape, dtype: As they say; the shape and dtype of the real numbers.
         is_complex: Whether the parameter is complex: its last dimension of two is made one again.
-        chosen: Which of its elements are sampled, (stop − start,); None: all.
-        held: The parameter at w*, flat; the elements that are not sampled stay so.
+        indices: Which of its elements are sampled, (stop − start,); None: all.
+        fixed: The parameter at w*, flat; the elements that are not sampled stay so.
     """
 
     name: str
@@ -44,8 +44,8 @@ class Slot(NamedTuple):
     shape: torch.Size
     dtype: torch.dtype
     is_complex: bool
-    chosen: torch.Tensor | None
-    held: torch.Tensor
+    indices: torch.Tensor | None
+    fixed: torch.Tensor
 
 
 class _LossModule(nn.Module):
@@ -75,7 +75,7 @@ class Objective:
         loss: Maps (model, batch) to a scalar or to per-sample losses, which are averaged.
         batches: At least one.
         parts: Sample these weights only and hold the others; all that require grad if None.
-        precision: See ``SamplerSettings``.
+        precision: See ``SamplerConfig``.
 
     Raises:
         DataError: If there is no batch.
@@ -115,11 +115,11 @@ class Objective:
             )
         wide = any(p.dtype in (torch.float64, torch.complex128) for p in parameters.values())
         dtype = torch.float64 if wide else torch.float32
-        self.slots = list(_slots(parameters, parts or {}))
-        self.center = torch.cat([_sampled(slot.held, slot).to(dtype) for slot in self.slots])
+        self.slices = list(_slices(parameters, parts or {}))
+        self.anchor = torch.cat([_gather(slice_.fixed, slice_).to(dtype) for slice_ in self.slices])
         self._tied = other_names(self._module, [*parameters, *self._buffers])
-        held = {**parameters, **self._tied}
-        rest = {n: p.detach() for n, p in self._module.named_parameters() if n not in held}
+        fixed = {**parameters, **self._tied}
+        rest = {n: p.detach() for n, p in self._module.named_parameters() if n not in fixed}
         aliases = other_names(self._module, list(rest))
         self._rest = rest | {other: rest[name] for other, name in aliases.items()}
         self._differentiates = False
@@ -130,7 +130,7 @@ class Objective:
     @property
     def num_parameters(self) -> int:
         """Weights that are sampled."""
-        return self.center.numel()
+        return self.anchor.numel()
 
     @property
     def num_batches(self) -> int:
@@ -183,12 +183,16 @@ class Objective:
             sizes[storage.data_ptr()] = storage.nbytes()
             return tensor
 
-        leaves = _leaves(self._views(self.center))
+        leaves = _leaves(self._views(self.anchor))
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             self._call(leaves, self._batches[0])
         self._restore_buffers()
-        held = [*leaves.values(), *self._module.parameters(), *pytree.tree_leaves(self._batches[0])]
-        for tensor in held:
+        fixed = [
+            *leaves.values(),
+            *self._module.parameters(),
+            *pytree.tree_leaves(self._batches[0]),
+        ]
+        for tensor in fixed:
             if isinstance(tensor, torch.Tensor):
                 sizes.pop(tensor.untyped_storage().data_ptr(), None)
         return sum(sizes.values())
@@ -264,7 +268,7 @@ class Objective:
         if self.precision == "full":
             return nullcontext()
         # no cache: it would keep the casts of one call's weights for the next call's
-        return torch.autocast(self.center.device.type, torch.bfloat16, cache_enabled=False)
+        return torch.autocast(self.anchor.device.type, torch.bfloat16, cache_enabled=False)
 
     def _call_on_leaves(self, point: Point, tensors: list[torch.Tensor]) -> torch.Tensor:
         assert self._stacked is not None
@@ -273,10 +277,13 @@ class Objective:
     def _views(self, weights: torch.Tensor) -> Point:
         lead = weights.shape[:-1]
         return {
-            slot.name: _as_parameter(
-                _whole(weights[..., slot.start : slot.stop], slot).view((*lead, *slot.shape)), slot
+            slice_.name: _as_parameter(
+                _scatter(weights[..., slice_.start : slice_.stop], slice_).view(
+                    (*lead, *slice_.shape)
+                ),
+                slice_,
             )
-            for slot in self.slots
+            for slice_ in self.slices
         }
 
     def _backward(self, value: torch.Tensor, leaves: Point, out: torch.Tensor) -> None:
@@ -286,13 +293,13 @@ class Objective:
                 "Compute it from the `model` that is passed in, without detach() or no_grad()."
             )
         gradients = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
-        for slot, gradient in zip(self.slots, gradients, strict=True):
-            part = out[..., slot.start : slot.stop]
+        for slice_, gradient in zip(self.slices, gradients, strict=True):
+            part = out[..., slice_.start : slice_.stop]
             if gradient is None:
                 part.zero_()
             else:
                 flat = _as_real(gradient).reshape(*out.shape[:-1], -1)
-                part.copy_(_sampled(flat, slot))
+                part.copy_(_gather(flat, slice_))
         self._restore_buffers()
 
     def _restore_buffers(self) -> None:
@@ -303,17 +310,19 @@ class Objective:
                 self._buffer_versions[name] = buffer._version
 
 
-def _slots(parameters: dict[str, nn.Parameter], parts: Parts) -> Iterator[Slot]:
+def _slices(parameters: dict[str, nn.Parameter], parts: Parts) -> Iterator[ParameterSlice]:
     start = 0
     for name, parameter in parameters.items():
         mask = parts.get(_own_name(name))
         real = _as_real(parameter.detach())
-        held = real.reshape(-1)
+        fixed = real.reshape(-1)
         if mask is not None and parameter.is_complex():
             mask = torch.stack([mask, mask], dim=-1)
-        index = None if mask is None else mask.reshape(-1).nonzero()[:, 0].to(held.device)
-        stop = start + (held.numel() if index is None else index.numel())
-        yield Slot(name, start, stop, real.shape, real.dtype, parameter.is_complex(), index, held)
+        index = None if mask is None else mask.reshape(-1).nonzero()[:, 0].to(fixed.device)
+        stop = start + (fixed.numel() if index is None else index.numel())
+        yield ParameterSlice(
+            name, start, stop, real.shape, real.dtype, parameter.is_complex(), index, fixed
+        )
         start = stop
 
 
@@ -322,19 +331,19 @@ def _own_name(name: str) -> str:
     return name.removeprefix("model.")
 
 
-def _whole(part: torch.Tensor, slot: Slot) -> torch.Tensor:
+def _scatter(part: torch.Tensor, slice_: ParameterSlice) -> torch.Tensor:
     """Put the sampled elements of a parameter among those that are held: (..., element)."""
-    part = part.to(slot.dtype)
-    if slot.chosen is None:
+    part = part.to(slice_.dtype)
+    if slice_.indices is None:
         return part
-    whole = slot.held.expand(*part.shape[:-1], -1).clone()
-    whole[..., slot.chosen] = part
+    whole = slice_.fixed.expand(*part.shape[:-1], -1).clone()
+    whole[..., slice_.indices] = part
     return whole
 
 
-def _sampled(whole: torch.Tensor, slot: Slot) -> torch.Tensor:
+def _gather(whole: torch.Tensor, slice_: ParameterSlice) -> torch.Tensor:
     """Return the sampled elements of a flat parameter: (..., element)."""
-    return whole if slot.chosen is None else whole[..., slot.chosen]
+    return whole if slice_.indices is None else whole[..., slice_.indices]
 
 
 def _as_real(tensor: torch.Tensor) -> torch.Tensor:
@@ -343,8 +352,8 @@ def _as_real(tensor: torch.Tensor) -> torch.Tensor:
     return torch.view_as_real(dense.resolve_conj()) if dense.is_complex() else dense
 
 
-def _as_parameter(real: torch.Tensor, slot: Slot) -> torch.Tensor:
-    return torch.complex(real[..., 0], real[..., 1]) if slot.is_complex else real
+def _as_parameter(real: torch.Tensor, slice_: ParameterSlice) -> torch.Tensor:
+    return torch.complex(real[..., 0], real[..., 1]) if slice_.is_complex else real
 
 
 def _leaves(views: Point) -> Point:

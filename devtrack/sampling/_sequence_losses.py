@@ -24,7 +24,7 @@ from torch.utils.data import Dataset
 from devtrack.errors import DataError, MetricError
 from devtrack.model_state.isolation import isolated
 from devtrack.sampling._objective import Parts
-from devtrack.sampling.config import SamplerSettings
+from devtrack.sampling.config import SamplerConfig
 
 TokenLosses = Callable[[nn.Module, torch.Tensor], torch.Tensor]
 """Maps (model, tokens (sample, position)) to losses of the next token, (sample, position − 1)."""
@@ -50,7 +50,7 @@ def draw_losses(
     tokens: torch.Tensor,
     observed: torch.Tensor,
     *,
-    settings: SamplerSettings,
+    config: SamplerConfig,
     batch_size: int,
     generator: torch.Generator,
     parts: Parts | None = None,
@@ -65,7 +65,7 @@ def draw_losses(
         losses: Losses of single tokens.
         tokens: What the chains learn from, (sample, position).
         observed: Of the same length, (sequence, position).
-        settings: ``sgld`` only.
+        config: ``sgld`` only.
         batch_size: Sequences of a step.
         generator: Chooses the seed.
         parts: Sample these weights only; all that require grad if None.
@@ -94,14 +94,14 @@ def draw_losses(
             twin,
             _Sequences(tokens),
             {"all": (_Sequences(padded), len(padded) // batch_size)},
-            lr=settings.lr,
-            n_beta=settings.n_beta_for(batch_size),
-            localization=settings.localization,
+            lr=config.lr,
+            n_beta=config.n_beta_for(batch_size),
+            localization=config.localization,
             param_masks=dict(parts),
-            num_chains=settings.num_chains,
-            num_draws=settings.num_draws,
-            num_burnin_steps=settings.num_burnin_steps,
-            num_steps_bw_draws=settings.num_steps_bw_draws,
+            num_chains=config.num_chains,
+            num_draws=config.num_draws,
+            num_burnin_steps=config.num_burnin_steps,
+            num_steps_bw_draws=config.num_steps_bw_draws,
             batch_size=batch_size,
             num_init_loss_batches=1,  # unused: see the baselines above
             init_seed=seed,

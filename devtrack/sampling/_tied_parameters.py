@@ -16,16 +16,16 @@ def other_names(module: nn.Module, names: Sequence[str]) -> dict[str, str]:
 
     A module that is there twice has its tensors once, under one name.
     """
-    held = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    named = {_memory(held[name]): name for name in names}
-    places, others = {_place(module, name) for name in names}, {}
+    named_tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    named = {_memory(named_tensors[name]): name for name in names}
+    owners, others = {_owner(module, name) for name in names}, {}
     for name, tensor in [
         *module.named_parameters(remove_duplicate=False),
         *module.named_buffers(remove_duplicate=False),
     ]:
         key = _memory(tensor)
-        if key in named and (place := _place(module, name)) not in places:
-            places.add(place)
+        if key in named and (owner := _owner(module, name)) not in owners:
+            owners.add(owner)
             others[name] = named[key]
     return others
 
@@ -70,6 +70,6 @@ def _memory(tensor: torch.Tensor) -> object:
     return tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
 
 
-def _place(module: nn.Module, name: str) -> tuple[int, str]:
+def _owner(module: nn.Module, name: str) -> tuple[int, str]:
     path, _, attribute = name.rpartition(".")
     return id(module.get_submodule(path)), attribute

@@ -10,38 +10,38 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from devtrack.sampling._recording_schedule import Pace
-from devtrack.sampling._vectorized_chains import Indices, Look, Met, Walkers
+from devtrack.sampling._recording_schedule import RecordingSchedule
+from devtrack.sampling._vectorized_chains import ChainGroup, ChainState, Indices, StepRecord
 
 Floats = npt.NDArray[np.floating]
 
 
-class Walked(NamedTuple):
+class ChainHistory(NamedTuple):
     """What chains have met and seen; NaN: not yet, or the chain is lost.
 
     Shapes:
-        Those of ``met``: (chain, step). full_loss and those of ``seen``: (chain, look).
+        Those of ``record``: (chain, step). full_loss and those of ``states``: (chain, look).
     """
 
-    met: Met
+    record: StepRecord
     full_loss: Floats
-    seen: Look
+    states: ChainState
 
-    def until(self, look: int, step: int) -> Walked:
+    def until(self, observe: int, step: int) -> ChainHistory:
         """Return the part up to a number of looks and of steps."""
-        met = Met(*(values[:, :step] for values in self.met))
-        seen = Look(*(values[:, :look] for values in self.seen))
-        return Walked(met, self.full_loss[:, :look], seen)
+        record = StepRecord(*(values[:, :step] for values in self.record))
+        states = ChainState(*(values[:, :observe] for values in self.states))
+        return ChainHistory(record, self.full_loss[:, :observe], states)
 
 
-def walk(
-    groups: Sequence[Callable[[], Walkers]],
+def run_chains(
+    groups: Sequence[Callable[[], ChainGroup]],
     order: Indices,
     *,
-    pace: Pace,
+    schedule: RecordingSchedule,
     gradient: torch.Tensor,
-    enough: Callable[[Walked], bool],
-) -> Walked:
+    should_stop: Callable[[ChainHistory], bool],
+) -> ChainHistory:
     """Let chains walk and return what they met.
 
     Without checks one group walks after another, so that no two take memory at once. With checks
@@ -50,49 +50,53 @@ def walk(
     Args:
         groups: Makers of the groups, in the order of their chains.
         order: The batch of every step, (chain, step).
-        pace: When to look, and when to ask.
+        schedule: When to look, and when to ask.
         gradient: ∇L(w*), (parameter,).
-        enough: Says whether what was met so far is enough; asked at the pace's checks.
+        should_stop: Says whether what was met so far is enough; asked at the pace's checks.
     """
-    num_chains, num_looks = len(order), len(pace.looks)
-    full_loss, *seen = np.full((1 + len(Look._fields), num_chains, num_looks), np.nan)
-    walked = Walked(Met(*np.full((2, *order.shape), np.nan)), full_loss, Look(*seen))
+    num_chains, num_evaluations = len(order), len(schedule.evaluations)
+    full_loss, *states = np.full((1 + len(ChainState._fields), num_chains, num_evaluations), np.nan)
+    history = ChainHistory(
+        StepRecord(*np.full((2, *order.shape), np.nan)), full_loss, ChainState(*states)
+    )
     members = np.array_split(np.arange(num_chains), len(groups))
-    walks = [
-        _walk_group(make, order, walked, slice(own[0], own[-1] + 1), pace=pace, gradient=gradient)
+    runs = [
+        _run_group(
+            make, order, history, slice(own[0], own[-1] + 1), schedule=schedule, gradient=gradient
+        )
         for make, own in zip(groups, members, strict=True)
     ]
-    if not pace.checks:
-        for one in walks:
+    if not schedule.stop_checks:
+        for one in runs:
             for _ in one:
                 pass
-        return walked
-    for look, step in enumerate(pace.looks, start=1):
-        for one in walks:
+        return history
+    for observe, step in enumerate(schedule.evaluations, start=1):
+        for one in runs:
             next(one, None)
-        if look in pace.checks and enough(walked.until(look, step)):
-            return walked.until(look, step)
-    return walked
+        if observe in schedule.stop_checks and should_stop(history.until(observe, step)):
+            return history.until(observe, step)
+    return history
 
 
-def _walk_group(
-    make_group: Callable[[], Walkers],
+def _run_group(
+    make_group: Callable[[], ChainGroup],
     order: Indices,
-    walked: Walked,
+    history: ChainHistory,
     own: slice,
     *,
-    pace: Pace,
+    schedule: RecordingSchedule,
     gradient: torch.Tensor,
 ) -> Iterator[None]:
-    """Write what a group meets into its rows of ``walked``; pause after every look."""
+    """Write what a group meets into its rows of ``history``; pause after every look."""
     group = make_group()
-    for look, (start, stop) in enumerate(pairwise([0, *pace.looks])):
-        for kept, now in zip(walked.met, group.advance(order[own, start:stop]), strict=True):
+    for observe, (start, stop) in enumerate(pairwise([0, *schedule.evaluations])):
+        for kept, now in zip(history.record, group.advance(order[own, start:stop]), strict=True):
             kept[own, start:stop] = now
-        for kept, now in zip(walked.seen, group.look(gradient), strict=True):
-            kept[own, look] = now
-        if not np.isfinite(walked.seen.squared_distance[own, look]).any():
+        for kept, now in zip(history.states, group.observe(gradient), strict=True):
+            kept[own, observe] = now
+        if not np.isfinite(history.states.squared_distance[own, observe]).any():
             return  # no chain left to follow: the rest stays NaN
-        if pace.full_batches > 1:
-            walked.full_loss[own, look] = group.full_losses(pace.full_batches)
+        if schedule.full_batches > 1:
+            history.full_loss[own, observe] = group.full_losses(schedule.full_batches)
         yield

@@ -27,14 +27,14 @@ class Chains(NamedTuple):
         full_baseline: L(w*) on the same batches as ``full_loss``.
         data_baseline: L(w*) on all batches.
         gradient_noise: E‖∇L_m(w*) − ∇L(w*)‖², what the choice of batch adds to a squared gradient
-            at w*; along the chains it is often far more (``estimates.path_of``).
-        rise_by_pull: E[L(w)] − L(w*) if the pull alone held the chains.
+            at w*; along the chains it is often far more (``estimates.observables``).
+        prior_loss_increase: E[L(w)] − L(w*) if the pull alone held the chains.
         n_beta: Inverse temperature nβ that was used.
         samples_per_batch: Those of the largest batch, for the last one is often smaller.
         num_batches, num_parameters: Sizes of the problem.
         engine: What ran.
-        note: Why it was not the engine asked for, and what became of the loss's random numbers;
-            empty where there is nothing to say.
+        engine_note: Why it was not the engine asked for, and what became of the loss's random
+            numbers; empty where there is nothing to say.
     """
 
     loss: Floats
@@ -47,14 +47,14 @@ class Chains(NamedTuple):
     squared_distance: Floats
     first_order: Floats
     squared_gradient: Floats
-    gradient_change: Floats
-    gradient_bend: Floats
+    gradient_diff_1: Floats
+    gradient_diff_2: Floats
     gradient_noise: float
-    rise_by_pull: float
+    prior_loss_increase: float
     n_beta: float
     samples_per_batch: int
     num_batches: int
     full_batches: int
     num_parameters: int
     engine: str
-    note: str
+    engine_note: str

@@ -15,7 +15,7 @@ EvaluateOn = Literal["minibatch", "full_data"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SamplerSettings:
+class SamplerConfig:
     """The hyperparameters of the sampler, named as in devinterp 2.
 
     They belong to the result: an LLC taken with other settings is another quantity, so a run keeps
@@ -74,8 +74,10 @@ class SamplerSettings:
         if self.n_beta is not None:
             require_number("n_beta", self.n_beta, lambda x: x >= 0, "at least 0", "n_beta=30")
         require_number("lr", self.lr, lambda x: x > 0, "above 0", "lr=1e-3")
-        pull = self.localization
-        require_number("localization", pull, lambda x: x >= 0, "at least 0", "localization=5.0")
+        localization = self.localization
+        require_number(
+            "localization", localization, lambda x: x >= 0, "at least 0", "localization=5.0"
+        )
         decay, eps = self.rmsprop_decay, self.rmsprop_eps
         require_number(
             "rmsprop_decay", decay, lambda x: 0 <= x < 1, "in [0, 1)", "rmsprop_decay=0.99"
@@ -109,7 +111,7 @@ class SamplerSettings:
             )
         return samples_per_batch / math.log(samples_per_batch)
 
-    def halved(self) -> SamplerSettings:
+    def halved(self) -> SamplerConfig:
         """Return settings of half the step size, for as long a time: twice the draws and burn-in.
 
         As many steps would take chains half as far, and they would look less settled.

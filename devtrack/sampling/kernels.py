@@ -11,16 +11,16 @@ from typing import Protocol
 
 import torch
 
-from devtrack.sampling.config import SamplerSettings
+from devtrack.sampling.config import SamplerConfig
 
 
-class Update(Protocol):
+class Kernel(Protocol):
     """One step of a sampler, in place."""
 
     def apply(
         self,
         weights: torch.Tensor,
-        away: torch.Tensor,
+        displacement: torch.Tensor,
         gradient: torch.Tensor,
         noise: torch.Tensor,
     ) -> None:
@@ -28,7 +28,7 @@ class Update(Protocol):
 
         Args:
             weights: Where the chains stand.
-            away: w − w*.
+            displacement: w − w*.
             gradient: ∇L_m(w).
             noise: Standard normal.
 
@@ -37,7 +37,7 @@ class Update(Protocol):
         """
         ...
 
-    def product(self, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    def metric_product(self, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
         """Return the product of two gradients in the metric of the steps, of scale G per parameter.
 
         Shapes:
@@ -53,22 +53,22 @@ class Sgld:
         Lau et al. 2023 (arXiv:2308.12108), algorithm 1.
     """
 
-    def __init__(self, settings: SamplerSettings, *, n_beta: float) -> None:
-        self._settings = settings
+    def __init__(self, config: SamplerConfig, *, n_beta: float) -> None:
+        self._config = config
         self._n_beta = n_beta
 
     def apply(
         self,
         weights: torch.Tensor,
-        away: torch.Tensor,
+        displacement: torch.Tensor,
         gradient: torch.Tensor,
         noise: torch.Tensor,
     ) -> None:
         """Move ``weights`` by one step."""
-        _drift_along(weights, away, gradient, self._settings, self._n_beta)
-        weights.add_(noise, alpha=math.sqrt(self._settings.lr))
+        _drift_along(weights, displacement, gradient, self._config, self._n_beta)
+        weights.add_(noise, alpha=math.sqrt(self._config.lr))
 
-    def product(self, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    def metric_product(self, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
         """Return ∇L·∇L', (chain,)."""
         return (one * other).sum(1)
 
@@ -85,27 +85,27 @@ class LmSgld:
         Leimkuhler and Matthews 2013 (arXiv:1203.5428), the overdamped limit of BAOAB.
     """
 
-    def __init__(self, settings: SamplerSettings, *, n_beta: float) -> None:
-        self._settings = settings
+    def __init__(self, config: SamplerConfig, *, n_beta: float) -> None:
+        self._config = config
         self._n_beta = n_beta
         self._last_noise: torch.Tensor | None = None
 
     def apply(
         self,
         weights: torch.Tensor,
-        away: torch.Tensor,
+        displacement: torch.Tensor,
         gradient: torch.Tensor,
         noise: torch.Tensor,
     ) -> None:
         """Move ``weights`` by one step."""
         if self._last_noise is None:
             self._last_noise = torch.zeros_like(noise)  # the chain starts at w*, without a past
-        _drift_along(weights, away, gradient, self._settings, self._n_beta)
-        half = 0.5 * math.sqrt(self._settings.lr)
+        _drift_along(weights, displacement, gradient, self._config, self._n_beta)
+        half = 0.5 * math.sqrt(self._config.lr)
         weights.add_(self._last_noise, alpha=half).add_(noise, alpha=half)
         self._last_noise.copy_(noise)
 
-    def product(self, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    def metric_product(self, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
         """Return ∇L·∇L', (chain,)."""
         return (one * other).sum(1)
 
@@ -124,8 +124,8 @@ class RmspropSgld:
         Hitchcock and Hoogland 2025 (arXiv:2507.21449), after Li et al. 2016 (arXiv:1512.07666).
     """
 
-    def __init__(self, settings: SamplerSettings, *, n_beta: float) -> None:
-        self._settings = settings
+    def __init__(self, config: SamplerConfig, *, n_beta: float) -> None:
+        self._config = config
         self._n_beta = n_beta
         self._num_steps = 0
         self._second_moment: torch.Tensor | None = None
@@ -133,22 +133,22 @@ class RmspropSgld:
     def apply(
         self,
         weights: torch.Tensor,
-        away: torch.Tensor,
+        displacement: torch.Tensor,
         gradient: torch.Tensor,
         noise: torch.Tensor,
     ) -> None:
         """Update the second moments, then move ``weights`` by one step."""
-        decay, lr = self._settings.rmsprop_decay, self._settings.lr
+        decay, lr = self._config.rmsprop_decay, self._config.lr
         if self._second_moment is None:
             self._second_moment = torch.ones_like(weights)
         self._num_steps += 1
         self._second_moment.mul_(decay).addcmul_(gradient, gradient, value=1 - decay)
         scale = self._scale()
-        drift = gradient.mul_(self._n_beta).add_(away, alpha=self._settings.localization)
+        drift = gradient.mul_(self._n_beta).add_(displacement, alpha=self._config.localization)
         weights.addcmul_(scale, drift, value=-0.5 * lr)
         weights.addcmul_(scale.sqrt_(), noise, value=math.sqrt(lr))
 
-    def product(self, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    def metric_product(self, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
         """Return Σ G ∂L ∂L', (chain,), with the scale of the last step; NaN before the first."""
         if self._second_moment is None:
             return torch.full_like(one[:, 0], torch.nan)
@@ -156,24 +156,24 @@ class RmspropSgld:
 
     def _scale(self) -> torch.Tensor:
         assert self._second_moment is not None, "apply makes it"
-        corrected = self._second_moment / (1 - self._settings.rmsprop_decay**self._num_steps)
-        return corrected.sqrt_().add_(self._settings.rmsprop_eps).reciprocal_()
+        corrected = self._second_moment / (1 - self._config.rmsprop_decay**self._num_steps)
+        return corrected.sqrt_().add_(self._config.rmsprop_eps).reciprocal_()
 
 
-def build_update(settings: SamplerSettings, *, n_beta: float) -> Update:
-    """Return a fresh update of the method that ``settings`` names."""
-    rules = {"sgld": Sgld, "lm_sgld": LmSgld, "rmsprop_sgld": RmspropSgld}
-    return rules[settings.method](settings, n_beta=n_beta)
+def build_kernel(config: SamplerConfig, *, n_beta: float) -> Kernel:
+    """Return a fresh update of the method that ``config`` names."""
+    kernels = {"sgld": Sgld, "lm_sgld": LmSgld, "rmsprop_sgld": RmspropSgld}
+    return kernels[config.method](config, n_beta=n_beta)
 
 
 def _drift_along(
     weights: torch.Tensor,
-    away: torch.Tensor,
+    displacement: torch.Tensor,
     gradient: torch.Tensor,
-    settings: SamplerSettings,
+    config: SamplerConfig,
     n_beta: float,
 ) -> None:
     """Move ``weights`` by −(ε/2)(nβ ∇L + γ(w − w*))."""
-    weights.add_(gradient, alpha=-0.5 * settings.lr * n_beta)
-    if settings.localization:
-        weights.add_(away, alpha=-0.5 * settings.lr * settings.localization)
+    weights.add_(gradient, alpha=-0.5 * config.lr * n_beta)
+    if config.localization:
+        weights.add_(displacement, alpha=-0.5 * config.lr * config.localization)

@@ -353,7 +353,7 @@ def spoil(gate: Gate, how: str, *, seed: int = 0) -> Gate:
     """Return the gate with one thing made wrong (see ``BAD_SETTINGS``)."""
     if how.startswith("lr × "):
         factor = float(how.removeprefix("lr × "))
-        return replace(gate, settings=replace(gate.settings, lr=factor * gate.settings.settings.lr))
+        return replace(gate, settings=replace(gate.settings, lr=factor * gate.settings.config.lr))
 
     if how == "too little data":
         return replace(gate, settings=replace(gate.settings, batch_size=1025))

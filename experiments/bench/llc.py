@@ -217,12 +217,12 @@ def _print_sweep(task: Task, device: str, repeats: int) -> None:
     built = task.build(device)
     truth = run_llc(built, task.long_run, seed=0).value
     for factor in SWEEP:
-        settings = replace(task.reference, lr=factor * task.reference.settings.lr)
+        settings = replace(task.reference, lr=factor * task.reference.config.lr)
         answers = [run_llc(built, settings, seed=seed) for seed in range(1, repeats + 1)]
         values = np.array([answer.value + answer.removed for answer in answers])
         rms = float(np.sqrt(np.mean((values - truth) ** 2)))
         numbers = (values.mean(), values.mean() - truth, values.std(ddof=1), rms)
-        shown = [f"{settings.settings.lr:.2g}", *(f"{number:.3f}" for number in numbers)]
+        shown = [f"{settings.config.lr:.2g}", *(f"{number:.3f}" for number in numbers)]
         print(SWEEP_LINE.format(task.name, *shown), flush=True)
 
 
@@ -304,7 +304,7 @@ def run_devinterp(built: Built, settings: LLC, *, seed: int) -> Answer:
         for x, y in zip(*batch, strict=True)
     ]
     size = len(batches[0][0])
-    n_beta = settings.settings.n_beta_for(size)
+    n_beta = settings.config.n_beta_for(size)
 
     def evaluate(walker: nn.Module, data: dict[str, torch.Tensor]) -> tuple[torch.Tensor, Any]:
         batch = (data["input_ids"].to(device), data["targets"].to(device))
@@ -325,7 +325,7 @@ def run_devinterp(built: Built, settings: LLC, *, seed: int) -> Answer:
                 num_burnin_steps=settings.num_burnin_steps,
                 sampling_method=SGMCMC.sgld,  # pyright: ignore[reportArgumentType]
                 sampling_method_kwargs={
-                    "lr": settings.settings.lr,
+                    "lr": settings.config.lr,
                     "localization": settings.localization,
                     "nbeta": n_beta,
                 },

@@ -69,7 +69,7 @@ from torch.optim.optimizer import (
 from devtrack.errors import MetricError
 from devtrack.model_state import snapshots
 from devtrack.sampling.calibration._calibrate import START, Calibration, calibrate
-from devtrack.sampling.config import SamplerSettings
+from devtrack.sampling.config import SamplerConfig
 from devtrack.sampling.diagnostics import Diagnosis
 from devtrack.sampling.estimator import estimate
 from devtrack.sampling.sampler import sample
@@ -148,7 +148,7 @@ def answer(trained: Trained, *, seed: int, **choices: Any) -> Calibration:
     )
 
 
-def long_run(trained: Trained, chosen: SamplerSettings, *, times: int, seed: int) -> Diagnosis:
+def long_run(trained: Trained, chosen: SamplerConfig, *, times: int, seed: int) -> Diagnosis:
     """Estimate with the same nβ and γ at a quarter of the step, over ``times`` the time."""
     model, loss, batches = trained.built
     settings = replace(
@@ -160,7 +160,7 @@ def long_run(trained: Trained, chosen: SamplerSettings, *, times: int, seed: int
     )
     snapshots.load_into(model, list(trained.points.values())[-1])
     generator = _generator(batches, seed)
-    return estimate(sample(model, loss, batches, settings=settings, generator=generator), settings)
+    return estimate(sample(model, loss, batches, config=settings, generator=generator), settings)
 
 
 def _generator(batches: Any, seed: int) -> torch.Generator:
@@ -198,15 +198,15 @@ def main() -> None:
             options.pictures.mkdir(parents=True, exist_ok=True)
             picture = options.pictures / f"{task.name.replace(' ', '_')}.png"
             draw_calibration(found).savefig(picture, dpi=200)
-        slow = long_run(trained, found.settings, times=options.times, seed=options.seed + 1)
+        slow = long_run(trained, found.config, times=options.times, seed=options.seed + 1)
         print(_line(task, trained, found, seconds, slow), flush=True)
         print(*(f"    {reason}" for reason in found.reasons), sep="\n", flush=True)
 
 
 def _line(task: Task, trained: Trained, found: Calibration, seconds: float, slow: Diagnosis) -> str:
-    chosen = found.settings
+    chosen = found.config
     assert chosen.n_beta is not None, "calibrate names nβ"
-    own = [t for t in found.trials if t.settings == chosen and t.purpose in ("sweep", "half")]
+    own = [t for t in found.trials if t.config == chosen and t.purpose in ("sweep", "half")]
     trial = max(own, key=lambda t: t.point)
     return LINE.format(
         task.name,
@@ -223,7 +223,7 @@ def _line(task: Task, trained: Trained, found: Calibration, seconds: float, slow
         f"{slow.se:.2f}",
         f"{trial.value / slow.value - 1:+.1%}",
         f"{trial.value / chosen.n_beta:.3f}",
-        "-" if math.isinf(found.gained) else f"{found.gained:.3f}",
+        "-" if math.isinf(found.training_gain) else f"{found.training_gain:.3f}",
         slow.status,
     )
 

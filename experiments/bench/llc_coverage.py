@@ -8,8 +8,8 @@ gets there, is repeated with other noise. The value to cover is the mean of all 
 (what this estimator finds in the long run, its bias included), which itself is known twenty times
 better than one estimate at 400 repeats. ``se / spread`` is the mean claimed error over the standard
 deviation of the estimates, 1 if the claim is right; ``bare`` counts how often ± 1.96 sd / √ESS
-would have held the value, without what ``statistics.widening`` adds for an error that is itself
-estimated, and without the error of what is taken out.
+would have held the value, without what ``statistics.student_t_inflation`` adds for an error that is
+itself estimated, and without the error of what is taken out.
 
 Found at 4 chains of 500 draws, 400 repeats (a share is known to 1.1 %, a spread to 3.5 %):
 
@@ -70,7 +70,7 @@ def repeated(gate: Gate, *, repeats: int) -> Iterator[Diagnosis]:
     estimate that has a call to itself.
     """
     model, loss, batches = gate.build()
-    own = gate.settings.settings
+    own = gate.settings.config
     settings = replace(own, num_chains=CHAINS_PER_CALL)
     generator = torch.Generator().manual_seed(5000)
     left = repeats
@@ -79,7 +79,7 @@ def repeated(gate: Gate, *, repeats: int) -> Iterator[Diagnosis]:
             model.eval(),
             loss,
             batches,
-            settings=settings,
+            config=settings,
             generator=generator,
             max_memory_bytes=1_000_000_000,
         )
@@ -149,7 +149,7 @@ def main() -> None:
         (polygon(5, 6, 7.0), "lm_sgld", 1.0),
     ]
     for gate, method, factor in gates:
-        lr = factor * gate.settings.settings.lr  # as in llc_trust: chains of this length must mix
+        lr = factor * gate.settings.config.lr  # as in llc_trust: chains of this length must mix
         gate = replace(gate, settings=replace(gate.settings, method=method, lr=lr, **size))
         found = [Claim(f.value, f.se, f.mcse) for f in repeated(gate, repeats=options.repeats)]
         _print(gate.name, method, f"{gate.truth:.2f}", found)

@@ -98,7 +98,7 @@ def main() -> None:
         elapsed_s = time.perf_counter() - start
         truths.append(gate.truth)
         values.append(row.value)
-        used = gate.settings.settings
+        used = gate.settings.config
         steps = used.num_burnin_steps + used.num_draws * used.num_steps_bw_draws
         weights = sum(a * b for a, b in pairwise(widths))
         perfect, _ = exact.tempered_deep_linear(

@@ -192,7 +192,7 @@ def _line(case: Case, rows: list[tuple[Gate, Row]]) -> str:
 def _short(gate: Gate, factor: float = 1.0, **changes: Any) -> Gate:
     size: dict[str, Any] = {"num_chains": 4, "num_draws": 500, "num_burnin_steps": 500, **changes}
     return replace(
-        gate, settings=replace(gate.settings, lr=factor * gate.settings.settings.lr, **size)
+        gate, settings=replace(gate.settings, lr=factor * gate.settings.config.lr, **size)
     )
 
 

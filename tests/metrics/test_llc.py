@@ -9,7 +9,7 @@ from devtrack.errors import ConfigError, DataError, MetricError
 from devtrack.metrics.llc import LLC
 from devtrack.metrics.metric import Metric, Subject
 from devtrack.records import ChainTrace, Event, Row, Status
-from devtrack.sampling.diagnostics import Cause, Doubt
+from devtrack.sampling.diagnostics import QualityWarning, WarningCode
 from devtrack.sampling.estimator import estimate
 from devtrack.tracking._evaluate import evaluate
 
@@ -49,8 +49,8 @@ def test_it_is_a_metric():
 
 
 def test_a_regular_model_has_half_its_parameters():
-    settings = {"n_beta": 1e4, "localization": 1.0, "lr": 1e-5}
-    row, _ = _records(LLC(**settings, num_chains=16, num_draws=800))
+    config = {"n_beta": 1e4, "localization": 1.0, "lr": 1e-5}
+    row, _ = _records(LLC(**config, num_chains=16, num_draws=800))
     # Whitened inputs would give 3; lr · nβ = 0.1 adds 3 %, the sample's curvature a little.
     assert row.value == pytest.approx(3.0, abs=0.1 + 3 * row.se)
     assert row.status is Status.OK, row.attrs["reasons"]
@@ -201,13 +201,18 @@ def test_chains_stop_at_the_standard_error_asked_for_and_it_holds():
 
 
 @pytest.mark.parametrize(
-    ("cause", "taken"), [(Cause.UNSETTLED, 170), (Cause.DISAGREE, 170), (Cause.HOT, 100)]
+    ("code", "taken"),
+    [
+        (WarningCode.NOT_EQUILIBRATED, 170),
+        (WarningCode.HIGH_RHAT, 170),
+        (WarningCode.STEP_BIAS, 100),
+    ],
 )
-def test_chains_go_on_while_more_draws_may_mend_a_doubt(monkeypatch, cause, taken):
-    def doubted(chains, settings, *, checks):
-        found = estimate(chains, settings, checks=checks)
-        doubts = (Doubt(cause, "too early"),) if chains.loss.shape[1] < 180 else ()
-        return found._replace(se=0.1, ess=1e3, doubts=doubts)
+def test_chains_go_on_while_more_draws_may_mend_a_doubt(monkeypatch, code, taken):
+    def doubted(chains, config, *, checks):
+        found = estimate(chains, config, checks=checks)
+        warnings = (QualityWarning(code, "too early"),) if chains.loss.shape[1] < 180 else ()
+        return found._replace(se=0.1, ess=1e3, warnings=warnings)
 
     monkeypatch.setattr("devtrack.metrics.llc.estimate", doubted)
     row, _ = _records(LLC(**{**QUICK, "num_draws": 400}, target_se=1.0))

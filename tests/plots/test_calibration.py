@@ -9,15 +9,15 @@ import pytest
 from devtrack.plots.calibration import LABEL_GAP, draw_calibration
 from devtrack.records import Status
 from devtrack.sampling.calibration._calibrate import Calibration, Trial
-from devtrack.sampling.config import SamplerSettings
+from devtrack.sampling.config import SamplerConfig
 
-CHOSEN = SamplerSettings(n_beta=100.0, localization=10.0, num_draws=30, num_burnin_steps=10)
+CHOSEN = SamplerConfig(n_beta=100.0, localization=10.0, num_draws=30, num_burnin_steps=10)
 
 
-def _trial(purpose, point, settings, value=40.0):
-    steps = settings.num_draws + settings.num_burnin_steps
+def _trial(purpose, point, config, value=40.0):
+    steps = config.num_draws + config.num_burnin_steps
     trace = np.full(steps, value)
-    return Trial(purpose, point, settings, value, 1.0, 1.0, Status.OK, (), trace)
+    return Trial(purpose, point, config, value, 1.0, 1.0, Status.OK, (), trace)
 
 
 def _figure():

@@ -7,9 +7,9 @@ from torch import nn
 
 from devtrack.errors import MetricError
 from devtrack.model_state.isolation import isolated
-from devtrack.sampling._baseline import FIXED, MOVING, take_baseline
+from devtrack.sampling._baseline import FIXED_NOTE, NOT_FIXED_NOTE, take_baseline
 from devtrack.sampling._objective import Objective
-from devtrack.sampling.config import SamplerSettings
+from devtrack.sampling.config import SamplerConfig
 from devtrack.sampling.sampler import sample
 
 X = torch.randn(3, 16, 4, generator=torch.Generator().manual_seed(0)).double()
@@ -26,7 +26,7 @@ def _sample(loss, *, engine="auto", seed=3):
         _model(),
         loss,
         BATCHES,
-        settings=SamplerSettings(num_chains=3, num_draws=20, num_burnin_steps=5, n_beta=50.0),
+        config=SamplerConfig(num_chains=3, num_draws=20, num_burnin_steps=5, n_beta=50.0),
         generator=torch.Generator().manual_seed(seed),
         engine=engine,
     )
@@ -53,7 +53,7 @@ def test_every_draw_meets_the_loss_that_its_baseline_is_of(loss, engine):
     np.testing.assert_allclose(chains.loss[:, 0], chains.baseline[:, 0], rtol=1e-12)
     other = _sample(loss, engine=engine, seed=4)
     assert chains.data_baseline == other.data_baseline  # the noise is the data's, not the chains'
-    assert chains.note.endswith("" if loss is _plain else FIXED)
+    assert chains.note.endswith("" if loss is _plain else FIXED_NOTE)
 
 
 def test_fixed_noise_is_that_of_a_loss_without_any():
@@ -67,7 +67,7 @@ def test_fixed_noise_is_that_of_a_loss_without_any():
     drawn, twin = _sample(_denoising), _sample(told, engine="sequential")
     np.testing.assert_array_equal(drawn.loss, twin.loss)
     np.testing.assert_array_equal(drawn.baseline, twin.baseline)
-    assert (drawn.rise_by_pull, twin.note) == (twin.rise_by_pull, "")
+    assert (drawn.prior_loss_increase, twin.note) == (twin.prior_loss_increase, "")
 
 
 def test_a_loss_without_noise_is_not_seeded():
@@ -75,7 +75,7 @@ def test_a_loss_without_noise_is_not_seeded():
     with isolated(seed=1):
         before = torch.random.get_rng_state()
         baseline = take_baseline(objective)
-        objective.loss(objective.center, 1)
+        objective.loss(objective.anchor, 1)
         assert torch.equal(torch.random.get_rng_state(), before)
     assert (baseline.is_fixed, baseline.note) == (True, "")
 
@@ -88,7 +88,7 @@ def test_a_loss_that_keeps_a_state_is_measured_and_said():
         return _plain(model, batch) * (1 + 1 / len(calls))
 
     chains = _sample(dividing)
-    assert chains.note == f"chains ran one after another: {MOVING}"
+    assert chains.note == f"chains ran one after another: {NOT_FIXED_NOTE}"
     assert np.isfinite(chains.loss).all()
 
 

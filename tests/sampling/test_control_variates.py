@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from devtrack.sampling._control_variates import quiet_signal
+from devtrack.sampling._control_variates import apply_control_variates
 from devtrack.sampling.chain_record import Chains
-from devtrack.sampling.config import SamplerSettings
+from devtrack.sampling.config import SamplerConfig
 from devtrack.sampling.estimator import estimate
 
-SETTINGS = SamplerSettings(num_burnin_steps=10, n_beta=30.0)
+CONFIG = SamplerConfig(num_burnin_steps=10, n_beta=30.0)
 NOISE = 0.05
 """Standard deviation of the losses where the batch is known; over batches it is .5."""
 
@@ -23,7 +23,7 @@ def _chains(*, seed=0, kind="independent", num_batches=40, num_draws=100, scale=
     planted = np.random.default_rng(99)
     at_center, other = planted.normal(2.0, 0.5, (2, num_batches))
     effect = {"independent": other, "none": 0 * other, "equal": at_center}[kind]
-    shape = (4, SETTINGS.num_burnin_steps + num_draws)
+    shape = (4, CONFIG.num_burnin_steps + num_draws)
     size = shape[0] * shape[1]
     rounds = np.tile(np.arange(num_batches), (-(-size // num_batches), 1))
     order = rng.permuted(rounds, axis=1).ravel()[:size].reshape(shape)
@@ -41,30 +41,30 @@ def _chains(*, seed=0, kind="independent", num_batches=40, num_draws=100, scale=
         squared_distance=looks,
         first_order=0 * looks,
         squared_gradient=looks,
-        gradient_change=0 * looks,
-        gradient_bend=0 * looks,
+        gradient_diff_1=0 * looks,
+        gradient_diff_2=0 * looks,
         gradient_noise=0.0,
-        rise_by_pull=1.0,
+        prior_loss_increase=1.0,
         n_beta=30.0,
         samples_per_batch=4,
         num_batches=num_batches,
         full_batches=num_batches,
         num_parameters=200,
         engine="planted",
-        note="",
+        engine_note="",
     )
 
 
 def _quiet(chains):
-    return quiet_signal(chains, num_burnin_steps=SETTINGS.num_burnin_steps)
+    return apply_control_variates(chains, num_burnin_steps=CONFIG.num_burnin_steps)
 
 
 def _pairs(chains):
-    return 30 * (chains.loss - chains.baseline)[:, SETTINGS.num_burnin_steps :]
+    return 30 * (chains.loss - chains.baseline)[:, CONFIG.num_burnin_steps :]
 
 
 @pytest.mark.parametrize(
-    ("problem", "control", "noise"),
+    ("problem", "control_variate", "noise"),
     [
         ({"kind": "independent"}, "batch", NOISE),
         ({"kind": "independent", "num_batches": 80}, "batch", NOISE),  # 5 draws on each
@@ -75,9 +75,9 @@ def _pairs(chains):
     ],
     ids=str,
 )
-def test_what_batches_add_is_taken_out(problem, control, noise):
+def test_what_batches_add_is_taken_out(problem, control_variate, noise):
     many = [_chains(seed=seed, **problem) for seed in range(60)]
-    assert {_quiet(c).control for c in many} == {control}
+    assert {_quiet(c).control_variate for c in many} == {control_variate}
     estimates = np.array([_quiet(c).values.mean() for c in many])
     truth = 30 * (3 - many[0].data_baseline)
     # 60 repeats of 400 draws: a spread is known to 9 %, a mean to its spread / √60
@@ -85,14 +85,16 @@ def test_what_batches_add_is_taken_out(problem, control, noise):
     assert abs(estimates.mean() - truth) < 4 * estimates.std() / 60**0.5
     spread = np.mean([_quiet(c).values.std() for c in many])
     assert spread == pytest.approx(30 * noise, rel=0.03)  # 60 × 400 draws: .5 %
-    claimed = np.mean([estimate(c, SETTINGS).se for c in many])
+    claimed = np.mean([estimate(c, CONFIG).se for c in many])
     assert claimed == pytest.approx(estimates.std(), rel=0.3)
 
 
 def test_without_effect_the_pairs_stay_as_they_are():
     chains = _chains(kind="equal")
     np.testing.assert_array_equal(_quiet(chains).values, _pairs(chains))
-    assert _quiet(_chains(num_draws=4)).control == "none"  # 16 draws: too few to fit anything
+    assert (
+        _quiet(_chains(num_draws=4)).control_variate == "none"
+    )  # 16 draws: too few to fit anything
 
 
 def test_chains_that_fail_spoil_no_other():
@@ -101,6 +103,6 @@ def test_chains_that_fail_spoil_no_other():
     for broken in (np.nan, 1e9, 1e300):
         signal = _quiet(chains._replace(loss=np.where(second, broken, chains.loss)))
         rest = signal.values[[0, 2, 3]]
-        assert signal.control == "batch"
+        assert signal.control_variate == "batch"
         assert rest.std() == pytest.approx(30 * NOISE, rel=0.15)
         assert not signal.values[1].mean() < 1e9

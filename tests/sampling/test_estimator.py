@@ -9,13 +9,13 @@ from torch import nn
 
 from devtrack.records import Status
 from devtrack.sampling._localization import localization_share
-from devtrack.sampling.config import SamplerSettings
+from devtrack.sampling.config import SamplerConfig
 from devtrack.sampling.diagnostics import diagnose
-from devtrack.sampling.diagnostics.warning_codes import Cause
-from devtrack.sampling.estimator import estimate, path_of, signal_of
+from devtrack.sampling.diagnostics.warning_codes import WarningCode
+from devtrack.sampling.estimator import estimate, llc_draws, observables
 from devtrack.sampling.sampler import sample
 
-SETTINGS = SamplerSettings(
+CONFIG = SamplerConfig(
     method="lm_sgld",
     n_beta=100.0,
     localization=1e-3,
@@ -34,7 +34,7 @@ class Point(nn.Module):
         self.w = nn.Parameter(torch.zeros(DIMS, dtype=torch.float64))
 
 
-def _chains(settings, *, num_batches=8, spread=0.25):
+def _chains(config, *, num_batches=8, spread=0.25):
     """L_k = ½ ‖w‖² + c_k·w with Σ c_k = 0: λ = DIMS / 2, whatever the c_k."""
     slopes = torch.randn(
         num_batches, DIMS, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
@@ -44,7 +44,7 @@ def _chains(settings, *, num_batches=8, spread=0.25):
         Point(),
         lambda model, slope: 0.5 * model.w.square().sum() + slope[0] @ model.w,
         [slope[None] for slope in slopes],
-        settings=settings,
+        config=config,
         generator=torch.Generator().manual_seed(0),
     )
     return chains, float(slopes.square().sum(1).mean())
@@ -52,14 +52,14 @@ def _chains(settings, *, num_batches=8, spread=0.25):
 
 @pytest.fixture(scope="module")
 def noisy():
-    return _chains(SETTINGS)
+    return _chains(CONFIG)
 
 
 def test_looks_know_nothing_of_what_batches_add_to_draws(noisy):
     chains, variance = noisy
-    at_looks = estimate(chains, SETTINGS)
-    draws = replace(SETTINGS, evaluate_on="minibatch")
-    as_met = estimate(chains, draws).value + signal_of(chains, draws).step_bias_removed
+    at_looks = estimate(chains, CONFIG)
+    draws = replace(CONFIG, evaluate_on="minibatch")
+    as_met = estimate(chains, draws).value + llc_draws(chains, draws).step_bias_removed
     assert at_looks.status is Status.OK
     assert at_looks.se < 0.3
     assert abs(at_looks.value - DIMS / 2) < 3 * at_looks.se
@@ -77,16 +77,16 @@ def test_looks_know_nothing_of_what_batches_add_to_draws(noisy):
 def test_what_batches_do_to_a_chain_has_cancelled_where_it_is_measured():
     # Halfway through an order of K batches that differ by c_k the chain is off by (ε/2) nβ √K/2 c,
     # which lifts λ̂ by nβ/2 of its square; two thirds of that on average: 3.3 at looks anywhere.
-    chains, variance = _chains(SETTINGS, spread=2.0)
+    chains, variance = _chains(CONFIG, spread=2.0)
     anywhere = 100.0 / 2 * (5e-4 / 2 * 100.0) ** 2 * 8 / 4 * variance * 2 / 3
     assert anywhere > 3
-    at_looks = estimate(chains, SETTINGS)
+    at_looks = estimate(chains, CONFIG)
     assert at_looks.se < 0.3
     assert abs(at_looks.value - DIMS / 2) < 3 * at_looks.se
 
 
 def test_equal_batches_add_nothing():
-    few = replace(SETTINGS, num_chains=8)
+    few = replace(CONFIG, num_chains=8)
     chains, _ = _chains(few, spread=0.0)
     at_looks = estimate(chains, few)
     at_draws = estimate(chains, replace(few, evaluate_on="minibatch"))
@@ -95,8 +95,8 @@ def test_equal_batches_add_nothing():
 
 def test_the_signal_at_looks_is_the_mean_over_all_batches(noisy):
     chains, _ = noisy
-    signal = signal_of(chains, SETTINGS)
-    assert signal.control == "all"
+    signal = llc_draws(chains, CONFIG)
+    assert signal.control_variate == "all"
     assert chains.full_batches == 8
     # the slopes cancel: nβ ‖w‖² / 2 is left
     np.testing.assert_allclose(signal.values, 50 * chains.squared_distance)
@@ -106,9 +106,9 @@ def test_chains_that_fail_at_looks_are_left_out(noisy):
     chains, _ = noisy
     lost = np.arange(32)[:, None] == 3
     broken = chains._replace(full_loss=np.where(lost, np.nan, chains.full_loss))
-    found = estimate(broken, SETTINGS)
+    found = estimate(broken, CONFIG)
     assert found.status is Status.SUSPECT and "1 of 32 chains" in found.reasons[0]
-    assert found.value == pytest.approx(np.delete(signal_of(chains, SETTINGS).values, 3, 0).mean())
+    assert found.value == pytest.approx(np.delete(llc_draws(chains, CONFIG).values, 3, 0).mean())
 
 
 class Bowl(nn.Module):
@@ -127,7 +127,7 @@ def _in_bowl(
     burnin=100,
     precision="full",
 ):
-    settings = SamplerSettings(
+    config = SamplerConfig(
         precision=precision,
         method=method,  # LM-SGLD is exact on quadratics
         n_beta=100.0,
@@ -141,10 +141,10 @@ def _in_bowl(
         Bowl(len(curvature)),
         lambda model, _: 0.5 * (curvature * model.w.square()).sum(),
         [torch.zeros(2)],
-        settings=settings,
+        config=config,
         generator=torch.Generator().manual_seed(0),
     )
-    return chains, estimate(chains, settings)
+    return chains, estimate(chains, config)
 
 
 @pytest.mark.parametrize("lr", [0.001, 0.002, 0.003])
@@ -152,9 +152,9 @@ def test_what_the_step_size_adds_is_taken_out(lr):
     """100 directions of curvature 1 and 100 flat ones under the pull: λ = 50 · 100 / 110."""
     curvature = torch.tensor([1.0, 0.0], dtype=torch.float64).repeat(100)
     chains, found = _in_bowl(curvature, localization=10.0, method="sgld", lr=lr, burnin=1000)
-    settings = SamplerSettings(method="sgld", n_beta=100.0, localization=10.0, lr=lr)
-    settings = replace(settings, num_burnin_steps=1000)
-    as_met = found.value + signal_of(chains, settings).step_bias_removed
+    config = SamplerConfig(method="sgld", n_beta=100.0, localization=10.0, lr=lr)
+    config = replace(config, num_burnin_steps=1000)
+    as_met = found.value + llc_draws(chains, config).step_bias_removed
     truth = 50 / 1.1
     added = truth / (1 - lr * 110 / 4) - truth
     assert added > 4 * found.se
@@ -177,12 +177,12 @@ def test_noise_of_few_bits_finds_the_same():
 def test_more_than_is_believed_is_not_taken_out():
     curvature = torch.ones(50, dtype=torch.float64)
     chains, found = _in_bowl(curvature, localization=10.0, method="sgld", lr=0.02)
-    settings = SamplerSettings(method="sgld", n_beta=100.0, localization=10.0, lr=0.02)
-    settings = replace(settings, num_burnin_steps=100)
-    as_met = found.value + signal_of(chains, settings).step_bias_removed
-    assert path_of(chains, settings).step_bias > 0.4 * as_met
+    config = SamplerConfig(method="sgld", n_beta=100.0, localization=10.0, lr=0.02)
+    config = replace(config, num_burnin_steps=100)
+    as_met = found.value + llc_draws(chains, config).step_bias_removed
+    assert observables(chains, config).step_bias > 0.4 * as_met
     assert found.value == pytest.approx(as_met / 1.1)
-    assert Cause.HOT in {doubt.cause for doubt in found.doubts}
+    assert WarningCode.STEP_BIAS in {warning.code for warning in found.warnings}
 
 
 @pytest.mark.parametrize("method, lr", [("sgld", 0.0045), ("rmsprop_sgld", 0.0014)])
@@ -192,12 +192,12 @@ def test_a_step_that_adds_a_seventh_is_doubted(method, lr):
     chains, found = _in_bowl(
         curvature, localization=10.0, method=method, lr=lr, num_chains=4, burnin=700
     )
-    assert [doubt.cause for doubt in found.doubts] == [Cause.HOT]
-    settings = SamplerSettings(method=method, n_beta=100.0, localization=10.0, lr=lr)
-    settings = replace(settings, num_burnin_steps=700)
-    as_met = found.value + signal_of(chains, settings).step_bias_removed
+    assert [warning.code for warning in found.warnings] == [WarningCode.STEP_BIAS]
+    config = SamplerConfig(method=method, n_beta=100.0, localization=10.0, lr=lr)
+    config = replace(config, num_burnin_steps=700)
+    as_met = found.value + llc_draws(chains, config).step_bias_removed
     assert 25.5 < as_met < 28
-    assert path_of(chains, settings).step_bias == pytest.approx(as_met - 22.73, rel=0.25)
+    assert observables(chains, config).step_bias == pytest.approx(as_met - 22.73, rel=0.25)
 
 
 def _in_noisy_bowl(lr, *, num_batches=8, localization=10.0, burnin=None):
@@ -207,7 +207,7 @@ def _in_noisy_bowl(lr, *, num_batches=8, localization=10.0, burnin=None):
     """
     spread = np.random.default_rng(0).choice([0.1, 1.9], (num_batches // 2, 50))
     curvatures = torch.tensor(np.concatenate([spread, 2.0 - spread]))
-    settings = SamplerSettings(
+    config = SamplerConfig(
         method="lm_sgld",
         n_beta=100.0,
         localization=localization,
@@ -220,31 +220,31 @@ def _in_noisy_bowl(lr, *, num_batches=8, localization=10.0, burnin=None):
         Bowl(50),
         lambda model, batch: 0.5 * (batch[0] * model.w.square()).sum(),
         [row[None] for row in curvatures],
-        settings=settings,
+        config=config,
         generator=torch.Generator().manual_seed(0),
     )
-    return chains, settings
+    return chains, config
 
 
 @pytest.mark.parametrize("lr", [0.002, 0.004])
 def test_what_noisy_batches_add_to_draws_is_foretold_and_taken_out(lr):
     """By the noise at w*, of which there is none, nothing was to be added."""
-    chains, settings = _in_noisy_bowl(lr)
-    truth, found = 25 / 1.1, estimate(chains, settings)
-    added = found.value + signal_of(chains, settings).step_bias_removed - truth
-    assert path_of(chains, settings).step_bias == pytest.approx(added, rel=0.3)
+    chains, config = _in_noisy_bowl(lr)
+    truth, found = 25 / 1.1, estimate(chains, config)
+    added = found.value + llc_draws(chains, config).step_bias_removed - truth
+    assert observables(chains, config).step_bias == pytest.approx(added, rel=0.3)
     assert added > 4 * found.se
     assert abs(found.value - truth) < 3 * found.se
 
 
 def test_batches_add_little_where_the_pull_makes_chains_forget_their_order():
     """A step forgets εγ/2 = .9, an order has 32: no draw misses its batch, and the pull cools."""
-    chains, settings = _in_noisy_bowl(1.8e-3, num_batches=32, localization=1000.0, burnin=20)
-    truth, found = 25 / 11, estimate(chains, settings)
+    chains, config = _in_noisy_bowl(1.8e-3, num_batches=32, localization=1000.0, burnin=20)
+    truth, found = 25 / 11, estimate(chains, config)
     noise = 0.9**2 * 50 / 1100  # E Σ (h_m − h)² w²
-    as_a_whole = settings.lr / 8 * 100**2 * noise
+    as_a_whole = config.lr / 8 * 100**2 * noise
     assert as_a_whole > 5 * found.se
-    assert 0 < path_of(chains, settings).step_bias < 0.2 * as_a_whole
+    assert 0 < observables(chains, config).step_bias < 0.2 * as_a_whole
     assert abs(found.value - truth) < 3 * found.se
 
 
@@ -253,7 +253,7 @@ def test_equal_curvatures_lose_to_the_pull_the_share_that_is_told(localization):
     # s = 100 / (100 + γ) is left of λ; 64 draws of 200 directions know the rise to 1.3 %
     chains, found = _in_bowl(torch.ones(200, dtype=torch.float64), localization=localization)
     lost = localization / (100 + localization)
-    assert chains.rise_by_pull == pytest.approx(100 / localization, rel=0.04)
+    assert chains.prior_loss_increase == pytest.approx(100 / localization, rel=0.04)
     assert found.value == pytest.approx(100 * (1 - lost), rel=0.03)
     assert localization_share(chains, found.value) == pytest.approx(lost, rel=0.06)
 
@@ -270,43 +270,43 @@ def test_of_unequal_curvatures_more_is_lost_than_is_told(localization):
 def test_without_a_pull_or_a_loss_that_rises_nothing_is_told(noisy):
     chains, _ = noisy
     assert np.isnan(localization_share(_in_bowl(torch.ones(2), localization=0.0)[0], 1.0))
-    assert np.isnan(localization_share(chains._replace(rise_by_pull=-1.0), 1.0))
+    assert np.isnan(localization_share(chains._replace(prior_loss_increase=-1.0), 1.0))
     assert np.isnan(localization_share(chains._replace(n_beta=0.0), 0.0))
 
 
 def test_a_chain_that_is_left_out_tells_nothing_of_the_others():
     curvature = torch.ones(50, dtype=torch.float64)
     chains, _ = _in_bowl(curvature, localization=10.0, method="sgld", lr=0.002)
-    settings = SamplerSettings(method="sgld", n_beta=100.0, localization=10.0, lr=0.002)
-    settings = replace(settings, num_burnin_steps=100)
+    config = SamplerConfig(method="sgld", n_beta=100.0, localization=10.0, lr=0.002)
+    config = replace(config, num_burnin_steps=100)
     gone = np.arange(32)[:, None] == 3
     broken = chains._replace(
         loss=np.where(gone, 1e6, chains.loss),
         virial=np.where(gone, 1e9, chains.virial),
         squared_gradient=np.where(gone, 1e9, chains.squared_gradient),
     )
-    without = path_of(chains, settings).step_bias
+    without = observables(chains, config).step_bias
     assert without > 0
-    assert path_of(broken, settings).step_bias == pytest.approx(without, rel=0.02)
+    assert observables(broken, config).step_bias == pytest.approx(without, rel=0.02)
 
 
 def test_what_a_large_step_changes_is_not_taken_for_noise_of_the_batches():
     """Equal batches: a step forgets εnβh/2 = .3 of the gradient, and they add nothing."""
-    large = replace(SETTINGS, lr=6e-3, evaluate_on="minibatch", num_burnin_steps=20)
+    large = replace(CONFIG, lr=6e-3, evaluate_on="minibatch", num_burnin_steps=20)
     chains, _ = _chains(large, spread=0.0)
     found = estimate(chains, large)
-    by_sgld = path_of(chains, replace(large, method="sgld")).step_bias
+    by_sgld = observables(chains, replace(large, method="sgld")).step_bias
     assert by_sgld > 0.1 * found.value
-    assert path_of(chains, large).step_bias < 0.01 * found.value
+    assert observables(chains, large).step_bias < 0.01 * found.value
     assert abs(found.value - DIMS / 2) < 3 * found.se
 
 
 def test_the_standard_error_holds_that_of_what_is_taken_out(noisy):
     chains, _ = noisy
-    draws = replace(SETTINGS, evaluate_on="minibatch", num_chains=32)
+    draws = replace(CONFIG, evaluate_on="minibatch", num_chains=32)
     bare = diagnose(
-        signal_of(chains, draws).values, chains.full_loss, num_parameters=DIMS, path=None
+        llc_draws(chains, draws).values, chains.full_loss, num_parameters=DIMS, observables=None
     )
-    removed = signal_of(chains, draws).removed_se
+    removed = llc_draws(chains, draws).removed_se
     assert removed > 0.001
     assert estimate(chains, draws).se == pytest.approx(np.hypot(bare.se, removed))

@@ -1,9 +1,9 @@
 import torch
 
-from devtrack.sampling.config import SamplerSettings
-from devtrack.sampling.kernels import build_update
+from devtrack.sampling.config import SamplerConfig
+from devtrack.sampling.kernels import build_kernel
 
-SETTINGS = {"n_beta": 7.0, "localization": 3.0, "lr": 0.01}
+CONFIG = {"n_beta": 7.0, "localization": 3.0, "lr": 0.01}
 
 
 def _arrays(seed=0):
@@ -13,18 +13,18 @@ def _arrays(seed=0):
 
 
 def test_sgld_takes_the_step_of_its_formula():
-    weights, center, gradient, noise = _arrays()
-    expected = weights - 0.005 * (7 * gradient + 3 * (weights - center)) + 0.1 * noise
-    update = build_update(SamplerSettings(**SETTINGS), n_beta=7.0)
-    update.apply(weights, weights - center, gradient.clone(), noise)
+    weights, anchor, gradient, noise = _arrays()
+    expected = weights - 0.005 * (7 * gradient + 3 * (weights - anchor)) + 0.1 * noise
+    kernel = build_kernel(SamplerConfig(**CONFIG), n_beta=7.0)
+    kernel.apply(weights, weights - anchor, gradient.clone(), noise)
     torch.testing.assert_close(weights, expected)
 
 
 def test_rmsprop_takes_the_steps_of_its_formula():
     # Naive twin, one element at a time, from the formula in the docstring.
-    weights, center, _, _ = _arrays()
-    settings = SamplerSettings(method="rmsprop_sgld", **SETTINGS)
-    update = build_update(settings, n_beta=7.0)
+    weights, anchor, _, _ = _arrays()
+    config = SamplerConfig(method="rmsprop_sgld", **CONFIG)
+    kernel = build_kernel(config, n_beta=7.0)
     twin = weights.clone()
     moment = torch.ones_like(weights)
     for step in range(1, 4):
@@ -33,30 +33,30 @@ def test_rmsprop_takes_the_steps_of_its_formula():
             i = tuple(index.tolist())
             moment[i] = 0.99 * moment[i] + 0.01 * gradient[i] ** 2
             scale = 1 / ((moment[i] / (1 - 0.99**step)) ** 0.5 + 0.1)
-            drift = 7 * gradient[i] + 3 * (twin[i] - center[i])
+            drift = 7 * gradient[i] + 3 * (twin[i] - anchor[i])
             twin[i] += -0.005 * scale * drift + (0.01 * scale) ** 0.5 * noise[i]
-        update.apply(weights, weights - center, gradient.clone(), noise)
+        kernel.apply(weights, weights - anchor, gradient.clone(), noise)
     torch.testing.assert_close(weights, twin)
 
 
 def test_localization_zero_ignores_the_center():
-    weights, center, gradient, noise = _arrays()
-    update = build_update(SamplerSettings(n_beta=7.0, localization=0.0, lr=0.01), n_beta=7.0)
+    weights, anchor, gradient, noise = _arrays()
+    kernel = build_kernel(SamplerConfig(n_beta=7.0, localization=0.0, lr=0.01), n_beta=7.0)
     other = weights.clone()
-    update.apply(weights, weights - center, gradient.clone(), noise)
-    update.apply(other, other - center + 100, gradient.clone(), noise)
+    kernel.apply(weights, weights - anchor, gradient.clone(), noise)
+    kernel.apply(other, other - anchor + 100, gradient.clone(), noise)
     torch.testing.assert_close(weights, other)
 
 
 def test_lm_sgld_averages_the_noise_of_two_steps():
-    weights, center, first, noise = _arrays()
+    weights, anchor, first, noise = _arrays()
     _, _, second, later = _arrays(seed=1)
-    update = build_update(SamplerSettings(method="lm_sgld", **SETTINGS), n_beta=7.0)
-    expected = weights - 0.005 * (7 * first + 3 * (weights - center)) + 0.05 * noise
-    update.apply(weights, weights - center, first.clone(), noise.clone())
+    kernel = build_kernel(SamplerConfig(method="lm_sgld", **CONFIG), n_beta=7.0)
+    expected = weights - 0.005 * (7 * first + 3 * (weights - anchor)) + 0.05 * noise
+    kernel.apply(weights, weights - anchor, first.clone(), noise.clone())
     torch.testing.assert_close(weights, expected)
-    expected = weights - 0.005 * (7 * second + 3 * (weights - center)) + 0.05 * (noise + later)
-    update.apply(weights, weights - center, second.clone(), later.clone())
+    expected = weights - 0.005 * (7 * second + 3 * (weights - anchor)) + 0.05 * (noise + later)
+    kernel.apply(weights, weights - anchor, second.clone(), later.clone())
     torch.testing.assert_close(weights, expected)
 
 
@@ -65,14 +65,14 @@ def test_lm_sgld_is_exact_on_a_quadratic_where_sgld_is_not():
     # sample variance has relative error √(2/20000) = 1 %, pooled over 20 steps.
     variances = {}
     for method in ("sgld", "lm_sgld"):
-        settings = SamplerSettings(method=method, n_beta=1.0, localization=0.0, lr=1.0)
-        update = build_update(settings, n_beta=1.0)
+        config = SamplerConfig(method=method, n_beta=1.0, localization=0.0, lr=1.0)
+        kernel = build_kernel(config, n_beta=1.0)
         generator = torch.Generator().manual_seed(0)
         x = torch.zeros(20000, 1, dtype=torch.float64)
         seen = []
         for step in range(60):
             noise = torch.randn(x.shape, generator=generator, dtype=x.dtype)
-            update.apply(x, x.clone(), x.clone(), noise)
+            kernel.apply(x, x.clone(), x.clone(), noise)
             seen += [float(x.var())] if step >= 40 else []
         variances[method] = sum(seen) / len(seen)
     assert abs(variances["lm_sgld"] - 1.0) < 0.02

@@ -43,14 +43,14 @@ def _naive(model, weights, batch):
 def test_what_is_no_loss_hears_what_a_loss_is(wrong, said):
     objective = Objective(_mlp(), wrong, _batches())
     with pytest.raises(MetricError, match=f"the loss {said}.* a tensor, as a function of .model, "):
-        objective.loss(objective.center, 0)
+        objective.loss(objective.anchor, 0)
 
 
 def _points(objective, num_chains=4):
     generator = torch.Generator().manual_seed(2)
     shape = (num_chains, objective.num_parameters)
     noise = torch.randn(shape, generator=generator, dtype=torch.float64)
-    return objective.center + 0.3 * noise
+    return objective.anchor + 0.3 * noise
 
 
 def test_one_point_agrees_with_plain_autograd():
@@ -97,7 +97,7 @@ def test_frozen_parameters_stay_and_are_not_counted():
     model[0].requires_grad_(False)
     objective = Objective(model, _loss, _batches())
     assert objective.num_parameters == 4 * 2 + 2
-    assert [slot.name for slot in objective.slots] == ["model.2.weight", "model.2.bias"]
+    assert [slot.name for slot in objective.slices] == ["model.2.weight", "model.2.bias"]
 
 
 class Tied(nn.Module):
@@ -162,7 +162,7 @@ def test_a_parameter_that_the_loss_does_not_use_has_gradient_zero():
     x = torch.ones(4, 3, dtype=torch.float64)
     objective = Objective(model, lambda m, batch: m[1](batch).sum(), [x])
     stale = torch.full((2, 8), 9.0, dtype=torch.float64)
-    points = objective.center.repeat(2, 1)
+    points = objective.anchor.repeat(2, 1)
     objective.gradients(points, torch.zeros(2, dtype=torch.int64), out=stale)
     assert (stale[:, :4] == 0).all()
     assert (stale[:, 4:] == 4).all()
@@ -188,10 +188,10 @@ def test_buffers_that_a_forward_writes_are_put_back(at_once):
     zero = torch.zeros(1, dtype=torch.int64)
     for _ in range(3):
         if at_once:
-            points = objective.center.repeat(1, 1)
+            points = objective.anchor.repeat(1, 1)
             value = objective.gradients(points, zero, out=torch.empty_like(points))[0]
         else:
-            value = objective.loss(objective.center, 0)
+            value = objective.loss(objective.anchor, 0)
         assert value == 2.0
     assert model.calls == 0
 
@@ -199,8 +199,8 @@ def test_buffers_that_a_forward_writes_are_put_back(at_once):
 def test_half_precision_models_are_sampled_in_single_precision():
     model = _mlp(torch.bfloat16)
     objective = Objective(model, _loss, _batches(dtype=torch.bfloat16))
-    assert objective.center.dtype == torch.float32
-    points = objective.center.repeat(2, 1)
+    assert objective.anchor.dtype == torch.float32
+    points = objective.anchor.repeat(2, 1)
     gradients = torch.empty_like(points)
     values = objective.gradients(points, torch.tensor([0, 1]), out=gradients)
     assert values.dtype == torch.float32
@@ -222,7 +222,7 @@ def test_nothing_to_sample_is_refused():
 
 def test_a_loss_that_ignores_the_weights_is_refused():
     objective = Objective(_mlp(), lambda m, b: b[0].sum(), _batches())
-    point = objective.center
+    point = objective.anchor
     with pytest.raises(MetricError, match="does not depend on the model's weights"):
         objective.gradient(point, 0, out=torch.empty_like(point))
 
@@ -236,7 +236,7 @@ def test_a_part_of_the_weights_is_the_whole_with_the_rest_held():
     assert part.num_parameters == 6 + 2
     chosen = torch.cat([mask.reshape(-1), torch.zeros(4 + 8), torch.ones(2)]).bool()
     points = _points(part)
-    around = whole.center.repeat(len(points), 1)
+    around = whole.anchor.repeat(len(points), 1)
     around[:, chosen] = points
     looked_at = torch.tensor([0, 1, 2, 0])
     gradient, expected = torch.empty_like(points), torch.empty_like(around)
@@ -303,9 +303,9 @@ def test_a_loss_may_differentiate_inside(loss):
     objective = Objective(model, loss, batches)
     expected = loss(model, batches[1]).mean().detach()
     with torch.no_grad():
-        torch.testing.assert_close(objective.loss(objective.center, 1), expected)
+        torch.testing.assert_close(objective.loss(objective.anchor, 1), expected)
     torch.testing.assert_close(
-        objective.gradient(objective.center, 1, out=torch.empty_like(objective.center)), expected
+        objective.gradient(objective.anchor, 1, out=torch.empty_like(objective.anchor)), expected
     )
 
 
@@ -319,8 +319,8 @@ def test_no_graph_is_kept_where_no_gradient_is_asked_for():
 
     for parts in (None, {"2.bias": None}):
         objective = Objective(_mlp(), spying, _batches(), parts=parts)
-        objective.loss(objective.center, 0)
-        objective.losses(objective.center.repeat(2, 1), 0)
+        objective.loss(objective.anchor, 0)
+        objective.losses(objective.anchor.repeat(2, 1), 0)
     assert asked == [False] * 4
 
 
@@ -367,7 +367,7 @@ def test_a_complex_weight_is_two_real_ones(chains):
     for is_complex in (True, False):
         objective = Objective(Complex(is_complex), _fourier_loss, [batch])
         assert objective.num_parameters == 11
-        weights = objective.center + 0.1
+        weights = objective.anchor + 0.1
         if chains is None:
             out = torch.empty_like(weights)
             value = objective.gradient(weights, 0, out=out)
@@ -388,8 +388,8 @@ def test_a_sparse_gradient_is_a_gradient(sparse):
     torch.manual_seed(0)
     model = nn.Embedding(6, 2, sparse=sparse)
     objective = Objective(model, lambda m, b: m(b).square().sum(-1).mean(), [torch.tensor([1, 4])])
-    out = torch.empty_like(objective.center)
-    objective.gradient(objective.center, 0, out=out)
+    out = torch.empty_like(objective.anchor)
+    objective.gradient(objective.anchor, 0, out=out)
     expected = torch.zeros(6, 2)
     expected[[1, 4]] = model.weight.detach()[[1, 4]]
     torch.testing.assert_close(out, expected.flatten())
@@ -401,7 +401,7 @@ def test_a_parameter_without_dimensions_is_sampled():
     batch = torch.ones(3, 2)
     objective = Objective(model, lambda m, b: (m(b) * m.scale).mean(), [batch])
     assert objective.num_parameters == 4
-    weights = objective.center.repeat(2, 1)
+    weights = objective.anchor.repeat(2, 1)
     values = objective.losses(weights, 0)
     torch.testing.assert_close(values, (model(batch) * 2).mean().detach().expand(2))
 
@@ -412,7 +412,7 @@ def test_parameters_that_are_one_memory_are_sampled_once():
     batch = torch.ones(1, 2)
     objective = Objective(model, lambda m, b: m["b"](m["a"](b)).sum(), [batch])
     assert objective.num_parameters == 4
-    zero = torch.zeros_like(objective.center)
+    zero = torch.zeros_like(objective.anchor)
     assert float(objective.loss(zero, 0)) == 0.0
 
 
@@ -420,7 +420,7 @@ def test_views_that_do_not_overlap_are_parameters_of_their_own():
     both = torch.arange(6.0).reshape(2, 3)
     model = nn.ParameterDict({"left": both[:, :1], "right": both[:, 1:]})
     objective = Objective(model, lambda m, b: (m["left"] * m["right"]).sum(), [torch.ones(1)])
-    assert objective.center.tolist() == [0, 3, 1, 2, 4, 5]
+    assert objective.anchor.tolist() == [0, 3, 1, 2, 4, 5]
 
 
 def test_parameters_that_share_a_part_of_their_memory_are_refused():

@@ -6,12 +6,12 @@ import torch
 from torch import nn
 
 from devtrack.errors import ConfigError
-from devtrack.sampling import _vectorized_chains as walkers
+from devtrack.sampling import _vectorized_chains as vectorized_chains
 from devtrack.sampling._engine_selection import ARRAYS_PER_CHAIN, build_groups
 from devtrack.sampling._noise import draw_normal
 from devtrack.sampling._objective import Objective
-from devtrack.sampling._vectorized_chains import Look
-from devtrack.sampling.config import SamplerSettings
+from devtrack.sampling._vectorized_chains import ChainState
+from devtrack.sampling.config import SamplerConfig
 from devtrack.sampling.sampler import sample
 
 SHORT = {"num_chains": 3, "num_draws": 20, "num_burnin_steps": 5, "n_beta": 50.0, "lr": 1e-3}
@@ -54,18 +54,18 @@ def _sample(
     loss=_loss,
     seed=3,
     max_memory_bytes=None,
-    enough=None,
-    **settings,
+    should_stop=None,
+    **config,
 ):
     return sample(
         model or _problem()[0],
         loss,
         batches or _problem()[1],
-        settings=SamplerSettings(**{**SHORT, **settings}),
+        config=SamplerConfig(**{**SHORT, **config}),
         generator=torch.Generator().manual_seed(seed),
         engine=engine,
         max_memory_bytes=max_memory_bytes,
-        enough=enough,
+        should_stop=should_stop,
     )
 
 
@@ -82,7 +82,7 @@ def test_all_engines_take_the_same_path(method, localization):
         np.testing.assert_array_equal(other.baseline, default.baseline)
         np.testing.assert_allclose(other.virial, default.virial, rtol=1e-7, atol=1e-12)
         np.testing.assert_allclose(other.full_loss, default.full_loss, rtol=1e-9)
-        for what in Look._fields:
+        for what in ChainState._fields:
             np.testing.assert_allclose(getattr(other, what), getattr(default, what), rtol=1e-7)
 
 
@@ -94,7 +94,7 @@ def test_single_precision_takes_the_same_path_within_rounding():
 
 
 def test_bf16_takes_nearly_the_same_path_and_is_trusted_to_vmap(monkeypatch):
-    monkeypatch.setattr(walkers, "build_noise", lambda *_: draw_normal)  # the same in all
+    monkeypatch.setattr(vectorized_chains, "build_noise", lambda *_: draw_normal)  # the same in all
     model, batches = _problem(dtype=torch.float32)
     full = _sample("sequential", model=model, batches=batches)
     for engine in ("auto", "sequential", "reference"):
@@ -201,7 +201,7 @@ def test_a_loss_that_draws_random_numbers_is_repeatable_and_leaves_no_trace(engi
     torch.rand(3)
     again = _sample(engine, model=model, batches=batches, loss=dropping)
     np.testing.assert_array_equal(again.loss, first.loss)
-    assert engine != "auto" or "draws random numbers" in first.note
+    assert engine != "auto" or "draws random numbers" in first.engine_note
 
 
 def test_inference_mode_outside_does_not_matter():
@@ -227,7 +227,7 @@ def test_a_model_that_vmap_refuses_runs_one_after_another_and_says_so():
     loss = lambda m, x: m(x).square()  # noqa: E731
     chains = _sample(model=Branching(), batches=batches, loss=loss)
     assert chains.engine == "sequential"
-    assert "one after another" in chains.note and "item()" in chains.note
+    assert "one after another" in chains.engine_note and "item()" in chains.engine_note
     reference = _sample("reference", model=Branching(), batches=batches, loss=loss)
     np.testing.assert_allclose(chains.loss, reference.loss, rtol=1e-4)
     with pytest.raises(ConfigError, match=r"engine='vectorized'.*vmap.*Use engine='auto'"):
@@ -239,7 +239,7 @@ def test_batches_of_different_shapes_run_one_after_another():
     batches[-1] = {name: value[:5] for name, value in batches[-1].items()}
     chains = _sample(batches=batches)
     assert chains.engine == "sequential"
-    assert "differ in shape" in chains.note
+    assert "differ in shape" in chains.engine_note
 
 
 def test_a_chain_that_blows_up_disturbs_no_other():
@@ -254,9 +254,9 @@ def test_a_chain_that_blows_up_disturbs_no_other():
         return (model.w.square() + 0 * torch.log(0.02 - model.w)).sum()
 
     data = [torch.zeros(2)]
-    settings = {"num_chains": 12, "num_draws": 40, "lr": 1e-5, "localization": 0.0}
-    walled = _sample(model=Wall(), batches=data, loss=loss, **settings)
-    free = _sample(model=Wall(), batches=data, loss=lambda m, _: m.w.square().sum(), **settings)
+    config = {"num_chains": 12, "num_draws": 40, "lr": 1e-5, "localization": 0.0}
+    walled = _sample(model=Wall(), batches=data, loss=loss, **config)
+    free = _sample(model=Wall(), batches=data, loss=lambda m, _: m.w.square().sum(), **config)
     blown = np.isnan(walled.loss).any(axis=1)
     assert 0 < blown.sum() < 12
     np.testing.assert_allclose(walled.loss[~blown], free.loss[~blown], rtol=1e-9)
@@ -266,7 +266,7 @@ def test_large_chains_run_one_after_another_and_take_the_same_paths(monkeypatch)
     together = _sample()
     monkeypatch.setattr("devtrack.sampling._engine_selection.LARGE_CHAIN_BYTES", 1000)
     alone = _sample()
-    assert (together.engine, alone.engine, alone.note) == ("vectorized", "sequential", "")
+    assert (together.engine, alone.engine, alone.engine_note) == ("vectorized", "sequential", "")
     np.testing.assert_allclose(alone.loss, together.loss, rtol=1e-9)
     assert _sample("vectorized").engine == "vectorized"  # who asks for it gets it
 
@@ -323,7 +323,7 @@ def _groups(**options):
     return build_groups(
         "vectorized",
         Objective(model, _loss, batches),
-        SamplerSettings(num_chains=num_chains),
+        SamplerConfig(num_chains=num_chains),
         n_beta=1.0,
         seeds=range(num_chains),
         **options,
@@ -345,7 +345,7 @@ def test_the_virial_of_a_quadratic_is_twice_its_height():
         model,
         lambda m, batch: (m(batch[0]) - batch[1]).square().mean(),
         batches,
-        settings=SamplerSettings(**SHORT),
+        config=SamplerConfig(**SHORT),
         generator=torch.Generator().manual_seed(0),
     )
     np.testing.assert_allclose(chains.virial, 2 * (chains.loss - chains.baseline), atol=1e-12)
@@ -357,13 +357,13 @@ def test_the_virial_of_a_quadratic_is_twice_its_height():
 def test_chains_that_stop_have_walked_the_beginning_of_the_whole_way(engine, stride):
     asked = []
 
-    def enough(chains):
+    def should_stop(chains):
         asked.append(chains.loss.shape[1] - 5)
         return asked[-1] >= 110
 
     size = {"num_draws": 200, "num_steps_bw_draws": stride}
     whole = _sample(engine, **size)
-    stopped = _sample(engine, enough=enough, **size)
+    stopped = _sample(engine, should_stop=should_stop, **size)
     assert asked == [100, 130]  # from 100 on, a quarter more each time, rounded up to a look
     assert stopped.loss.shape == stopped.baseline.shape == stopped.batch.shape == (3, 135)
     np.testing.assert_array_equal(stopped.loss, whole.loss[:, :135])
@@ -374,7 +374,7 @@ def test_chains_that_stop_have_walked_the_beginning_of_the_whole_way(engine, str
 
 def test_chains_that_never_know_enough_walk_to_the_end():
     whole = _sample(num_draws=70)
-    told = _sample(num_draws=70, enough=lambda chains: False)
+    told = _sample(num_draws=70, should_stop=lambda chains: False)
     np.testing.assert_array_equal(told.loss, whole.loss)
-    grouped = _sample(num_draws=70, enough=lambda chains: False, max_memory_bytes=1)
+    grouped = _sample(num_draws=70, should_stop=lambda chains: False, max_memory_bytes=1)
     np.testing.assert_allclose(grouped.loss, whole.loss, rtol=1e-9)

@@ -11,10 +11,10 @@ from torch import nn
 
 from devtrack.errors import DataError, MetricError
 from devtrack.sampling._sequence_losses import draw_losses, num_sampled
-from devtrack.sampling.config import SamplerSettings
+from devtrack.sampling.config import SamplerConfig
 
 VOCABULARY = 12
-SETTINGS = SamplerSettings(
+CONFIG = SamplerConfig(
     n_beta=10.0, localization=50.0, lr=1e-3, num_chains=2, num_draws=6, num_burnin_steps=2
 )
 
@@ -59,15 +59,15 @@ def _draw(model, tokens, observed=None, losses=_losses, **options):
         losses,
         tokens,
         tokens if observed is None else observed,
-        **{"settings": SETTINGS, "batch_size": 4, "generator": torch.Generator()} | options,
+        **{"settings": CONFIG, "batch_size": 4, "generator": torch.Generator()} | options,
     )
 
 
 def test_every_sequence_has_its_own_losses_and_baseline(model, tokens):
     """Where the chains hardly move, each sequence's draws are its loss at w*."""
     observed = tokens[[3, 1, 8, 0, 5, 3]]
-    still = SamplerSettings(n_beta=1.0, localization=1.0, lr=1e-14, num_chains=2, num_draws=3)
-    found = _draw(model, tokens, observed, settings=still)
+    still = SamplerConfig(n_beta=1.0, localization=1.0, lr=1e-14, num_chains=2, num_draws=3)
+    found = _draw(model, tokens, observed, config=still)
     with torch.no_grad():
         expected = _losses(model, observed).mean(1).numpy()
     assert found.draws.shape == (2, 3, 6)
@@ -142,8 +142,8 @@ def test_nothing_is_left_behind_by_an_error(model, tokens, tmp_path, monkeypatch
 
 
 def test_a_chain_that_fails_is_not_a_number(model, tokens):
-    wild = SamplerSettings(n_beta=1e30, localization=0.0, lr=1e10, num_chains=2, num_draws=5)
-    assert np.isnan(_draw(model, tokens, settings=wild).draws).any()
+    wild = SamplerConfig(n_beta=1e30, localization=0.0, lr=1e10, num_chains=2, num_draws=5)
+    assert np.isnan(_draw(model, tokens, config=wild).draws).any()
 
 
 def test_errors_say_given_allowed_next(model, tokens, monkeypatch):

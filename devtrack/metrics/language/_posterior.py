@@ -23,13 +23,13 @@ from devtrack.metrics.metric import MetricOptions, Subject
 from devtrack.records import Row, Status, without_nan
 from devtrack.sampling._objective import Parts
 from devtrack.sampling._sequence_losses import SequenceLosses, draw_losses, num_sampled
-from devtrack.sampling.config import SamplerSettings
+from devtrack.sampling.config import SamplerConfig
 from devtrack.sampling.diagnostics import diagnose, require_chains
 from devtrack.sampling.diagnostics._covariance import Covariance
 from devtrack.sampling.diagnostics._failures import failed_chains
 
 
-class Watched(NamedTuple):
+class SequenceDraws(NamedTuple):
     """Losses of sequences along the chains that hold, and how far to trust them.
 
     Attributes:
@@ -58,7 +58,7 @@ class Watched(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LanguagePosterior(MetricOptions):
+class SequenceSampler(MetricOptions):
     """Langevin chains around a language model's weights, by devinterp (see ``sampling.language``).
 
     Args:
@@ -90,13 +90,13 @@ class LanguagePosterior(MetricOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _ = self.settings  # checks the numbers
+        _ = self.config  # checks the numbers
         require_chains(self.num_chains)
 
     @property
-    def settings(self) -> SamplerSettings:
+    def config(self) -> SamplerConfig:
         """The sampler's part of the configuration."""
-        return SamplerSettings(
+        return SamplerConfig(
             n_beta=self.n_beta,
             localization=self.localization,
             lr=self.lr,
@@ -114,9 +114,9 @@ class LanguagePosterior(MetricOptions):
         """
         return _joined([self.tokens(batch) for batch in subject.batches_of(data)])
 
-    def watch(
+    def sample_losses(
         self, subject: Subject, others: list[torch.Tensor], parts: Parts | None = None
-    ) -> Watched:
+    ) -> SequenceDraws:
         """Sample, and look at the first sequences of the sampling text and then at ``others``."""
         text = self.text_of(subject, self.data)
         reference = text[: self.num_observed]
@@ -125,12 +125,12 @@ class LanguagePosterior(MetricOptions):
             self._token_losses,
             text,
             _joined([reference, *others]),
-            settings=self.settings,
+            config=self.config,
             batch_size=self.batch_size,
             generator=subject.generator,
             parts=parts,
         )
-        return self._checked(losses, len(reference), num_sampled(subject.model, parts))
+        return self._diagnosed(losses, len(reference), num_sampled(subject.model, parts))
 
     def _token_losses(self, model: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
         logits = require_logits(self.logits(model, tokens), tokens)[:, :-1]
@@ -138,7 +138,9 @@ class LanguagePosterior(MetricOptions):
             logits.transpose(1, 2).float(), tokens[:, 1:], reduction="none"
         )
 
-    def _checked(self, losses: SequenceLosses, num_reference: int, num_parameters: int) -> Watched:
+    def _diagnosed(
+        self, losses: SequenceLosses, num_reference: int, num_parameters: int
+    ) -> SequenceDraws:
         """Leave out the chains that failed, and hold the others to what the LLC is held to."""
         which = slice(0, num_reference)
         excess = losses.draws[..., which].mean(2) - losses.baseline[which].mean()
@@ -162,15 +164,17 @@ class LanguagePosterior(MetricOptions):
         if found.status is Status.FAILED:
             attrs["error"] = "; ".join(found.reasons)
         kept = SequenceLosses(losses.draws[holds], losses.baseline)
-        return Watched(kept, num_reference, found.status, attrs)
+        return SequenceDraws(kept, num_reference, found.status, attrs)
 
 
-def covariance_row(metric: str, site: str, found: Covariance, *watched: Watched) -> Row:
+def covariance_row(
+    metric: str, site: str, found: Covariance, *sequence_draws: SequenceDraws
+) -> Row:
     """Return minus a covariance, as trustworthy as the worst of the chains behind it."""
-    statuses = [one.status for one in watched]
+    statuses = [one.status for one in sequence_draws]
     worst = max(statuses, key=[Status.OK, Status.SUSPECT, Status.FAILED].index)
-    reasons = dict.fromkeys(reason for one in watched for reason in one.attrs["reasons"])
-    attrs = {**watched[-1].attrs, "reasons": list(reasons)}
+    reasons = dict.fromkeys(reason for one in sequence_draws for reason in one.attrs["reasons"])
+    attrs = {**sequence_draws[-1].attrs, "reasons": list(reasons)}
     if worst is Status.FAILED:
         attrs["error"] = "; ".join(reasons)
     return Row(metric, -found.value, found.se, site, worst, attrs)

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from devtrack.errors import ConfigError
-from devtrack.metrics.language._posterior import LanguagePosterior, covariance_row
+from devtrack.metrics.language._posterior import SequenceSampler, covariance_row
 from devtrack.metrics.metric import Subject
 from devtrack.records import Row, Status
 from devtrack.sampling.diagnostics._covariance import Covariance, covariance
 
 
 @dataclass(frozen=True, kw_only=True)
-class BayesianInfluence(LanguagePosterior):
+class BayesianInfluence(SequenceSampler):
     """Bayesian influence −Cov_β(ℓ_i, φ) of training sequences on the loss on other data.
 
     ℓ_i is the loss of sequence i, φ the mean loss on a query set. It is by how much φ would change
@@ -31,7 +31,7 @@ class BayesianInfluence(LanguagePosterior):
         num_examples: How many sequences; ``num_observed`` at most.
         name: Prefix of the rows.
 
-    All other settings are those of ``LanguagePosterior``.
+    All other settings are those of ``SequenceSampler``.
 
     Raises:
         ConfigError: If a number is outside its range, or there are no queries.
@@ -58,13 +58,15 @@ class BayesianInfluence(LanguagePosterior):
         query_data = [
             self.text_of(subject, data)[: self.num_observed] for data in self.query_data.values()
         ]
-        chains = self.watch(subject, query_data)
-        end = chains.num_reference
+        sequence_draws = self.sample_losses(subject, query_data)
+        end = sequence_draws.num_reference
         for name, query in zip(self.query_data, query_data, strict=True):
             start, end = end, end + len(query)
-            for example in range(min(self.num_examples, chains.num_reference)):
+            for example in range(min(self.num_examples, sequence_draws.num_reference)):
                 found = Covariance(float("nan"), float("nan"))
-                if chains.status is not Status.FAILED:
-                    own = chains.mean(slice(example, example + 1))
-                    found = covariance(own, chains.mean(slice(start, end)))
-                yield covariance_row(f"{self.name}/{name}", f"example.{example}", found, chains)
+                if sequence_draws.status is not Status.FAILED:
+                    example_losses = sequence_draws.mean(slice(example, example + 1))
+                    found = covariance(example_losses, sequence_draws.mean(slice(start, end)))
+                yield covariance_row(
+                    f"{self.name}/{name}", f"example.{example}", found, sequence_draws
+                )

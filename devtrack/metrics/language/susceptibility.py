@@ -8,14 +8,14 @@ from typing import Any
 
 from devtrack.errors import ConfigError
 from devtrack.metrics._components import HeadAxes, find_components, require_heads
-from devtrack.metrics.language._posterior import LanguagePosterior, Watched, covariance_row
+from devtrack.metrics.language._posterior import SequenceDraws, SequenceSampler, covariance_row
 from devtrack.metrics.metric import Subject
 from devtrack.records import Row, Status
 from devtrack.sampling.diagnostics._covariance import Covariance, covariance_about
 
 
 @dataclass(frozen=True, kw_only=True)
-class Susceptibility(LanguagePosterior):
+class Susceptibility(SequenceSampler):
     """Susceptibility χ = −Cov_β(φ_C, ℓ − L) of components of a language model to data sets.
 
     φ_C is the loss L less L(w*) where only the weights of component C have left w*; ℓ is the mean
@@ -34,7 +34,7 @@ class Susceptibility(LanguagePosterior):
         num_heads, head_axes: As in ``LLC``: a component for each attention head.
         name: Prefix of the rows.
 
-    All other settings are those of ``LanguagePosterior``.
+    All other settings are those of ``SequenceSampler``.
 
     Raises:
         ConfigError: If a number is outside its range, or there are no sites or data sets.
@@ -68,21 +68,25 @@ class Susceptibility(LanguagePosterior):
             self.text_of(subject, data)[: self.num_observed]
             for data in self.perturbation_data.values()
         ]
-        whole = self.watch(subject, probes)
+        full_draws = self.sample_losses(subject, probes)
         for component in components:
-            own = self.watch(subject, probes, component.parts)
-            end = own.num_reference
+            component_draws = self.sample_losses(subject, probes, component.parts)
+            end = component_draws.num_reference
             for name, probe in zip(self.perturbation_data, probes, strict=True):
                 start, end = end, end + len(probe)
-                found = _susceptibility(own, whole, slice(start, end))
-                yield covariance_row(f"{self.name}/{name}", component.site, found, whole, own)
+                found = _susceptibility(component_draws, full_draws, slice(start, end))
+                yield covariance_row(
+                    f"{self.name}/{name}", component.site, found, full_draws, component_draws
+                )
 
 
-def _susceptibility(own: Watched, whole: Watched, probe: slice) -> Covariance:
-    if Status.FAILED in (own.status, whole.status):
+def _susceptibility(
+    component_draws: SequenceDraws, full_draws: SequenceDraws, probe: slice
+) -> Covariance:
+    if Status.FAILED in (component_draws.status, full_draws.status):
         return Covariance(float("nan"), float("nan"))
     return covariance_about(
-        own.excess(own.reference),
-        own.mean(probe) - own.mean(own.reference),
-        whole.mean(probe) - whole.mean(whole.reference),
+        component_draws.excess(component_draws.reference),
+        component_draws.mean(probe) - component_draws.mean(component_draws.reference),
+        full_draws.mean(probe) - full_draws.mean(full_draws.reference),
     )

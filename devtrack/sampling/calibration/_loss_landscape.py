@@ -20,7 +20,7 @@ weights: 11.4 to 12.5 after 10, 12.3 after 15)."""
 
 CURVATURE_BATCHES = 2
 
-REACH = 1e-3
+DIFFERENCE_SHARE = 1e-3
 """Distance of the two gradients in a product, as a share of ‖w*‖ (of 1 where that is less): far
 enough for single precision."""
 
@@ -33,7 +33,7 @@ def mean_loss(model: nn.Module, loss: LossFunction, batches: Sequence[Any]) -> f
         return float(torch.stack(losses).double().mean())
 
 
-def untrained_loss(model: nn.Module, loss: LossFunction, batches: Sequence[Any]) -> float:
+def zero_weight_loss(model: nn.Module, loss: LossFunction, batches: Sequence[Any]) -> float:
     """Return the loss of the model with all trainable weights at zero; they stay so.
 
     A network without weights tells inputs apart by nothing: classes are equally likely to it, and
@@ -61,19 +61,19 @@ def largest_curvature(
     with isolated(seed=0), torch.enable_grad():
         objective = Objective(model, loss, few)
         take_baseline(objective)  # differences of gradients want one function
-        center = objective.center
-        step = REACH * max(float(center.norm()), 1.0)
+        anchor = objective.anchor
+        step = DIFFERENCE_SHARE * max(float(anchor.norm()), 1.0)
         direction = torch.randn(
-            center.shape, dtype=center.dtype, device=center.device, generator=generator
+            anchor.shape, dtype=anchor.dtype, device=anchor.device, generator=generator
         )
-        ahead, behind = torch.empty_like(center), torch.empty_like(center)
+        ahead, behind = torch.empty_like(anchor), torch.empty_like(anchor)
         size = 0.0
         for _ in range(POWER_STEPS):
             direction = direction / direction.norm()
-            product = torch.zeros_like(center)
+            product = torch.zeros_like(anchor)
             for batch in range(len(few)):
-                objective.gradient(center + step * direction, batch, out=ahead)
-                objective.gradient(center - step * direction, batch, out=behind)
+                objective.gradient(anchor + step * direction, batch, out=ahead)
+                objective.gradient(anchor - step * direction, batch, out=behind)
                 product += (ahead - behind) / (2 * step * len(few))
             size = float(product.norm())
             if not (math.isfinite(size) and size > 0):

@@ -18,13 +18,13 @@ from devtrack.sampling._user_loss import LossFunction
 from devtrack.sampling.calibration._loss_landscape import (
     largest_curvature,
     mean_loss,
-    untrained_loss,
+    zero_weight_loss,
 )
 from devtrack.sampling.chain_record import Chains
-from devtrack.sampling.config import SamplerSettings
-from devtrack.sampling.diagnostics import TOO_FEW_DRAWS, Cause, Diagnosis, Doubt
+from devtrack.sampling.config import SamplerConfig
+from devtrack.sampling.diagnostics import TOO_FEW_DRAWS, Diagnosis, QualityWarning, WarningCode
 from devtrack.sampling.diagnostics._thresholds import SETTLED_MIN
-from devtrack.sampling.estimator import estimate, path_of
+from devtrack.sampling.estimator import estimate, observables
 from devtrack.sampling.sampler import sample
 
 Purpose = Literal["pilot", "sweep", "half", "long", "control"]
@@ -37,7 +37,7 @@ IMPRECISE_SHARE = 0.1
 """Standard error of an estimate at the last point, as a share of λ̂, beyond which a step size and
 its half agree whatever they say: 13.8 ± 2.3 and 11.4 ± 1.2 (toy model of superposition, λ 8.5)."""
 
-PULLED_MAX = 0.9
+MAX_LOCALIZATION_SHARE = 0.9
 """Chains whose loss rises by more than this share of what it rises by at nβ = 0 are held by the
 pull, not by the loss."""
 
@@ -50,32 +50,32 @@ class Trial(NamedTuple):
 
     Attributes:
         purpose: ``pilot``: a sixth of an estimate, which rules out what cannot work; ``sweep``;
-            ``half``: at half the step size; ``long``: over a longer time; ``control``: at nβ = 0,
-            where ``value`` is by how much the loss itself rises.
+            ``half``: at half the step size; ``long``: over a longer time; ``prior_control``: at nβ
+            = 0, where ``value`` is by how much the loss itself rises.
         point: Index of the snapshot.
-        settings: What was tried.
+        config: What was tried.
         value, se, gamma_ratio: The estimate.
-        status, doubts: Trust in it.
+        status, warnings: Trust in it.
         trace: Mean signal of all chains, burn-in included, (draw,).
     """
 
     purpose: Purpose
     point: int
-    settings: SamplerSettings
+    config: SamplerConfig
     value: float
     se: float
     gamma_ratio: float
     status: Status
-    doubts: tuple[Doubt, ...]
+    warnings: tuple[QualityWarning, ...]
     trace: npt.NDArray[np.floating]
 
     @property
-    def causes(self) -> set[Cause]:
+    def codes(self) -> set[WarningCode]:
         """What speaks against it."""
-        return {doubt.cause for doubt in self.doubts}
+        return {warning.code for warning in self.warnings}
 
 
-class Bench:
+class TrialRunner:
     """Runs trials on the points and keeps them.
 
     Args:
@@ -88,12 +88,12 @@ class Bench:
 
     Attributes:
         trials: All that were run, in order.
-        gained: What training has gained up to the last point: its loss below that of the weights
-            that it started from, or of no weights at all, whichever is lower. Infinite if it has
-            gained nothing, as at a minimum that was set by hand.
+        training_gain: What training has gained up to the last point: its loss below that of the
+            weights that it started from, or of no weights at all, whichever is lower. Infinite if
+            it has gained nothing, as at a minimum that was set by hand.
         curvature: The largest at any point.
-        lost_max: Share of the gain beyond which chains that lose it are astray.
-        pulled_max: Share of the rise at nβ = 0 beyond which the pull holds the chains.
+        max_loss_increase: Share of the gain beyond which chains that lose it are astray.
+        max_localization_share: Share of the rise at nβ = 0 beyond which the pull holds the chains.
     """
 
     def __init__(
@@ -108,92 +108,95 @@ class Bench:
         self._model, self._points = model, points
         self._loss, self._batches, self._generator = loss, batches, generator
         self.trials: list[Trial] = []
-        self._controls: dict[float, Trial] = {}
-        self.lost_max, self.pulled_max = 1.0, PULLED_MAX
+        self._prior_controls: dict[float, Trial] = {}
+        self.max_loss_increase, self.max_localization_share = 1.0, MAX_LOCALIZATION_SHARE
         self.curvature = max(self._curvature_at(point) for point in points)
-        self.gained = self._gain(untrained)
+        self.training_gain = self._training_gain(untrained)
 
     @property
     def last(self) -> int:
         """Index of the last point."""
         return len(self._points) - 1
 
-    def run(self, settings: SamplerSettings, point: int, *, purpose: Purpose = "sweep") -> Trial:
+    def run(self, config: SamplerConfig, point: int, *, purpose: Purpose = "sweep") -> Trial:
         """Estimate at one point; the last one must be precise, and its chains where they belong."""
-        used = _short(settings) if purpose == "pilot" else settings
+        used = _short(config) if purpose == "pilot" else config
         chains = self._sample(used, point)
         found = estimate(chains, used)
-        doubts = found.doubts
+        warnings = found.warnings
         if purpose == "pilot":
-            doubts = _foreseen(doubts, chains, used, settings)
+            warnings = _predicted_warnings(warnings, chains, used, config)
         if point == self.last and purpose != "pilot":
-            doubts += _doubts_about_precision(found)
+            warnings += _precision_warnings(found)
         if point == self.last:
-            doubts += self._doubts_about_place(doubts, found.value / chains.n_beta, settings)
+            warnings += self._place_warnings(warnings, found.value / chains.n_beta, config)
         failed = found.status is Status.FAILED
-        status = Status.FAILED if failed else Status.SUSPECT if doubts else Status.OK
+        status = Status.FAILED if failed else Status.SUSPECT if warnings else Status.OK
         estimated = (found.value, found.se, found.gamma_ratio)
         return self._keep(
-            Trial(purpose, point, settings, *estimated, status, doubts, _trace(chains))
+            Trial(purpose, point, config, *estimated, status, warnings, _trace(chains))
         )
 
-    def control(self, settings: SamplerSettings) -> Trial:
+    def prior_control(self, config: SamplerConfig) -> Trial:
         """Return how far the pull alone lets the loss rise at the last point, found once per γ."""
-        pull = settings.localization
-        if pull not in self._controls:
-            lr = CONTROL_STEP / max(pull, 1.0)
-            used = replace(_short(settings), n_beta=0.0, lr=lr)
+        localization = config.localization
+        if localization not in self._prior_controls:
+            lr = CONTROL_STEP / max(localization, 1.0)
+            used = replace(_short(config), n_beta=0.0, lr=lr)
             trace = _trace(self._sample(used, self.last)._replace(n_beta=1.0))
-            risen, nan = float(trace[used.num_burnin_steps :].mean()), math.nan
-            self._controls[pull] = self._keep(
-                Trial("control", self.last, used, risen, nan, nan, Status.OK, (), trace)
+            loss_increase, nan = float(trace[used.num_burnin_steps :].mean()), math.nan
+            self._prior_controls[localization] = self._keep(
+                Trial("control", self.last, used, loss_increase, nan, nan, Status.OK, (), trace)
             )
-        return self._controls[pull]
+        return self._prior_controls[localization]
 
-    def _sample(self, settings: SamplerSettings, point: int) -> Chains:
+    def _sample(self, config: SamplerConfig, point: int) -> Chains:
         snapshots.load_into(self._model, self._points[point])
         return sample(
-            self._model, self._loss, self._batches, settings=settings, generator=self._generator
+            self._model, self._loss, self._batches, config=config, generator=self._generator
         )
 
     def _keep(self, trial: Trial) -> Trial:
         self.trials.append(trial)
         return trial
 
-    def _doubts_about_place(
-        self, doubts: tuple[Doubt, ...], risen: float, settings: SamplerSettings
-    ) -> tuple[Doubt, ...]:
+    def _place_warnings(
+        self, warnings: tuple[QualityWarning, ...], loss_increase: float, config: SamplerConfig
+    ) -> tuple[QualityWarning, ...]:
         """Say whether the chains' loss has risen too far, or as far as without the loss's hold.
 
         Chains that lose all that training has gained know of nothing that it found, and pass every
         other check: a modular MLP of loss 0.01 gave 637 at nβ 100, γ 100, where its chains' loss
         was 6.4 and that of chance is 4.7; at nβ 1000, γ 1000, it gave 169 with a loss of 0.18.
         """
-        if risen > self.lost_max * self.gained:
+        if loss_increase > self.max_loss_increase * self.training_gain:
             astray = (
-                f"the chains' loss rises by {risen:.2g}, and training has gained {self.gained:.2g}:"
-                " they see another landscape than it found; raise n_beta or localization"
+                f"the chains' loss rises by {loss_increase:.2g}, and training has gained "
+                f"{self.training_gain:.2g}: they see another landscape than it found; "
+                "raise n_beta or localization"
             )
-            return (Doubt(Cause.ASTRAY, astray),)
-        if doubts:
+            return (QualityWarning(WarningCode.LEFT_BASIN, astray),)
+        if warnings:
             return ()  # what does not pass need not be compared
-        alone = self.control(settings).value
-        if risen > self.pulled_max * alone:  # one that overflows (NaN) rose far more
+        prior_increase = self.prior_control(config).value
+        if (
+            loss_increase > self.max_localization_share * prior_increase
+        ):  # one that overflows (NaN) rose far more
             pulled = (
-                f"the chains' loss rises by {risen:.2g}, and by {alone:.2g} at n_beta 0: the pull "
-                "holds them rather than the loss; lower localization, or raise n_beta"
+                f"the chains' loss rises by {loss_increase:.2g}, and by {prior_increase:.2g} at "
+                "n_beta 0: the pull holds them rather than the loss; lower localization, or raise n_beta"
             )
-            return (Doubt(Cause.PULLED, pulled),)
+            return (QualityWarning(WarningCode.LOCALIZATION_DOMINATED, pulled),)
         return ()
 
     def _curvature_at(self, point: snapshots.Tensors) -> float:
         snapshots.load_into(self._model, point)
         return largest_curvature(self._model, self._loss, self._batches, generator=self._generator)
 
-    def _gain(self, untrained: snapshots.Tensors | None) -> float:
+    def _training_gain(self, untrained: snapshots.Tensors | None) -> float:
         snapshots.load_into(self._model, self._points[-1])
         now = mean_loss(self._model, self._loss, self._batches)
-        marks = [untrained_loss(self._model, self._loss, self._batches)]
+        marks = [zero_weight_loss(self._model, self._loss, self._batches)]
         if untrained is not None:
             snapshots.load_into(self._model, untrained)
             marks.append(mean_loss(self._model, self._loss, self._batches))
@@ -201,7 +204,7 @@ class Bench:
         return min(gains, default=math.inf)
 
 
-def expected_equilibrated_fraction(settings: SamplerSettings) -> float:
+def expected_equilibrated_fraction(config: SamplerConfig) -> float:
     """Return to what share a direction that the pull alone holds comes to rest, mean over draws.
 
     Its ⟨(w − w*)²⟩ goes to 1/γ as 1 − exp(−ε γ t).
@@ -211,32 +214,32 @@ def expected_equilibrated_fraction(settings: SamplerSettings) -> float:
         >>> round(expected_equilibrated_fraction(settings), 2)
         0.77
     """
-    steps = settings.num_burnin_steps + settings.num_steps_bw_draws * np.arange(settings.num_draws)
-    return float(1 - np.exp(-settings.lr * settings.localization * steps).mean())
+    steps = config.num_burnin_steps + config.num_steps_bw_draws * np.arange(config.num_draws)
+    return float(1 - np.exp(-config.lr * config.localization * steps).mean())
 
 
-def _foreseen(
-    doubts: tuple[Doubt, ...], chains: Chains, used: SamplerSettings, settings: SamplerSettings
-) -> tuple[Doubt, ...]:
+def _predicted_warnings(
+    warnings: tuple[QualityWarning, ...], chains: Chains, used: SamplerConfig, config: SamplerConfig
+) -> tuple[QualityWarning, ...]:
     """Return what so few draws can say, and whether chains would come to rest over all draws."""
-    kept = [d for d in doubts if d.cause not in TOO_FEW_DRAWS]
-    share = path_of(chains, used).equilibrated_fraction
-    if settings.method == "rmsprop_sgld" or not share < 1:
+    kept = [d for d in warnings if d.code not in TOO_FEW_DRAWS]
+    share = observables(chains, used).equilibrated_fraction
+    if config.method == "rmsprop_sgld" or not share < 1:
         return tuple(kept)  # each direction has a step size of its own, or nothing is left to rest
     flat = (1 - share) / (
         1 - expected_equilibrated_fraction(used)
     )  # directions that the loss does not hold
-    foreseen = 1 - flat * (1 - expected_equilibrated_fraction(settings))
-    if foreseen < SETTLED_MIN:
-        sentence = (
-            f"{1 - foreseen:.0%} of the directions would not settle: raise localization, "
+    predicted = 1 - flat * (1 - expected_equilibrated_fraction(config))
+    if predicted < SETTLED_MIN:
+        message = (
+            f"{1 - predicted:.0%} of the directions would not settle: raise localization, "
             "num_burnin_steps or lr, or lower n_beta"
         )
-        kept.append(Doubt(Cause.UNSETTLED, sentence))
+        kept.append(QualityWarning(WarningCode.NOT_EQUILIBRATED, message))
     return tuple(kept)
 
 
-def _doubts_about_precision(found: Diagnosis) -> tuple[Doubt, ...]:
+def _precision_warnings(found: Diagnosis) -> tuple[QualityWarning, ...]:
     share = found.se / abs(found.value)
     if not share > IMPRECISE_SHARE:
         return ()
@@ -244,15 +247,15 @@ def _doubts_about_precision(found: Diagnosis) -> tuple[Doubt, ...]:
         f"the standard error is {share:.0%} of λ̂: chains move too slowly; raise num_draws, lr or "
         "localization"
     )
-    return (Doubt(Cause.SLOW, imprecise),)
+    return (QualityWarning(WarningCode.LOW_ESS, imprecise),)
 
 
-def _short(settings: SamplerSettings) -> SamplerSettings:
+def _short(config: SamplerConfig) -> SamplerConfig:
     return replace(
-        settings,
-        num_chains=min(PILOT_CHAINS, settings.num_chains),
-        num_draws=max(1, round(PILOT_SHARE * settings.num_draws)),
-        num_burnin_steps=round(PILOT_SHARE * settings.num_burnin_steps),
+        config,
+        num_chains=min(PILOT_CHAINS, config.num_chains),
+        num_draws=max(1, round(PILOT_SHARE * config.num_draws)),
+        num_burnin_steps=round(PILOT_SHARE * config.num_burnin_steps),
     )
 
 

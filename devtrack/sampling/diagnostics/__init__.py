@@ -1,8 +1,8 @@
 """How far sampled chains can be trusted: arrays in, numbers and doubts out."""
 
 from devtrack.sampling.diagnostics._diagnose import (
+    ChainObservables,
     Diagnosis,
-    Path,
     diagnose,
     require_chains,
     require_draws,
@@ -11,18 +11,18 @@ from devtrack.sampling.diagnostics.warning_codes import (
     TOO_FEW_DRAWS,
     TOO_LARGE_STEP,
     TOO_SMALL_STEP,
-    Cause,
-    Doubt,
+    QualityWarning,
+    WarningCode,
 )
 
 __all__ = [
     "TOO_FEW_DRAWS",
     "TOO_LARGE_STEP",
     "TOO_SMALL_STEP",
-    "Cause",
+    "ChainObservables",
     "Diagnosis",
-    "Doubt",
-    "Path",
+    "QualityWarning",
+    "WarningCode",
     "diagnose",
     "require_chains",
     "require_draws",

@@ -12,20 +12,20 @@ import numpy.typing as npt
 
 from devtrack.errors import ConfigError
 from devtrack.records import Status
-from devtrack.sampling.diagnostics._checks import Evidence, doubts
+from devtrack.sampling.diagnostics._checks import CheckInputs, warnings
 from devtrack.sampling.diagnostics._failures import failed_chains
 from devtrack.sampling.diagnostics._statistics import Floats, gamma_ratio, mean_error, split_rhat
-from devtrack.sampling.diagnostics.warning_codes import Doubt
+from devtrack.sampling.diagnostics.warning_codes import QualityWarning
 
 
-class Path(NamedTuple):
+class ChainObservables(NamedTuple):
     """What else is known of the chains, where a sampler says so. NaN: unknown.
 
     Shapes:
-        slope: (chain, look). anharmonic: (chain, draw).
+        first_order: (chain, look). anharmonic: (chain, draw).
 
     Attributes:
-        slope: nβ ∇L(w*)·(w − w*); 0 at a minimum.
+        first_order: nβ ∇L(w*)·(w − w*); 0 at a minimum.
         step_bias: How much too high a finite step size makes the chains' loss, in units of λ̂; the
             signal may be without it already.
         localization_virial: γ E‖w − w*‖² / parameters.
@@ -33,7 +33,7 @@ class Path(NamedTuple):
         anharmonic: nβ (½ ∇L(w)·(w − w*) − L(w) + L(w*)); 0 where the loss is a quadratic.
     """
 
-    slope: npt.NDArray[np.floating]
+    first_order: npt.NDArray[np.floating]
     step_bias: float
     localization_virial: float
     equilibrated_fraction: float
@@ -53,7 +53,7 @@ class Diagnosis(NamedTuple):
         gamma_ratio: Var/mean of the noiseless signal.
         chain_values: λ̂ of every chain; NaN for a chain that failed.
         status: Trust in ``value``.
-        doubts: What speaks against it.
+        warnings: What speaks against it.
     """
 
     value: float
@@ -64,12 +64,12 @@ class Diagnosis(NamedTuple):
     gamma_ratio: float
     chain_values: tuple[float, ...]
     status: Status
-    doubts: tuple[Doubt, ...]
+    warnings: tuple[QualityWarning, ...]
 
     @property
     def reasons(self) -> tuple[str, ...]:
         """The doubts in sentences."""
-        return tuple(doubt.sentence for doubt in self.doubts)
+        return tuple(warning.message for warning in self.warnings)
 
 
 def diagnose(
@@ -77,7 +77,7 @@ def diagnose(
     full_signal: Floats,
     *,
     num_parameters: int,
-    path: Path | None = None,
+    observables: ChainObservables | None = None,
     checks: Literal["on", "off"] = "on",
 ) -> Diagnosis:
     """Turn chains into an estimate with a standard error and a status.
@@ -90,7 +90,7 @@ def diagnose(
         full_signal: The same on a fixed set of batches, at some of the draws: free of the noise
             that the choice of batch adds.
         num_parameters: Weights that were sampled.
-        path: What else is known of the chains; without it three checks are left out.
+        observables: What else is known of the chains; without it three checks are left out.
         checks: ``off`` allows a single chain and few draws, and leaves out what these cannot tell.
 
     Shapes:
@@ -120,10 +120,10 @@ def diagnose(
         gamma_ratio=gamma_ratio(full_signal),
         chain_values=tuple(chain_values),
         status=Status.OK,
-        doubts=(),
+        warnings=(),
     )
-    slope = path.slope[holds] if path else np.full((1, 1), np.nan)
-    evidence = Evidence(
+    first_order = observables.first_order[holds] if observables else np.full((1, 1), np.nan)
+    evidence = CheckInputs(
         signal=signal,
         full_signal=full_signal,
         value=value,
@@ -131,15 +131,15 @@ def diagnose(
         rhat=estimate.rhat,
         ess=error.ess,
         gamma_ratio=estimate.gamma_ratio,
-        slope=slope,
-        step_bias=path.step_bias if path else np.nan,
-        localization_virial=path.localization_virial if path else np.nan,
-        equilibrated_fraction=path.equilibrated_fraction if path else np.nan,
-        anharmonic=path.anharmonic[holds] if path else np.full((1, 1), np.nan),
+        first_order=first_order,
+        step_bias=observables.step_bias if observables else np.nan,
+        localization_virial=observables.localization_virial if observables else np.nan,
+        equilibrated_fraction=observables.equilibrated_fraction if observables else np.nan,
+        anharmonic=observables.anharmonic[holds] if observables else np.full((1, 1), np.nan),
         num_parameters=num_parameters,
     )
-    found = (*failures, *doubts(evidence, checks=checks))
-    return estimate._replace(doubts=found, status=Status.SUSPECT if found else Status.OK)
+    found = (*failures, *warnings(evidence, checks=checks))
+    return estimate._replace(warnings=found, status=Status.SUSPECT if found else Status.OK)
 
 
 def require_chains(num_chains: int) -> None:

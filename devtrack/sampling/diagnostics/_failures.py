@@ -7,12 +7,12 @@ import numpy.typing as npt
 
 from devtrack.sampling.diagnostics._statistics import Floats
 from devtrack.sampling.diagnostics._thresholds import DIVERGED_FACTOR
-from devtrack.sampling.diagnostics.warning_codes import Cause, Doubt
+from devtrack.sampling.diagnostics.warning_codes import QualityWarning, WarningCode
 
 
 def failed_chains(
     chain_values: Floats, num_parameters: int
-) -> tuple[list[Doubt], npt.NDArray[np.bool_]]:
+) -> tuple[list[QualityWarning], npt.NDArray[np.bool_]]:
     """Return what is wrong with chains that do not count, and which do, (chain,).
 
     Shapes:
@@ -28,11 +28,11 @@ def failed_chains(
             f"{(~finite).sum()} of {num_chains} chains non-finite: lr, n_beta or localization too "
             "large, or NaN in the data; lower lr first"
         )
-        failures.append(Doubt(Cause.NON_FINITE, without_number))
+        failures.append(QualityWarning(WarningCode.NON_FINITE, without_number))
     if diverged.any():
         gone = (
             f"{diverged.sum()} of {num_chains} chains diverged (mean beyond {DIVERGED_FACTOR:g} × "
             "parameters / 2): lr too large, or localization too small; lower lr first"
         )
-        failures.append(Doubt(Cause.DIVERGED, gone))
+        failures.append(QualityWarning(WarningCode.DIVERGED, gone))
     return failures, finite & ~diverged

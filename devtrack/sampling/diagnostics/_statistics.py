@@ -63,7 +63,7 @@ class MeanError(NamedTuple):
     Attributes:
         mcse: Monte Carlo standard error of the mean.
         ess: As many independent draws would know it as well, sd² / mcse².
-        se: ``mcse``, widened for its own error (``widening``).
+        se: ``mcse``, widened for its own error (``student_t_inflation``).
     """
 
     mcse: float
@@ -93,7 +93,9 @@ def mean_error(signal: Floats, full_signal: Floats) -> MeanError:
     errors = [view.std(ddof=1) / np.sqrt(n) for view, n in zip(views, ess, strict=True)]
     worst = int(np.argmax(errors))
     mcse = float(errors[worst])
-    return MeanError(mcse, float(signal.var(ddof=1)) / mcse**2, mcse * widening(ess[worst]))
+    return MeanError(
+        mcse, float(signal.var(ddof=1)) / mcse**2, mcse * student_t_inflation(ess[worst])
+    )
 
 
 DRAWS_PER_FREEDOM = 8.0
@@ -103,7 +105,7 @@ chains (2 / √ESS): AR(1) squares .29 at ESS 34 (.34), .23 at 68 (.24) and .19 
 quadratic gate .30 at 71 (.24), deep linear gates .17 at 287 (.12) and .19 at 437 (.10)."""
 
 
-def widening(num_effective: float) -> float:
+def student_t_inflation(num_effective: float) -> float:
     """Return by what sd / √ESS must grow so that ± 1.96 of it hold the mean 95 times in 100.
 
     The quantile of Student's t over that of the normal law, for an error that is itself uncertain.

@@ -11,7 +11,7 @@ RHAT_MAX = 1.15
 
 ESS_MIN = 16.0
 """Effective draws: good from 17 on (median over 100), unmixed up to 16. Below it, the standard
-error is itself off by over half (``statistics.widening``)."""
+error is itself off by over half (``statistics.student_t_inflation``)."""
 
 GAMMA_MIN, GAMMA_MAX = 0.2, 2.0
 """Band of Var/mean of the noiseless signal: good .66 to 1.51, lr × 30 from 4.9 on. nβ ΔL follows

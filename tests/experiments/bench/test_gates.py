@@ -9,7 +9,7 @@ from devtrack.records import Status
 from experiments.bench import gates
 
 QUICK = [gate for gate in gates.gates() if gate.affordable]
-SLOW = [gate for gate in gates.gates() if not gate.affordable]
+LOW_ESS = [gate for gate in gates.gates() if not gate.affordable]
 BAD = [how for how in gates.BAD_SETTINGS if how != "too little data"]
 
 
@@ -25,7 +25,7 @@ def test_quick_gate_holds(gate):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("gate", SLOW, ids=_name)
+@pytest.mark.parametrize("gate", LOW_ESS, ids=_name)
 def test_slow_gate_holds(gate):
     row = gates.estimate(gate)
     assert gate.holds(row), (row.value, row.se, gate.truth)
@@ -66,7 +66,7 @@ def test_rmsprop_finds_the_quadratic_too():
     # eps well above the gradients (~0.03 here) keeps the preconditioner from following the chain:
     # where it does, large weights are moved less, linger, and raise the estimate.
     gate = gates.quadratic(10)
-    lr = 3 * gate.settings.settings.lr  # the preconditioner settles near 1 / eps
+    lr = 3 * gate.settings.config.lr  # the preconditioner settles near 1 / eps
     settings = replace(gate.settings, method="rmsprop_sgld", lr=lr, rmsprop_eps=3.0)
     row = gates.estimate(gate, settings=replace(settings, num_burnin_steps=1000))
     assert row.value == pytest.approx(gate.truth, rel=0.03)

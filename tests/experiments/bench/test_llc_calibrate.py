@@ -63,8 +63,10 @@ def test_a_task_without_training_has_one_point():
 def test_the_choice_agrees_with_a_long_run_of_smaller_steps(trained):
     narrow = {"n_betas": (1000.0,), "localizations": (10.0,)}
     found = answer(trained, seed=0, **narrow)
-    slow = long_run(trained, found.settings, times=1, seed=1)
-    trial = next(t for t in reversed(found.trials) if t.settings == found.settings)
-    assert found.gained == pytest.approx(10.0, rel=0.2)  # ½ ‖1‖², inputs of covariance about I
+    slow = long_run(trained, found.config, times=1, seed=1)
+    trial = next(t for t in reversed(found.trials) if t.config == found.config)
+    assert found.training_gain == pytest.approx(
+        10.0, rel=0.2
+    )  # ½ ‖1‖², inputs of covariance about I
     assert slow.value == pytest.approx(10.0, rel=0.05)
     assert trial.value == pytest.approx(slow.value, abs=3 * (trial.se**2 + slow.se**2) ** 0.5)

@@ -10,16 +10,16 @@ from devtrack.model_state import snapshots
 from devtrack.records import Status
 from devtrack.sampling.calibration._calibrate import (
     Trial,
-    _confirmed,
-    _descend,
-    _main_doubt,
+    _confirm,
+    _main_warning,
+    _search_step_size,
     agree,
     calibrate,
 )
-from devtrack.sampling.config import SamplerSettings
-from devtrack.sampling.diagnostics import Cause, Doubt
+from devtrack.sampling.config import SamplerConfig
+from devtrack.sampling.diagnostics import QualityWarning, WarningCode
 
-NARROW = {"n_betas": (100.0,), "localizations": (1.0,)}
+GAMMA_RATIO_LOW = {"n_betas": (100.0,), "localizations": (1.0,)}
 
 
 class Bowl(nn.Module):
@@ -45,7 +45,7 @@ def _calibrate(model=None, *, loss=_height, points=None, **changes):
         loss=loss,
         batches=[torch.zeros(2)],
         generator=torch.Generator().manual_seed(0),
-        **{**NARROW, **changes},
+        **{**GAMMA_RATIO_LOW, **changes},
     )
 
 
@@ -55,7 +55,7 @@ def found():
 
 
 def test_it_finds_settings_that_give_the_known_value(found):
-    chosen = [t for t in found.trials if t.settings == found.settings and t.purpose != "control"]
+    chosen = [t for t in found.trials if t.config == found.config and t.purpose != "control"]
     assert {trial.status for trial in chosen} == {Status.OK}
     assert chosen[0].value == pytest.approx(5.0, abs=0.3 + 3 * chosen[0].se)
     assert len(found.reasons) == 4
@@ -63,19 +63,19 @@ def test_it_finds_settings_that_give_the_known_value(found):
 
 def test_the_ladder_begins_where_the_steepest_direction_is_taken_to_its_bottom(found):
     first = next(trial for trial in found.trials if trial.purpose == "pilot")
-    assert first.settings.lr == pytest.approx(2 / (100 * 2 + 1), rel=0.1)
+    assert first.config.lr == pytest.approx(2 / (100 * 2 + 1), rel=0.1)
 
 
 def test_the_choice_was_confirmed_at_half_the_step_and_longer_and_without_the_loss(found):
     half, long = found.trials[-2:]
-    (control,) = (trial for trial in found.trials if trial.purpose == "control")
+    (prior_control,) = (trial for trial in found.trials if trial.purpose == "control")
     assert half.purpose == "half"
-    assert half.settings.lr == pytest.approx(found.settings.lr / 2)
-    assert half.settings.num_draws == 2 * found.settings.num_draws  # over an equal time
-    assert half.settings.num_burnin_steps == 2 * found.settings.num_burnin_steps
+    assert half.config.lr == pytest.approx(found.config.lr / 2)
+    assert half.config.num_draws == 2 * found.config.num_draws  # over an equal time
+    assert half.config.num_burnin_steps == 2 * found.config.num_burnin_steps
     assert long.purpose == "long"
-    assert long.settings == replace(found.settings, num_draws=4 * found.settings.num_draws)
-    assert control.value > 2 * half.value / 100  # without the loss, the chains go far
+    assert long.config == replace(found.config, num_draws=4 * found.config.num_draws)
+    assert prior_control.value > 2 * half.value / 100  # without the loss, the chains go far
 
 
 def test_a_point_where_chains_fail_counts_against_it_but_does_not_stop_it():
@@ -90,8 +90,8 @@ def test_a_point_where_chains_fail_counts_against_it_but_does_not_stop_it():
 
 def test_the_largest_n_beta_that_passes_is_taken_with_the_weakest_pull():
     found = _calibrate(n_betas=(3.0, 100.0, 30.0), localizations=(10.0, 1.0))
-    assert (found.settings.n_beta, found.settings.localization) == (100.0, 1.0)
-    tried = {trial.settings.n_beta for trial in found.trials if trial.purpose != "control"}
+    assert (found.config.n_beta, found.config.localization) == (100.0, 1.0)
+    tried = {trial.config.n_beta for trial in found.trials if trial.purpose != "control"}
     assert tried == {100.0}  # no need to try others
 
 
@@ -102,17 +102,24 @@ def test_a_larger_n_beta_that_fails_at_some_point_gives_way():
         away.w.fill_(0.05)
     points = [snapshots.take(away), snapshots.take(Bowl())]
     found = _calibrate(points=points, n_betas=(1000.0, 3.0))
-    passed = {(t.settings.n_beta, t.point) for t in found.trials if t.status is Status.OK}
+    passed = {(t.config.n_beta, t.point) for t in found.trials if t.status is Status.OK}
     assert (1000.0, 1) in passed and (1000.0, 0) not in passed
-    assert found.settings.n_beta == 3.0
+    assert found.config.n_beta == 3.0
 
 
 def test_of_a_point_that_is_no_minimum_that_is_said_first():
-    doubts = tuple(Doubt(cause, cause) for cause in (Cause.WIDE, Cause.SLOPE, Cause.HOT))
-    settings = SamplerSettings(n_beta=1.0)
-    slope = Trial("pilot", 0, settings, 1.0, 1.0, 1.0, Status.SUSPECT, doubts, np.zeros(1))
-    assert _main_doubt(slope) == "slope"
-    assert _main_doubt(slope._replace(doubts=doubts[::2])) == "wide"
+    warnings = tuple(
+        QualityWarning(code, code)
+        for code in (
+            WarningCode.GAMMA_RATIO_HIGH,
+            WarningCode.NONZERO_GRADIENT,
+            WarningCode.STEP_BIAS,
+        )
+    )
+    config = SamplerConfig(n_beta=1.0)
+    slope = Trial("pilot", 0, config, 1.0, 1.0, 1.0, Status.SUSPECT, warnings, np.zeros(1))
+    assert _main_warning(slope) == "slope"
+    assert _main_warning(slope._replace(warnings=warnings[::2])) == "wide"
 
 
 class _Stub:
@@ -123,11 +130,11 @@ class _Stub:
     def __init__(self, *planted, last=0):
         self.planted, self.asked, self.last = list(planted), [], last
 
-    def run(self, settings, point, *, purpose="sweep"):
-        self.asked.append((purpose if point == self.last else f"{purpose} of {point}", settings.lr))
-        doubts = tuple(Doubt(cause, "") for cause in self.planted.pop(0))
-        status = Status.SUSPECT if doubts else Status.OK
-        return Trial(purpose, point, settings, 1.0, 1.0, 1.0, status, doubts, np.zeros(1))
+    def run(self, config, point, *, purpose="sweep"):
+        self.asked.append((purpose if point == self.last else f"{purpose} of {point}", config.lr))
+        warnings = tuple(QualityWarning(code, "") for code in self.planted.pop(0))
+        status = Status.SUSPECT if warnings else Status.OK
+        return Trial(purpose, point, config, 1.0, 1.0, 1.0, status, warnings, np.zeros(1))
 
 
 @pytest.mark.parametrize(
@@ -142,50 +149,50 @@ class _Stub:
 )
 def test_steps_agree_within_their_errors_or_a_share(value, se, agrees):
     def trial(value):
-        settings = SamplerSettings(n_beta=1.0)
-        return Trial("sweep", 0, settings, value, se, 1.0, Status.OK, (), np.zeros(1))
+        config = SamplerConfig(n_beta=1.0)
+        return Trial("sweep", 0, config, value, se, 1.0, Status.OK, (), np.zeros(1))
 
     assert agree(trial(40.0), trial(value), sigmas=2.0, share=0.025) == agrees
 
 
 def test_a_step_that_disagrees_with_its_half_gives_way_to_it_at_every_point():
     class Halving(_Stub):
-        def run(self, settings, point, *, purpose="sweep"):
-            trial = super().run(settings, point, purpose=purpose)
-            return trial._replace(value=40.0 + 4.0 * (settings.lr > 0.6), se=0.1)
+        def run(self, config, point, *, purpose="sweep"):
+            trial = super().run(config, point, purpose=purpose)
+            return trial._replace(value=40.0 + 4.0 * (config.lr > 0.6), se=0.1)
 
     stub = Halving(*[()] * 9, last=1)
-    settings = SamplerSettings(n_beta=1.0, localization=1.0)
-    found = _confirmed(stub, _descend(stub, settings, at_least=1))
-    assert [trial.settings.lr for trial in found.candidate] == pytest.approx([1 / 3, 1 / 3])
-    assert found.half.settings.lr == pytest.approx(1 / 6)
+    config = SamplerConfig(n_beta=1.0, localization=1.0)
+    found = _confirm(stub, _search_step_size(stub, config, at_least=1))
+    assert [trial.config.lr for trial in found.candidate] == pytest.approx([1 / 3, 1 / 3])
+    assert found.half.config.lr == pytest.approx(1 / 6)
 
 
 @pytest.mark.parametrize(
-    ("doubts", "value", "holds"),
-    [((), 40.2, True), ((), 30.0, False), ({Cause.DISAGREE}, 40.2, False)],
+    ("warnings", "value", "holds"),
+    [((), 40.2, True), ((), 30.0, False), ({WarningCode.HIGH_RHAT}, 40.2, False)],
     ids=["stays", "elsewhere", "doubted"],
 )
-def test_chains_that_leave_over_a_longer_time_are_not_chosen(doubts, value, holds):
+def test_chains_that_leave_over_a_longer_time_are_not_chosen(warnings, value, holds):
     class Leaving(_Stub):
-        def run(self, settings, point, *, purpose="sweep"):
-            trial = super().run(settings, point, purpose=purpose)
+        def run(self, config, point, *, purpose="sweep"):
+            trial = super().run(config, point, purpose=purpose)
             return trial._replace(value=value if purpose == "long" else 40.0, se=0.1)
 
-    stub = Leaving((), (), (), doubts)
-    settings = SamplerSettings(n_beta=1.0, localization=1.0)
-    found = _confirmed(stub, _descend(stub, settings, at_least=1))
+    stub = Leaving((), (), (), warnings)
+    config = SamplerConfig(n_beta=1.0, localization=1.0)
+    found = _confirm(stub, _search_step_size(stub, config, at_least=1))
     assert [purpose for purpose, _ in stub.asked] == ["pilot", "sweep", "half", "long"]
     assert bool(found) == holds
 
 
 def test_a_step_that_longer_chains_find_too_large_gives_way_to_its_half():
-    stub = _Stub((), (), (), {Cause.BOUND}, (), (), last=0)
-    settings = SamplerSettings(n_beta=1.0, localization=1.0)
-    found = _confirmed(stub, _descend(stub, settings, at_least=1))
+    stub = _Stub((), (), (), {WarningCode.ABOVE_BOUND}, (), (), last=0)
+    config = SamplerConfig(n_beta=1.0, localization=1.0)
+    found = _confirm(stub, _search_step_size(stub, config, at_least=1))
     purposes = [purpose for purpose, _ in stub.asked]
     assert purposes == ["pilot", "sweep", "half", "long", "half", "long"]
-    assert found.candidate[-1].settings.lr == pytest.approx(1 / 3)
+    assert found.candidate[-1].config.lr == pytest.approx(1 / 3)
 
 
 @pytest.mark.parametrize(("localization", "n_beta"), [(10.0, 30.0), (100.0, 1000.0)])
@@ -197,27 +204,35 @@ def test_what_passes_at_more_points_by_the_pull_is_not_taken(localization, n_bet
     points = [snapshots.take(away), snapshots.take(Bowl())]
     pulls = (localization,)
     found = _calibrate(points=points, n_betas=(1000.0, 30.0), localizations=pulls)
-    assert found.settings.n_beta == n_beta
-    assert any(t.settings.n_beta == 30.0 for t in found.trials)
+    assert found.config.n_beta == n_beta
+    assert any(t.config.n_beta == 30.0 for t in found.trials)
 
 
 @pytest.mark.parametrize(
     ("planted", "purposes"),
     [
         # too large a step: one smaller; it passes as a pilot and as a whole
-        ([{Cause.WIDE}, (), ()], ["pilot", "pilot", "sweep"]),
+        ([{WarningCode.GAMMA_RATIO_HIGH}, (), ()], ["pilot", "pilot", "sweep"]),
         # what no step size mends ends it at once
-        ([{Cause.ASTRAY}], ["pilot"]),
-        ([{Cause.SLOPE, Cause.WIDE}], ["pilot"]),
-        ([{Cause.WIDE, Cause.UNSETTLED}], ["pilot"]),
+        ([{WarningCode.LEFT_BASIN}], ["pilot"]),
+        ([{WarningCode.NONZERO_GRADIENT, WarningCode.GAMMA_RATIO_HIGH}], ["pilot"]),
+        ([{WarningCode.GAMMA_RATIO_HIGH, WarningCode.NOT_EQUILIBRATED}], ["pilot"]),
         # a whole trial may be too slow once more, not twice
-        ([(), {Cause.SLOW, Cause.WIDE}, (), {Cause.SLOW, Cause.WIDE}], ["pilot", "sweep"] * 2),
-        ([(), {Cause.DISAGREE}], ["pilot", "sweep"]),
+        (
+            [
+                (),
+                {WarningCode.LOW_ESS, WarningCode.GAMMA_RATIO_HIGH},
+                (),
+                {WarningCode.LOW_ESS, WarningCode.GAMMA_RATIO_HIGH},
+            ],
+            ["pilot", "sweep"] * 2,
+        ),
+        ([(), {WarningCode.HIGH_RHAT}], ["pilot", "sweep"]),
     ],
 )
 def test_the_ladder_goes_on_only_while_smaller_steps_may_mend_it(planted, purposes):
     stub = _Stub(*planted)
-    passed = _descend(stub, SamplerSettings(n_beta=1.0, localization=1.0), at_least=1)
+    passed = _search_step_size(stub, SamplerConfig(n_beta=1.0, localization=1.0), at_least=1)
     assert [purpose for purpose, _ in stub.asked] == purposes
     assert stub.planted == []
     assert bool(passed) == (purposes[-1] == "sweep" and planted[-1] == ())
@@ -226,36 +241,39 @@ def test_the_ladder_goes_on_only_while_smaller_steps_may_mend_it(planted, purpos
 
 
 def test_steps_too_large_for_an_earlier_point_give_way_to_smaller_ones():
-    stub = _Stub((), {Cause.WIDE}, (), (), (), (), last=1)
-    passed = _descend(stub, SamplerSettings(n_beta=1.0, localization=1.0), at_least=1)
+    stub = _Stub((), {WarningCode.GAMMA_RATIO_HIGH}, (), (), (), (), last=1)
+    passed = _search_step_size(stub, SamplerConfig(n_beta=1.0, localization=1.0), at_least=1)
     both = ["pilot", "pilot of 0"]
     assert [purpose for purpose, _ in stub.asked] == [*both, *both, "sweep", "sweep of 0"]
-    assert [trial.settings.lr for trial in passed] == pytest.approx([1 / 3, 1 / 3])
+    assert [trial.config.lr for trial in passed] == pytest.approx([1 / 3, 1 / 3])
 
 
-@pytest.mark.parametrize("end", [{Cause.WIDE, Cause.UNSETTLED}, {Cause.UNSETTLED}])
+@pytest.mark.parametrize(
+    "end",
+    [{WarningCode.GAMMA_RATIO_HIGH, WarningCode.NOT_EQUILIBRATED}, {WarningCode.NOT_EQUILIBRATED}],
+)
 def test_an_earlier_point_that_bears_no_step_at_all_is_given_up(end):
-    stub = _Stub((), {Cause.WIDE}, end, (), last=1)
-    passed = _descend(stub, SamplerSettings(n_beta=1.0, localization=1.0), at_least=1)
-    assert [trial.settings.lr for trial in passed] == pytest.approx([2 / 3, 2 / 3])
+    stub = _Stub((), {WarningCode.GAMMA_RATIO_HIGH}, end, (), last=1)
+    passed = _search_step_size(stub, SamplerConfig(n_beta=1.0, localization=1.0), at_least=1)
+    assert [trial.config.lr for trial in passed] == pytest.approx([2 / 3, 2 / 3])
     assert [trial.status for trial in passed] == [Status.SUSPECT, Status.OK]
 
 
 def test_points_that_cannot_pass_more_often_than_before_are_not_tried():
-    stub = _Stub((), {Cause.SLOPE}, last=2)
-    settings = SamplerSettings(n_beta=1.0, localization=1.0)
-    assert _descend(stub, settings, at_least=3) is None
+    stub = _Stub((), {WarningCode.NONZERO_GRADIENT}, last=2)
+    config = SamplerConfig(n_beta=1.0, localization=1.0)
+    assert _search_step_size(stub, config, at_least=3) is None
     assert [purpose for purpose, _ in stub.asked] == ["pilot", "pilot of 0"]
 
 
 def test_chains_that_lose_what_training_gained_are_refused_though_they_pass_every_check():
     # the loss rises by about 5 / nβ: 0.16 at nβ 30, 0.05 at 100
     untrained = {"w": torch.full((10,), 0.13, dtype=torch.float64)}  # 0.1 above the minimum
-    assert _calibrate(n_betas=(30.0, 10.0)).settings.n_beta == 30.0
+    assert _calibrate(n_betas=(30.0, 10.0)).config.n_beta == 30.0
     with pytest.raises(MetricError, match="another landscape than it found"):
         _calibrate(n_betas=(30.0, 10.0), untrained=untrained)
     found = _calibrate(n_betas=(100.0, 30.0), untrained=untrained)
-    assert found.settings.n_beta == 100.0
+    assert found.config.n_beta == 100.0
     assert "these lose 4" in found.reasons[2]  # some 45 % of it
 
 
@@ -277,7 +295,7 @@ def test_the_weights_are_put_back():
 
 def test_equal_generators_give_equal_answers():
     first, again = _calibrate(), _calibrate()
-    assert first.settings == again.settings
+    assert first.config == again.config
     np.testing.assert_array_equal(first.trials[-1].trace, again.trials[-1].trace)
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from devtrack.sampling.calibration._loss_landscape import (
     largest_curvature,
     mean_loss,
-    untrained_loss,
+    zero_weight_loss,
 )
 
 CURVATURE = torch.linspace(0.5, 2, 10, dtype=torch.float64)
@@ -74,14 +74,14 @@ def test_a_classifier_without_weights_finds_all_classes_equally_likely():
     def loss(model, batch):
         return nn.functional.cross_entropy(model(batch[0]), batch[1], reduction="none")
 
-    assert untrained_loss(model, loss, batches) == pytest.approx(math.log(5))
+    assert zero_weight_loss(model, loss, batches) == pytest.approx(math.log(5))
 
 
 def test_what_is_not_trained_stays():
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 1))
     model[0].requires_grad_(False)
     before = model[0].weight.clone()
-    untrained_loss(model, lambda m, b: m(b).square().mean(), [torch.ones(4, 3)])
+    zero_weight_loss(model, lambda m, b: m(b).square().mean(), [torch.ones(4, 3)])
     assert torch.equal(model[0].weight, before)
     assert not model[1].weight.any()
 

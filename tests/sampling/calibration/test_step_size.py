@@ -5,7 +5,7 @@ from torch import nn
 from devtrack.errors import MetricError
 from devtrack.sampling.calibration import _step_size as step_size
 from devtrack.sampling.calibration._step_size import find_step_size
-from devtrack.sampling.config import SamplerSettings
+from devtrack.sampling.config import SamplerConfig
 
 
 def _problem():
@@ -19,12 +19,12 @@ def _loss(model, batch):
     return (model(batch[0]) - batch[1]).square().mean()
 
 
-def _find(model, batches, *, loss=_loss, seed=0, **settings):
+def _find(model, batches, *, loss=_loss, seed=0, **config):
     return find_step_size(
         model,
         loss=loss,
         batches=batches,
-        settings=SamplerSettings(**settings),
+        config=SamplerConfig(**config),
         generator=torch.Generator().manual_seed(seed),
     )
 
@@ -34,7 +34,7 @@ def test_it_finds_one_that_passes_and_puts_the_weights_back():
     before = [p.detach().clone() for p in model.parameters()]
     found = _find(model, batches)
     assert found.found and 1e-5 < found.lr <= 1e-3
-    assert 3 <= found.num_trials <= step_size.MOST_HALVINGS + 3
+    assert 3 <= found.num_trials <= step_size.MAX_HALVINGS + 3
     assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
     assert all(p.grad is None for p in model.parameters())
 
@@ -56,14 +56,14 @@ def test_lm_sgld_gets_the_step_size_of_plain_sgld():
 
 def test_the_pull_bounds_it():
     found = _find(*_problem(), localization=1e4)
-    assert found.lr <= step_size.PULLED_MAX / 1e4
+    assert found.lr <= step_size.MAX_STEP / 1e4
 
 
 def test_where_nothing_works_it_says_so_and_stays_small():
     model, batches = _problem()
     found = _find(model, batches, loss=lambda m, b: torch.nan * _loss(m, b))
     assert not found.found
-    assert found.lr == pytest.approx(2e-3 / 2**step_size.MOST_HALVINGS)
+    assert found.lr == pytest.approx(2e-3 / 2**step_size.MAX_HALVINGS)
 
 
 def test_weights_that_the_loss_does_not_depend_on_are_refused():

@@ -8,11 +8,11 @@ from torch import nn
 
 from devtrack.model_state import snapshots
 from devtrack.records import Status
-from devtrack.sampling.calibration._trials import Bench
-from devtrack.sampling.config import SamplerSettings
-from devtrack.sampling.diagnostics import Cause
+from devtrack.sampling.calibration._trials import TrialRunner
+from devtrack.sampling.config import SamplerConfig
+from devtrack.sampling.diagnostics import WarningCode
 
-SETTINGS = SamplerSettings(
+CONFIG = SamplerConfig(
     method="lm_sgld",
     n_beta=100.0,
     localization=10.0,
@@ -29,10 +29,10 @@ class Bowl(nn.Module):
         self.w = nn.Parameter(torch.zeros(dims, dtype=torch.float64))
 
 
-def _bench(*, held=20, dims=20, untrained=None):
+def _runner(*, held=20, dims=20, untrained=None):
     """L = ½ ‖w‖² over the first ``held`` of the weights."""
     model = Bowl(dims)
-    return Bench(
+    return TrialRunner(
         model,
         [snapshots.take(model)],
         lambda m, _: 0.5 * m.w[:held].square().sum(),
@@ -47,48 +47,48 @@ def _weights_with_loss(height, dims=20):
 
 
 def test_a_pilot_takes_a_sixth_of_the_steps():
-    pilot = _bench().run(SETTINGS, 0, purpose="pilot")
+    pilot = _runner().run(CONFIG, 0, purpose="pilot")
     assert len(pilot.trace) == pytest.approx(250 / 3, abs=1)
-    assert pilot.settings == SETTINGS  # it stands for the whole estimate
-    assert pilot.status is Status.OK, pilot.doubts
+    assert pilot.config == CONFIG  # it stands for the whole estimate
+    assert pilot.status is Status.OK, pilot.warnings
 
 
 @pytest.mark.parametrize(("lr", "settles"), [(1e-4, False), (3e-3, True)])
 def test_a_pilot_foresees_whether_all_directions_settle(lr, settles):
     # 4 of 20 directions are held by the loss; the others by a pull of 10, at rate ε γ
-    bench = _bench(held=4)
-    pilot = bench.run(replace(SETTINGS, lr=lr), 0, purpose="pilot")
-    whole = bench.run(replace(SETTINGS, lr=lr), 0)
-    assert (Cause.UNSETTLED not in pilot.causes) == settles
-    assert (Cause.UNSETTLED not in whole.causes) == settles
+    runner = _runner(held=4)
+    pilot = runner.run(replace(CONFIG, lr=lr), 0, purpose="pilot")
+    whole = runner.run(replace(CONFIG, lr=lr), 0)
+    assert (WarningCode.NOT_EQUILIBRATED not in pilot.codes) == settles
+    assert (WarningCode.NOT_EQUILIBRATED not in whole.codes) == settles
 
 
 def test_an_estimate_too_imprecise_to_compare_is_doubted():
     # one direction: λ̂ 0.45 with a spread of 0.7 over few effective draws
-    whole = _bench(held=1, dims=1).run(replace(SETTINGS, num_draws=40), 0)
+    whole = _runner(held=1, dims=1).run(replace(CONFIG, num_draws=40), 0)
     assert whole.se > 0.1 * whole.value
-    assert whole.causes == {Cause.SLOW}
-    assert _bench().run(SETTINGS, 0).status is Status.OK
+    assert whole.codes == {WarningCode.LOW_ESS}
+    assert _runner().run(CONFIG, 0).status is Status.OK
 
 
 def test_chains_that_lose_what_training_gained_are_astray():
     # 20 directions at nβ 100 and γ 10: the loss rises by 20 / (2 · 110) = 0.091
-    far = _bench(untrained=_weights_with_loss(0.07)).run(SETTINGS, 0)
-    near = _bench(untrained=_weights_with_loss(0.12)).run(SETTINGS, 0)
-    assert far.causes == {Cause.ASTRAY}  # no other check sees it
-    assert near.status is Status.OK, near.doubts
+    far = _runner(untrained=_weights_with_loss(0.07)).run(CONFIG, 0)
+    near = _runner(untrained=_weights_with_loss(0.12)).run(CONFIG, 0)
+    assert far.codes == {WarningCode.LEFT_BASIN}  # no other check sees it
+    assert near.status is Status.OK, near.warnings
 
 
 def test_what_training_gained_is_unknown_at_a_minimum_set_by_hand():
-    assert _bench().gained == float("inf")
+    assert _runner().training_gain == float("inf")
 
 
 def test_what_training_gained_is_counted_from_the_lower_of_both():
     model = Bowl()
     with torch.no_grad():
         model.w.fill_(1.0)  # the minimum; without weights, the loss is 10
-    for untrained, gained in [(None, 10.0), ({"w": 1.5 + 0 * model.w.detach()}, 2.5)]:
-        bench = Bench(
+    for untrained, training_gain in [(None, 10.0), ({"w": 1.5 + 0 * model.w.detach()}, 2.5)]:
+        runner = TrialRunner(
             model,
             [snapshots.take(model)],
             lambda m, _: 0.5 * (m.w - 1).square().sum(),
@@ -96,21 +96,21 @@ def test_what_training_gained_is_counted_from_the_lower_of_both():
             torch.Generator().manual_seed(0),
             untrained,
         )
-        assert bench.gained == pytest.approx(gained)
+        assert runner.training_gain == pytest.approx(training_gain)
         snapshots.load_into(model, {"w": torch.ones(20, dtype=torch.float64)})
 
 
 def test_chains_that_only_the_pull_holds_are_told_from_those_that_the_loss_holds():
     # the loss rises by γ / (nβ + γ) of what it rises by without its own hold
     for n_beta, pulled in [(3.0, True), (100.0, False)]:
-        tried = replace(SETTINGS, n_beta=n_beta, localization=100.0)
-        pilot = _bench(held=400, dims=400).run(tried, 0, purpose="pilot")  # many: little noise
-        assert (Cause.PULLED in pilot.causes) == pulled
+        tried = replace(CONFIG, n_beta=n_beta, localization=100.0)
+        pilot = _runner(held=400, dims=400).run(tried, 0, purpose="pilot")  # many: little noise
+        assert (WarningCode.LOCALIZATION_DOMINATED in pilot.codes) == pulled
 
 
 def test_the_control_is_the_rise_by_the_pull_alone_and_runs_once():
-    bench = _bench()
-    control = bench.control(SETTINGS)
-    assert control.value == pytest.approx(20 / (2 * 10), rel=0.2)  # 2 chains of 50 draws
-    assert bench.control(replace(SETTINGS, n_beta=3.0)) is control
-    assert [trial.purpose for trial in bench.trials] == ["control"]
+    runner = _runner()
+    prior_control = runner.prior_control(CONFIG)
+    assert prior_control.value == pytest.approx(20 / (2 * 10), rel=0.2)  # 2 chains of 50 draws
+    assert runner.prior_control(replace(CONFIG, n_beta=3.0)) is prior_control
+    assert [trial.purpose for trial in runner.trials] == ["control"]
