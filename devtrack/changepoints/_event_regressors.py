@@ -23,7 +23,7 @@ Array = npt.NDArray[np.floating]
 EVENT_EFFECT_SD = 30.0  # prior standard deviation of a mark, in noise units
 RELAX_FRACTIONS = (0.01, 0.04, 0.15)  # relaxation times after an event, of the steps up to it
 BUMP_WIDTHS = (0.02, 0.03, 0.045)
-START = "optimizer_start"  # leaves no mark of its own: a ball's roll is part of the trend
+OPTIMIZER_START = "optimizer_start"  # leaves no mark of its own: a ball's roll is part of the trend
 JUMP_KINDS = ("resume",)  # events that do not steer the training, and shift a level if anything
 
 
@@ -50,7 +50,7 @@ def optimizer_starts(
     return [
         OptimizerStart(e.step, e.momentum, linear)
         for e in events
-        if e.kind == START and e.momentum > 0
+        if e.kind == OPTIMIZER_START and e.momentum > 0
     ]
 
 
@@ -67,7 +67,7 @@ def event_columns(
         events: What the tracker recorded.
         schedules: Recorded learning rates.
     """
-    marks = [e for e in events if e.kind != START and e.kind not in JUMP_KINDS]
+    marks = [e for e in events if e.kind != OPTIMIZER_START and e.kind not in JUMP_KINDS]
     parts = [_event_columns(step, axis, e) for e in marks] + [
         _schedule_columns(step, s) for s in schedules
     ]

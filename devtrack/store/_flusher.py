@@ -30,7 +30,7 @@ from devtrack.records import Record, TrainingProgress
 from devtrack.store._atomic_files import remove_quietly
 from devtrack.store._commit_queue import Backlog
 from devtrack.store._compaction import compact_writer
-from devtrack.store._encoding import Author, num_rows
+from devtrack.store._encoding import Author, num_records
 from devtrack.store._layout import segment_dir
 from devtrack.store._overflow import spill_dir
 from devtrack.store._segments import writer_connection
@@ -102,7 +102,7 @@ class Flusher:
 
     def put(self, clock: TrainingProgress, records: Sequence[Record]) -> None:
         """Take records; never waits for a disk."""
-        rows = sum(map(num_rows, records))
+        rows = sum(map(num_records, records))
         with self._lock:
             self._inbox.append((clock, records))
             self._put += 1

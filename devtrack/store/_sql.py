@@ -11,7 +11,7 @@ import duckdb
 
 from devtrack.errors import QueryError
 from devtrack.store._layout import VIEWS
-from devtrack.store._schema import pattern_of
+from devtrack.store._schema import glob_of
 
 _FAULTS_OF_QUERY = (
     duckdb.ParserException,
@@ -112,7 +112,7 @@ def may_be_damage(error: duckdb.Error, store: Path) -> bool:
     names no file. Of 403 errors after random damage to a segment all but one were of these.
     """
     if isinstance(error, duckdb.IOException):
-        names = (str(store), pattern_of(store))
+        names = (str(store), glob_of(store))
         return any(name in str(error) for name in names)  # else the query itself names the file
     speaks_of_file = any(words in str(error) for words in (".parquet", "Parquet file"))
     return speaks_of_file or not isinstance(error, _FAULTS_OF_QUERY)

@@ -18,7 +18,7 @@ from devtrack.store._layout import (
     segment_dir,
 )
 from devtrack.store._listing import current_files
-from devtrack.store._schema import fingerprint, pattern_of, views_sql
+from devtrack.store._schema import glob_of, schema_fingerprint, views_sql
 from devtrack.store._segments import write_empty_segment, writer_connection
 
 _OLDEST_STORAGE = "v1.0.0"
@@ -54,13 +54,13 @@ def list_files(connection: duckdb.DuckDBPyConnection, store: Path) -> None:
     queries.
     """
     for table in reversed(WRITER_TABLES):  # what was committed before a listed row is listed too
-        files = [pattern_of(path) for path in current_files(store, table)]
+        files = [glob_of(path) for path in current_files(store, table)]
         connection.execute(f"SET VARIABLE segments_{table} = ?", [files])
 
 
 def schema_files(store: Path) -> dict[str, Path]:
     """Return the empty twin of each table's segments: every glob matches, every type is known."""
-    name = f"{fingerprint()}.parquet"  # columns added later get a twin of their own
+    name = f"{schema_fingerprint()}.parquet"  # columns added later get a twin of their own
     return {table: segment_dir(store / SCHEMA_DIR, table) / name for table in TABLES}
 
 
@@ -101,7 +101,7 @@ def views_file_is_current(store: Path) -> bool:
         return "lock" in str(error).replace(str(path), "").lower()
     except duckdb.Error:
         return False
-    return row == (str(store), fingerprint())
+    return row == (str(store), schema_fingerprint())
 
 
 def write_views_file(store: Path) -> None:

@@ -22,6 +22,7 @@ from devtrack.store._export import check_export, export_query
 from devtrack.store._flusher import FlushPolicy
 from devtrack.store._health_check import Finding, check_store
 from devtrack.store._layout import STORE_FILE
+from devtrack.store._provenance import utc_now
 from devtrack.store._quarantine import quarantine_damage
 from devtrack.store._runs import create_run, find_run, list_runs, write_run
 from devtrack.store._segments import writer_connection
@@ -35,7 +36,6 @@ from devtrack.store._views import (
     write_schema_files,
     write_views_file,
 )
-from devtrack.store.provenance import utc_now
 from devtrack.store.writer import Writer
 
 _T = TypeVar("_T")

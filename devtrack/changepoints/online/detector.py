@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from devtrack.changepoints._event_regressors import (
-    START,
+    OPTIMIZER_START,
     event_columns,
     jump_columns,
     optimizer_starts,
@@ -155,7 +155,7 @@ class OnlineDetector:
     def reset(self, step: int) -> None:
         """Forget what lies before ``step``: the course that was smooth up to there is over."""
         self._truncate(step, math.inf)
-        self._events = [e for e in self._events if e.step >= step or e.kind == START]
+        self._events = [e for e in self._events if e.step >= step or e.kind == OPTIMIZER_START]
 
     def _truncate(self, first: float, last: float) -> None:
         self._grid = [s for s in self._grid if first <= s <= last]

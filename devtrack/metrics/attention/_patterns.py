@@ -170,7 +170,7 @@ class _Watch(TorchFunctionMode):
         kwargs = kwargs or {}
         output = func(*args, **kwargs)
         if self._running and func is functional.scaled_dot_product_attention:
-            self._running[-1].called.append(pattern_of(*args, **kwargs))
+            self._running[-1].called.append(attention_pattern_of(*args, **kwargs))
         elif self._running and func in _SOFTMAX and output.ndim == 4:
             dim = args[1] if len(args) > 1 else kwargs.get("dim")
             if dim in (-1, 3):
@@ -178,7 +178,7 @@ class _Watch(TorchFunctionMode):
         return output
 
 
-def pattern_of(
+def attention_pattern_of(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor | None = None,
