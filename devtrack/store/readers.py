@@ -69,6 +69,7 @@ def read_series(
     metrics: Sequence[str] | None = None,
     sites: Sequence[str] | None = None,
     statuses: Collection[Status] = (Status.OK,),
+    all_must_match: bool = False,
 ) -> list[Series]:
     """Read a run's metrics as series, ordered by metric and site.
 
@@ -81,10 +82,11 @@ def read_series(
         metrics: Names or globs such as ``"probe/*"``; all if None.
         sites: Names or globs of sites; all if None.
         statuses: Which rows to read. A failed row has the value NaN.
+        all_must_match: Whether each glob must match something; otherwise one match is enough.
 
     Raises:
         UnknownRunError: The store has no such run.
-        ConfigError: The run has rows, and a glob of ``metrics`` or ``sites`` matches none of them.
+        ConfigError: The run has rows, and ``metrics`` or ``sites`` match none of them.
     """
     run_id = store.run(run).run_id
     columns = store.sql(
@@ -96,19 +98,25 @@ def read_series(
     names = list(zip(metric.tolist(), site.tolist()))
     starts = [i for i, name in enumerate(names) if i == 0 or name != names[i - 1]]
     parts = [slice(*ends) for ends in pairwise([*starts, len(names)])]
-    _require_matches(run_id, "metrics", metrics, [names[part.start][0] for part in parts])
+    _require_matches(
+        run_id, "metrics", metrics, [names[p.start][0] for p in parts], each=all_must_match
+    )
     parts = [part for part in parts if matches(names[part.start][0], metrics)]
-    _require_matches(run_id, "sites", sites, [names[part.start][1] for part in parts])
+    _require_matches(
+        run_id, "sites", sites, [names[p.start][1] for p in parts], each=all_must_match
+    )
     parts = [part for part in parts if matches(names[part.start][1], sites)]
     series = [_series(*names[part.start], columns, part) for part in parts]
     return [one for one in series if one is not None]
 
 
 def _require_matches(
-    run_id: str, argument: str, patterns: Sequence[str] | None, names: Sequence[str]
+    run_id: str, argument: str, patterns: Sequence[str] | None, names: Sequence[str], *, each: bool
 ) -> None:
     known = sorted(set(names))
-    for pattern in patterns or () if known else ():
+    if not known or not patterns or (not each and any(matches(name, patterns) for name in known)):
+        return
+    for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in known):
             more = len(known) - _MOST_NAMED
             listed = ", ".join(known[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

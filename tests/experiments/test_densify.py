@@ -5,7 +5,7 @@ import torch
 
 from devtrack import open_store
 from devtrack.cli._demo_training import P
-from experiments.densify import LocatedChange, main, report, unordered_pairs
+from experiments.densify import Dated, main, report, unordered_pairs
 
 
 def test_no_test_pair_is_a_training_pair_turned_round():
@@ -17,7 +17,7 @@ def test_no_test_pair_is_a_training_pair_turned_round():
 
 
 def test_a_seed_without_a_date_is_told_and_not_counted(capsys):
-    undated = LocatedChange("a", [], 31, None)
+    undated = Dated("a", [], 31, None)
     assert math.isnan(undated.width)
     report({0: (undated, undated)})
     printed = capsys.readouterr().out
