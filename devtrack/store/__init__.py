@@ -2,14 +2,13 @@
 
 from devtrack.store._flusher import FlushPolicy
 from devtrack.store._layout import StoreWarning
+from devtrack.store.estimate_readers import read_chains, read_snapshots
 from devtrack.store.quality import StatusCount, read_flagged, read_status_counts
 from devtrack.store.readers import (
-    read_chains,
     read_config_events,
     read_events,
     read_rows,
     read_series,
-    read_snapshots,
     read_steps,
     read_transitions,
 )
