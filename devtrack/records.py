@@ -1,7 +1,7 @@
 """The words that all parts share: what a metric hands over and what the store keeps.
 
-A metric yields records (``Row``, ``ChainTrace``); the tracker adds where in training they were
-taken (``TrainingProgress``) and by which run (``RunInfo``); the store writes one line per record.
+A metric yields records (``Row``, ``ChainTrace``). The tracker adds the position in training
+(``TrainingProgress``) and the run (``RunInfo``). The store writes one line per record.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ class ChainTrace:
     """The losses along the sampling chains behind one estimate.
 
     Shapes:
-        loss, baseline: (chain, num_burnin_steps + draw). ``loss`` is L at the chain's position and
-        ``baseline`` is L(w*) on the same data, so that their difference is the paired signal.
+        loss, baseline: (chain, num_burnin_steps + draw). ``loss`` is L at the chain's position,
+        ``baseline`` is L(w*) on the same data. Their difference is the paired signal.
     """
 
     metric: str

@@ -1,8 +1,8 @@
 """Which steps to observe. A schedule knows integers only.
 
-A schedule is *crossed*, not equalled: with gradient accumulation or several optimizers the step
-counter stands still or jumps, so an observation is due as soon as the counter has passed a
-scheduled step (``due``), and once only.
+A schedule is *crossed*, not equalled. With gradient accumulation or several optimizers the step
+counter stands still or jumps. An observation is due once, as soon as the counter has passed a
+scheduled step (``due``).
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Schedule(Protocol):
 class LogSpaced:
     """Steps at equal ratios: dense early, when structure forms fast, sparse late.
 
-    The rate is fixed by ``num`` points between ``first`` and ``last``; past ``last`` the same rate
-    goes on, so a training that is prolonged keeps being observed.
+    The rate is fixed by ``num`` points between ``first`` and ``last``. Past ``last`` the same rate
+    goes on, so that a prolonged training is still observed.
 
     Args:
         num: Points between ``first`` and ``last``, both included; small steps that round to the

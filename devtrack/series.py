@@ -15,8 +15,8 @@ from devtrack.errors import DataError
 class Series:
     """One metric at one site over the snapshots of a run.
 
-    Points whose value is not finite are kept here and left out by the detector; the order of the
-    points is of no importance, and a step may occur twice (a resumed run measures it again).
+    Points whose value is not finite are kept here; the detector leaves them out. The order of the
+    points does not matter. A step may occur twice, since a resumed run measures it again.
 
     Args:
         metric: Name of the quantity, e.g. ``"llc"``.

@@ -1,10 +1,18 @@
-"""One thread for each of pytest's workers: more would only get in each other's way."""
+"""One thread for each of pytest's workers, and no set-up twice that is the same each time."""
 
 import os
+import shutil
 
 import pytest
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported, here and in children
+# more would only get in each other's way; read when torch is imported, here and in children
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_xdist_auto_num_workers():
+    """One more than there are cores: some tests wait for a process, a disk or a time-out."""
+    return (os.cpu_count() or 1) + 1
+
 
 _ANSWERS: dict[str, list] = {}  # answers of the detector by what it was asked
 
@@ -25,4 +33,38 @@ def detects_once():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("devtrack.changepoints.offline.detector.detect", remember)
+        yield
+
+
+@pytest.fixture(scope="session")
+def _empty_segments(tmp_path_factory):
+    """The empty segments of a new store, which are the same in all."""
+    from devtrack.store._views import write_schema_files
+
+    folder = tmp_path_factory.mktemp("new") / "store"
+    write_schema_files(folder)
+    return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _stores_made_at_once(request, _empty_segments):
+    """Copy a new store's empty segments, and leave out its file for other programs.
+
+    Both take DuckDB half of what a test of a short training takes. A test module that looks at
+    either says ``STORES_AS_USERS_MAKE_THEM = True``.
+    """
+    if getattr(request.module, "STORES_AS_USERS_MAKE_THEM", False):
+        yield
+        return
+    from devtrack.store._layout import SCHEMA_DIR
+    from devtrack.store._views import write_schema_files
+
+    def copy(store):
+        if not (store / SCHEMA_DIR).exists():
+            shutil.copytree(_empty_segments / SCHEMA_DIR, store / SCHEMA_DIR, dirs_exist_ok=True)
+        write_schema_files(store)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("devtrack.store.store.write_schema_files", copy)
+        patch.setattr("devtrack.store.store.views_file_is_current", lambda store: True)
         yield

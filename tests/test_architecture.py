@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import devtrack
 
 ROOT = Path(devtrack.__file__).parent
 
-ROOT_FILES = ["errors", "records", "series", "schedules", "_checks"]
+ROOT_FILES = ["errors", "_checks", "records", "series", "schedules"]
 """The words that all rooms share, beside ``__init__`` and ``__main__``, in order."""
 
 ROOMS = [
@@ -36,6 +37,8 @@ SOLE_IMPORTERS = {
     "duckdb": {"store"},
     "lightning": {"tracking", "cli"},
 }
+
+TYPE_ALIASES = {"Array", "Floats"}
 
 MAX_ROOMS, MAX_ROOT_FILES, MAX_LINES = 12, 7, 400
 
@@ -116,6 +119,67 @@ def test_heavy_libraries_have_one_door(module):
 def test_no_file_holds_two_ideas_by_its_length():
     lengths = {name: len(path.read_text().splitlines()) for name, path in MODULES.items()}
     assert {name: n for name, n in lengths.items() if n > MAX_LINES} == {}
+
+
+def _definitions(path: Path):
+    """Yield the public names that a file defines at its top level."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names = [node.name]
+        elif isinstance(node, ast.Assign):
+            names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            names = [node.target.id]
+        else:
+            names = []
+        yield from (name for name in names if not name.startswith("_"))
+
+
+def test_no_two_rooms_give_one_name_to_different_things():
+    rooms: dict[str, set[str]] = {}
+    for module, path in MODULES.items():
+        if _room(module) not in ("", "__main__", "cli"):  # a command is named as what it runs
+            for name in _definitions(path):
+                rooms.setdefault(name, set()).add(_room(module))
+    twice = {name: sorted(where) for name, where in rooms.items() if len(where) > 1}
+    assert twice.keys() <= TYPE_ALIASES, twice
+
+
+def test_sql_stands_in_the_store_only():
+    """But for the query of ``devtrack sql``, which is the user's own."""
+    asking = {
+        module
+        for module, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "sql"
+        and _room(module) != "store"
+    }
+    assert asking == {"devtrack.cli.sql"}
+
+
+def _public_modules():
+    """Yield the modules whose whole path is public, but for the root files and the commands."""
+    for module in MODULES:
+        parts = module.split(".")
+        if len(parts) > 2 and _room(module) != "cli" and not any(p[0] == "_" for p in parts):
+            yield module
+
+
+@pytest.mark.parametrize("module", sorted(_public_modules()))
+def test_a_public_module_defines_what_its_room_exports(module):
+    """A module from which its room exports nothing is private: it has an underscore."""
+    if MODULES[module].name == "__init__.py":
+        return
+    own = set(_definitions(MODULES[module]))
+    exported: set[str] = set()
+    package = module.rpartition(".")[0]
+    while package != "devtrack":  # of a room within a room, either may export it
+        room = importlib.import_module(package)
+        exported |= set(getattr(room, "__all__", ()))
+        package = package.rpartition(".")[0]
+    assert own & exported or module.rpartition(".")[2] in exported
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import torch
 import devtrack
 from devtrack import metrics, monitoring, schedules
 from devtrack.errors import ConfigError
-from devtrack.sampling import SamplerSettings
+from devtrack.sampling import SamplerConfig
 
 
 class Wrong:
@@ -52,7 +52,7 @@ CLASSES = [
     and dataclasses.is_dataclass(kind)
     and kind.__module__.startswith("devtrack.")
     and kind.__name__ not in ("MetricOptions", "Subject", "HeadWeights")
-] + [SamplerSettings]
+] + [SamplerConfig]
 FIELDS = [
     (kind, field.name) for kind in CLASSES for field in dataclasses.fields(kind) if field.init
 ]

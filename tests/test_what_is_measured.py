@@ -9,6 +9,7 @@ import contextlib
 import warnings
 from collections import UserDict
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -90,9 +91,12 @@ def state_of(module):
     return tensors, repr(plain)
 
 
-def require_same(make, data, tracker, **options):
-    """Train without and with the tracker; return the module of the second."""
-    tensors, plain = state_of(train(make, data, **options))
+def require_same(make, data, tracker, *, untracked=None, **options):
+    """Train without and with the tracker; return the module of the second.
+
+    ``untracked``: other data for the first, which bring the same batches sooner.
+    """
+    tensors, plain = state_of(train(make, untracked or data, **options))
     module = train(make, data, tracker, **options)
     tracked, tracked_plain = state_of(module)
     assert tensors.keys() == tracked.keys()
@@ -102,15 +106,21 @@ def require_same(make, data, tracker, **options):
     return module
 
 
+@lru_cache(maxsize=4)
+def store_at(store):
+    """Open a store once for all that a test asks of it; what is written later is seen as well."""
+    return open_store(store)
+
+
 def rows_of(store, metric="loss"):
     query = (
         "SELECT step, value, status, attrs->>'error' FROM metrics WHERE metric = ? ORDER BY step"
     )
-    return open_store(store).sql(query, [metric]).fetchall()
+    return store_at(store).sql(query, [metric]).fetchall()
 
 
 def events_of(store):
-    return [kind for (kind,) in open_store(store).sql("SELECT kind FROM events").fetchall()]
+    return [kind for (kind,) in store_at(store).sql("SELECT kind FROM events").fetchall()]
 
 
 # 1. The private copy is private, and taken along
@@ -417,7 +427,7 @@ def test_the_loss_is_that_of_whole_batches_as_training_calls_it(make, data, tmp_
         "SELECT (attrs->>'data_loss')::DOUBLE, samples_seen FROM metrics "
         "WHERE step = 4 AND metric = 'llc'"
     )
-    ((data_loss, seen),) = open_store(tmp_path).sql(query).fetchall()
+    ((data_loss, seen),) = store_at(tmp_path).sql(query).fetchall()
     assert data_loss == pytest.approx(true, rel=1e-4)  # two metrics, one objective
     assert seen == 64
 
@@ -498,8 +508,10 @@ def test_data_sets_are_not_read_behind_training(kind, tmp_path):
         ),
         "stream": lambda: DataLoader(Stream(), batch_size=16),
     }[kind]
+    # a spawned process imports torch anew, at every epoch
+    sooner = (lambda: DataLoader(TensorDataset(X, Y), batch_size=16)) if kind == "spawned" else None
     tracker = Tracker(tmp_path / "runs", schedules.every(2), metrics=[Loss()], num_samples=32)
-    require_same(Net, data, tracker, steps=6)
+    require_same(Net, data, tracker, untracked=sooner, steps=6)
     assert [row[0] for row in rows_of(tmp_path / "runs")] == [0, 2, 4, 6]
     assert {row[2] for row in rows_of(tmp_path / "runs")} == {"ok"}
 
@@ -551,7 +563,7 @@ def test_batches_of_any_type_are_measured_whole(kind, tmp_path):
     require_same(Unpacks, data, tracker)
     for metric in ("loss", "llc"):
         assert {row[2] for row in rows_of(tmp_path, metric)} <= {"ok", "suspect"}
-    seen = open_store(tmp_path).sql("SELECT max(samples_seen) FROM metrics").fetchall()
+    seen = store_at(tmp_path).sql("SELECT max(samples_seen) FROM metrics").fetchall()
     assert seen == [(8 * 16,)]
 
 
@@ -658,7 +670,7 @@ def test_an_objective_that_is_not_the_one_that_trains_makes_its_rows_suspect(tmp
     assert {row[2] for row in rows_of(tmp_path)} == {"suspect"}
     assert {row[2] for row in rows_of(tmp_path, "weight_norm")} == {"ok"}
     query = "SELECT attrs FROM events WHERE kind = 'objective_mismatch'"
-    ((attrs,),) = open_store(tmp_path).sql(query).fetchall()
+    ((attrs,),) = store_at(tmp_path).sql(query).fetchall()
     assert '"training"' in attrs and '"copy"' in attrs and "generator" in attrs
 
 
@@ -744,7 +756,7 @@ def test_the_same_trainer_fitted_again_goes_on_in_its_run(tmp_path):
         trainer.fit(module, loader())
         trainer.fit_loop.epoch_loop.max_steps = 8
         trainer.fit(module, loader())
-    assert len(open_store(tmp_path).runs()) == 1
+    assert len(store_at(tmp_path).runs()) == 1
     assert [row[0] for row in rows_of(tmp_path)] == [0, 4, 8]
 
 
@@ -834,7 +846,7 @@ def test_what_else_a_step_is_made_of(make, tmp_path):
     for metric in ("loss", "llc"):
         assert {row[2] for row in rows_of(tmp_path, metric)} <= {"ok", "suspect"}
     assert not {"objective_mismatch", "snapshot_failed"} & set(events_of(tmp_path))
-    seen = open_store(tmp_path).sql("SELECT max(samples_seen) FROM metrics").fetchall()
+    seen = store_at(tmp_path).sql("SELECT max(samples_seen) FROM metrics").fetchall()
     assert seen == [(8 * 16 * (2 if make is Several else 1),)]
 
 

@@ -1,8 +1,9 @@
 """Marks that the training recipe leaves on a curve, as columns of a linear model.
 
 The tracker knows when the learning rate changed, the warm-up ended, the evaluation data were
-replaced or the run was resumed. What happens there needs no phase transition to explain it, so each
-known event brings the shapes that it may leave: what they explain is the recipe's.
+replaced or the run was resumed. What happens there needs no phase transition to explain it. So each
+known event brings regressors for the shapes that it may leave, and what they explain is attributed
+to the event.
 """
 
 from __future__ import annotations
@@ -12,21 +13,21 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from devtrack.changepoints._momentum_transient import Start
+from devtrack.changepoints._momentum_transient import OptimizerStart
 from devtrack.changepoints._step_scale import Axis
-from devtrack.changepoints._templates import bend
+from devtrack.changepoints._templates import kink
 from devtrack.series import ConfigEvent, Series
 
 Array = npt.NDArray[np.floating]
 
-RECIPE_SD = 30.0  # prior standard deviation of a mark, in noise units
+EVENT_EFFECT_SD = 30.0  # prior standard deviation of a mark, in noise units
 RELAX_FRACTIONS = (0.01, 0.04, 0.15)  # relaxation times after an event, of the steps up to it
 BUMP_WIDTHS = (0.02, 0.03, 0.045)
-START = "optimizer_start"  # leaves no mark of its own: a ball's roll is part of the trend
-JUMP_ONLY = ("resume",)  # events that do not steer the training, and shift a level if anything
+OPTIMIZER_START = "optimizer_start"  # leaves no mark of its own: a ball's roll is part of the trend
+JUMP_KINDS = ("resume",)  # events that do not steer the training, and shift a level if anything
 
 
-def is_recipe(series: Series) -> bool:
+def is_config_series(series: Series) -> bool:
     """Say whether a series records the recipe itself (the learning rate)."""
     return series.metric == "lr" or series.metric.startswith("lr/")
 
@@ -38,16 +39,22 @@ def jump_columns(step: Array, events: Sequence[ConfigEvent]) -> list[Array]:
         step: Steps of the series' points, ascending.
         events: What the tracker recorded.
     """
-    jumps = [_jumps(step, e) for e in events if e.kind in JUMP_ONLY]
+    jumps = [_jumps(step, e) for e in events if e.kind in JUMP_KINDS]
     return [columns for jump in jumps if (columns := _that_vary(jump)).size]
 
 
-def starts_of(events: Sequence[ConfigEvent], *, linear: bool = False) -> list[Start]:
-    """Return where an optimizer with momentum started (``Start``)."""
-    return [Start(e.step, e.momentum, linear) for e in events if e.kind == START and e.momentum > 0]
+def optimizer_starts(
+    events: Sequence[ConfigEvent], *, linear: bool = False
+) -> list[OptimizerStart]:
+    """Return where an optimizer with momentum started (``OptimizerStart``)."""
+    return [
+        OptimizerStart(e.step, e.momentum, linear)
+        for e in events
+        if e.kind == OPTIMIZER_START and e.momentum > 0
+    ]
 
 
-def recipe_columns(
+def event_columns(
     step: Array, axis: Axis, *, events: Sequence[ConfigEvent], schedules: Sequence[Series]
 ) -> Array:
     """Return the columns of events and of the learning-rate schedules, (point, column).
@@ -60,7 +67,7 @@ def recipe_columns(
         events: What the tracker recorded.
         schedules: Recorded learning rates.
     """
-    marks = [e for e in events if e.kind != START and e.kind not in JUMP_ONLY]
+    marks = [e for e in events if e.kind != OPTIMIZER_START and e.kind not in JUMP_KINDS]
     parts = [_event_columns(step, axis, e) for e in marks] + [
         _schedule_columns(step, s) for s in schedules
     ]
@@ -87,7 +94,7 @@ def _event_columns(step: Array, axis: Axis, event: ConfigEvent) -> Array:
     ]
     u, place = axis.fraction(step), float(axis.fraction(event.step))
     bumps = [np.exp(-0.5 * ((u - place) / w) ** 2) for w in BUMP_WIDTHS]
-    return np.column_stack([_jumps(step, event), *relax, *bumps, bend(u, place, 0.01)[:, 0] * 4])
+    return np.column_stack([_jumps(step, event), *relax, *bumps, kink(u, place, 0.01)[:, 0] * 4])
 
 
 def _schedule_columns(step: Array, schedule: Series) -> Array:

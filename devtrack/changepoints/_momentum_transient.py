@@ -1,8 +1,8 @@
 """How a training with momentum gets under way: a ball that rolls from rest in a quadratic bowl.
 
 An optimizer with momentum starts at rest. For its first 1 / (1 - momentum) steps the loss falls
-ever faster where plain gradient descent relaxes, and then it may swing about its valley: on a log
-axis a narrow fall that a curve of relaxations cannot follow. It is the optimizer's, not the
+ever faster, where plain gradient descent relaxes. Then it may oscillate about its minimum. On a log
+axis this is a narrow fall that a sum of relaxations cannot follow. It is the optimizer's, not the
 network's. In a direction of curvature ``h`` (times the learning rate) the distance from the valley
 follows
 
@@ -30,14 +30,14 @@ SWING_RATIO = 1.15  # between neighbouring frequencies: out of step once the swi
 MEMORIES = 8.0  # until a swing has died down to 2 %
 
 
-class Start(NamedTuple):
+class OptimizerStart(NamedTuple):
     """Where an optimizer with momentum started from rest.
 
     Args:
         step: Optimizer steps completed.
         momentum: Above 0 and below 1.
-        linear: Whether linear quantities (weights, outputs) may swing too, to either side of where
-            they settle; else only what never goes below that, as a loss does.
+        linear: Whether linear quantities (weights, outputs) may oscillate too, to either side of
+            their limit. Otherwise only quantities bounded below by their limit, such as a loss.
     """
 
     step: float
@@ -50,7 +50,7 @@ class Start(NamedTuple):
         return self.step + MEMORIES / (1 - self.momentum)
 
 
-def rolls(step: Array, start: Start, rates: Array) -> Array:
+def heavy_ball_response(step: Array, start: OptimizerStart, rates: Array) -> Array:
     """Return distances from the valley, and their squares, as columns, (point, column).
 
     Args:

@@ -1,8 +1,8 @@
 """What the noise of a series is like: its profile along the run, its correlation, and more.
 
 Besides the noise there is the error of our shapes: no real change is a perfect logistic, no real
-trend a perfect mixture of relaxations. On a training loss without any measurement noise that error
-is all there is, and a detector that takes it for signal finds ten transitions where there are two.
+trend a perfect mixture of relaxations. On a training loss without measurement noise this error is
+all there is. A detector that takes it for signal finds ten transitions where there are two.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ NEARBY = 0.05  # of the axis, to either side
 def reported_errors(se: Array) -> Array:
     """Return standard errors averaged over neighbours, without zeros and extremes.
 
-    A standard error is itself an estimate, and one that hangs on the value: a binomial accuracy
-    that is right by luck reports 0, which would give that point all the weight.
+    A standard error is itself an estimate, and it depends on the value. A binomial accuracy that is
+    1 by luck reports 0, which would give that point all the weight.
 
     Args:
         se: As reported, by step, some above 0, else NaN, infinite or 0: not known, (point,).

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import median_filter
 
-from devtrack.changepoints._momentum_transient import Start
+from devtrack.changepoints._momentum_transient import OptimizerStart
 from devtrack.changepoints._noise import profile, reported_errors
 from devtrack.changepoints._step_scale import Axis
-from devtrack.changepoints._trend import decay_columns, rough_trend
+from devtrack.changepoints._trend import exponential_basis, rough_trend
 from devtrack.series import Series
 
 Array = npt.NDArray[np.floating]
@@ -25,7 +25,7 @@ MAX_POINTS = 400  # more are averaged in bins: the narrowest change is still sev
 
 
 @dataclass(frozen=True, eq=False)
-class Curve:
+class PreparedSeries:
     """A cleaned series on its run's axis.
 
     Args:
@@ -33,34 +33,34 @@ class Curve:
         site: Where it was taken.
         index: Number of the snapshot in the run's own grid.
         step: Optimizer steps completed, ascending, no repeats.
-        u: Position on the axis.
-        y: Values with spikes cut, centred, in units of ``scale``.
-        h: Relative noise: y has standard deviation (unknown factor) * h.
-        scale: Unit of ``y`` in the units of the metric.
-        se_known: Whether ``h`` are reported standard errors (the factor is then near 1).
+        position: Position on the axis.
+        value: Values with spikes cut, centred, in units of ``scale``.
+        noise_sd: Standard deviation of the noise up to an unknown common factor.
+        scale: Unit of ``value`` in the units of the metric.
+        se_known: Whether ``noise_sd`` are reported standard errors (the factor is then near 1).
         shows_noise: Whether the noise is reported or can be seen.
         decays: What its smooth trend may be made of.
 
     Shapes:
-        index, step, u, y, h: (point,); decays: (point, column).
+        index, step, position, value, noise_sd: (point,); decays: (point, column).
     """
 
     metric: str
     site: str
     index: npt.NDArray[np.int64]
     step: Array
-    u: Array
-    y: Array
-    h: Array
+    position: Array
+    value: Array
+    noise_sd: Array
     scale: float
     se_known: bool
     shows_noise: bool
     decays: Array
 
 
-def make_curve(
-    series: Series, axis: Axis, grid: Array, *, starts: Sequence[Start] = ()
-) -> Curve | None:
+def prepare_series(
+    series: Series, axis: Axis, grid: Array, *, starts: Sequence[OptimizerStart] = ()
+) -> PreparedSeries | None:
     """Clean one series; None when too little is left to judge it.
 
     Args:
@@ -79,7 +79,7 @@ def make_curve(
     u = axis.fraction(step)
     se_known = bool(np.mean(se > 0) >= 0.5)
     h = reported_errors(se) if se_known else np.ones_like(y)
-    decays = decay_columns(step, starts)
+    decays = exponential_basis(step, starts)
     rest, cut = _without_spikes(y, h, lambda tame: rough_trend(decays, u, tame, h))
     y, moved = y + (cut - rest), np.abs(cut - rest)
     h = profile(u, cut, h, se_known=se_known)
@@ -92,16 +92,17 @@ def make_curve(
     y, h = (y - np.mean(y)) / scale, h / (scale if se_known else 1.0)
     shows_noise = se_known or roughness(y) > ROUGH
     name = (series.metric, series.site)
-    return Curve(*name, index, step, u, y, h, scale * unit, se_known, shows_noise, decays)
+    return PreparedSeries(*name, index, step, u, y, h, scale * unit, se_known, shows_noise, decays)
 
 
 def _without_spikes(y: Array, h: Array, trend: Callable[[Array], Array]) -> tuple[Array, Array]:
     """Return the values beside their rough trend, as they are and with spikes cut.
 
-    Cut is what stands alone beside the trend and in the curve itself: beside a trend that is bent
-    by a level change its corners stand alone as well, on a steep curve the points at its ends. The
-    second round is told on a trend that spikes no longer bend: tall ones, and single points far
-    beyond both their neighbours, which draw the trend to themselves if there are few around.
+    A point is cut if it stands alone both beside the trend and in the curve itself. Beside a trend
+    that a level change bends, the corners of the change stand alone as well. On a steep curve the
+    points at its ends do. The second round uses a trend that spikes no longer distort. Tall spikes,
+    and single points far beyond both neighbours, distort the first trend if there are few points
+    around.
     """
     cut = cut_spikes(y, h)
     alone = cut != y
@@ -129,7 +130,7 @@ def roughness(y: Array, *, quantile: float = 0.7) -> float:
     """Return the ratio of the squared spreads of second and first differences.
 
     White noise has 3, AR(1) noise of correlation phi 3 - phi, a random walk 2, a smooth curve 0.
-    Only a series whose noise can be seen has told how large a change must be to be real. The
+    Only a series with observable noise says how large a change must be to be real. The
     spread is a quantile that leaves out jumps and steep parts, and wastes less of a short series
     than the median would. Where many values repeat (counts, an accuracy on few examples) first and
     second differences share their quantiles: there it is their trimmed root mean square.
@@ -160,7 +161,7 @@ def _unit(value: Array) -> float | None:
     finite = value[np.isfinite(value)]
     if finite.size == 0:
         return None
-    half = float(0.5 * np.max(finite) - 0.5 * np.min(finite))  # by halves, lest it overflow
+    half = float(0.5 * np.max(finite) - 0.5 * np.min(finite))  # by halves: no overflow
     return 2 * half if 2e12 * half > np.max(np.abs(finite)) and 2 * half < np.inf else None
 
 
@@ -188,8 +189,8 @@ def _bin(step: Array, y: Array, se: Array) -> tuple[Array, Array, Array]:
 def cut_spikes(y: Array, h: Array, *, window: int = 7, limit: float = 4.0) -> Array:
     """Pull points that stand alone back to the median of their neighbours (Hampel filter).
 
-    A level change survives a running median, a spike of up to three snapshots does not: so spikes
-    and heavy tails lose their pull on the fit, transitions do not.
+    A level change survives a running median, a spike of up to three snapshots does not. So spikes
+    and heavy tails lose their influence on the fit, and transitions keep theirs.
 
     Args:
         y: Values, shape (point,).

@@ -1,7 +1,7 @@
 """The axis of a run: training steps as fractions of a logarithmic or a linear scale.
 
-Positions, widths and distances of the detector are fractions of this axis, so that a run of a
-thousand steps and one of a million are judged alike.
+Positions, widths and distances of the detector are fractions of this axis. So a run of a thousand
+steps and one of a million are treated alike.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class Axis(NamedTuple):
 def choose_axis(steps: npt.ArrayLike, *, kind: str = "auto") -> Axis:
     """Lay an axis through the snapshots of a run.
 
-    ``"auto"`` takes the scale of the schedule, logarithmic where its gaps grow: whoever chose the
-    schedule chose the scale on which the run is to be read. How evenly snapshots lie on either
+    ``"auto"`` takes the scale of the schedule: logarithmic where its gaps grow. The user who chose
+    the schedule chose the scale of interest. How evenly snapshots lie on either
     scale does not tell: a dense logarithmic schedule starts with every single step.
 
     Args:

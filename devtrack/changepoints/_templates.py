@@ -12,12 +12,12 @@ from devtrack.changepoints._step_scale import Axis
 
 Array = npt.NDArray[np.floating]
 
-STEP, BEND = 0, 1
+STEP, KINK = 0, 1
 
 MAX_WIDTH = 0.25  # of the axis, 5-95 %: wider changes are trends
 MAX_DECADES = 0.9  # half of what a single exponential relaxation takes (1.8 decades)
 STEP_WIDTHS = (0.005, 0.02, 0.045, 0.09, 0.15)
-BEND_WIDTHS = (0.02, 0.08)
+KINK_WIDTHS = (0.02, 0.08)
 MAX_PLACES = 110
 EDGE = 0.045  # no change is looked for this close to the ends, nor in the first or last 3 points
 LOGISTIC_SPAN = 2 * np.log(19.0)  # 5-95 % width of the logistic function of scale 1
@@ -27,7 +27,7 @@ class Shape(NamedTuple):
     """One template.
 
     Args:
-        kind: ``STEP`` or ``BEND``.
+        kind: ``STEP`` or ``KINK``.
         mid: Position on the axis.
         width: 5-95 % width of a level change, rounding of a bend; fraction of the axis.
     """
@@ -37,7 +37,7 @@ class Shape(NamedTuple):
     width: float
 
 
-class Bank(NamedTuple):
+class TemplateBank(NamedTuple):
     """All templates of one series, class by class, each class over all places.
 
     Shapes:
@@ -58,7 +58,7 @@ class Bank(NamedTuple):
         return [slice(i, i + self.place.size) for i in range(0, self.kind.size, self.place.size)]
 
 
-def widest(axis: Axis) -> float:
+def max_transition_width(axis: Axis) -> float:
     """Return the largest 5-95 % width that counts as a transition, as a fraction of the axis."""
     return MAX_WIDTH if axis.kind == "linear" else min(MAX_WIDTH, MAX_DECADES / axis.decades)
 
@@ -69,7 +69,7 @@ def level_change(u: Array, mid: npt.ArrayLike, width: npt.ArrayLike) -> Array:
     return expit((u[:, None] - np.atleast_1d(mid)) / scale)
 
 
-def bend(u: Array, mid: npt.ArrayLike, width: npt.ArrayLike) -> Array:
+def kink(u: Array, mid: npt.ArrayLike, width: npt.ArrayLike) -> Array:
     """Zero before ``mid``, of slope 1 after it, rounded over ``width``; (point, template)."""
     scale = np.maximum(np.atleast_1d(width), 1e-4) / 4
     return scale * np.logaddexp(0.0, (u[:, None] - np.atleast_1d(mid)) / scale)
@@ -79,13 +79,13 @@ def columns(u: Array, kind: npt.ArrayLike, mid: npt.ArrayLike, width: npt.ArrayL
     """Return templates as columns, (point, template)."""
     kind, mid, width = np.atleast_1d(kind), np.atleast_1d(mid), np.atleast_1d(width)
     out = np.empty((u.size, kind.size))
-    bends = kind == BEND
+    bends = kind == KINK
     out[:, ~bends] = level_change(u, mid[~bends], width[~bends])
-    out[:, bends] = bend(u, mid[bends], width[bends])
+    out[:, bends] = kink(u, mid[bends], width[bends])
     return out
 
 
-def make_bank(u: Array, top: float) -> Bank | None:
+def make_template_bank(u: Array, top: float) -> TemplateBank | None:
     """Lay templates between the snapshots; None when there is no room.
 
     Args:
@@ -98,16 +98,16 @@ def make_bank(u: Array, top: float) -> Bank | None:
     if place.size < 3:
         return None
     widths = [w for w in STEP_WIDTHS if w < top] + [top]
-    kinds = [(STEP, w) for w in widths] + [(BEND, w) for w in BEND_WIDTHS]
+    kinds = [(STEP, w) for w in widths] + [(KINK, w) for w in KINK_WIDTHS]
     kind = np.repeat([k for k, _ in kinds], place.size)
     width = np.repeat([w for _, w in kinds], place.size)
-    return Bank(place, kind, np.tile(place, len(kinds)), width)
+    return TemplateBank(place, kind, np.tile(place, len(kinds)), width)
 
 
-def can_be(kind: npt.ArrayLike, mid: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+def is_admissible(kind: npt.ArrayLike, mid: npt.ArrayLike) -> npt.NDArray[np.bool_]:
     """Say where a template may be moved to: a bend needs a slope on either side of it."""
     mid = np.asarray(mid)
-    room = np.where(np.asarray(kind) == BEND, 0.08, 0.01)
+    room = np.where(np.asarray(kind) == KINK, 0.08, 0.01)
     return (mid > room) & (mid < 1 - room)
 
 

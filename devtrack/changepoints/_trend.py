@@ -1,8 +1,8 @@
 """Smooth curves without a transition, as columns of a linear model.
 
-Losses and norms relax: their smooth parts are mixtures of exponential relaxations in training
-time, a class that holds power laws, stretched exponentials (exponent up to 1) and curves linear in
-log(step) as limits (Bernstein's theorem: the completely monotone functions).
+Losses and norms relax: their smooth parts are mixtures of exponential relaxations in training time.
+By Bernstein's theorem these are the completely monotone functions. Power laws, stretched
+exponentials (exponent up to 1) and curves linear in log(step) are limits of them.
 """
 
 from __future__ import annotations
@@ -14,16 +14,20 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import lsq_linear, nnls
 
-from devtrack.changepoints._momentum_transient import Start, rolls
+from devtrack.changepoints._momentum_transient import OptimizerStart, heavy_ball_response
 
 Array = npt.NDArray[np.floating]
 
 RATES_PER_DECADE = 3  # a rate between two of the grid is then met to 1 % by its neighbours
 SLOWEST = 0.05  # lowest rate, per length of the run: a straight line in training time
-SPREAD = 0.7  # chosen among 0.35 to 1.5 on generated seeds 201 to 203 and three of other shapes
-FEW = 4  # relaxations: more are much alike, and share what one of them would cost
-FREE = 1e6  # prior standard deviation of a weight without a prior, in noise units
-LEAST_SEEN = 1e-5  # of a decay's length, beside the extra columns: less, and its size has no bounds
+PRIOR_SCALE = (
+    0.7  # chosen among 0.35 to 1.5 on generated seeds 201 to 203 and three of other shapes
+)
+MAX_FREE_COMPONENTS = 4  # relaxations: more are much alike, and share what one of them would cost
+UNPENALIZED = 1e6  # prior standard deviation of a weight without a prior, in noise units
+MIN_VISIBLE_LENGTH = (
+    1e-5  # of a decay's length, beside the extra columns: less, and its size has no bounds
+)
 FASTEST = 5.0  # highest rate, per shortest gap: gone at the second snapshot
 
 
@@ -39,7 +43,7 @@ class Trend(NamedTuple):
     sd: Array
 
 
-def relaxations(
+def fit_relaxations(
     decays: Array,
     values: Array,
     whiten: Callable[[Array], Array],
@@ -50,25 +54,25 @@ def relaxations(
     """Fit a curve made of decays of one sign, and say how large each may be.
 
     A non-negative least-squares fit picks the decays. However steep the curve, a mixture of decays
-    of one sign cannot imitate a level change or a turning point; free weights could, so they stay
-    of the size that the fit has found: prior mean 0, standard deviation ``SPREAD`` times that size,
-    or more where more than ``FEW`` share in the mixture. Held near the fit instead, they would have
-    a change pay for what the fit had made of it.
+    of one sign cannot imitate a level change or a turning point. Free weights could. So their prior
+    has mean 0 and a standard deviation of ``PRIOR_SCALE`` times the fitted size. It is larger where
+    more than ``MAX_FREE_COMPONENTS`` share in the mixture. A prior centred on the fitted weights
+    would penalize changes that the fit had already absorbed.
 
     Args:
-        decays: What the mixture may be made of (``decay_columns``), (point, column).
+        decays: What the mixture may be made of (``exponential_basis``), (point, column).
         values: The curve, shape (point,).
         whiten: Turns values, (point,), or columns, (point, column), into units of white noise.
         extra: Columns with weights of either sign, (point, column).
-        extra_sd: Prior standard deviations of those weights, (column,); free where ``FREE`` or
-            more, or if None.
+        extra_sd: Prior standard deviations of those weights, (column,); free where ``UNPENALIZED``
+            or more, or if None.
 
     Source:
         MacKay 1992, "Bayesian interpolation" (prior sizes learned from the data).
     """
     either = whiten(np.column_stack([np.ones_like(values), extra]))
-    sd = np.full(extra.shape[1], FREE) if extra_sd is None else extra_sd
-    tied = np.flatnonzero(sd < FREE)
+    sd = np.full(extra.shape[1], UNPENALIZED) if extra_sd is None else extra_sd
+    tied = np.flatnonzero(sd < UNPENALIZED)
     prior = np.zeros((tied.size, either.shape[1]))
     prior[np.arange(tied.size), 1 + tied] = 1 / sd[tied]
     basis, _ = np.linalg.qr(np.vstack([either, prior]))
@@ -79,27 +83,27 @@ def relaxations(
 
     target, columns = rest(values), rest(decays)
     beside = whiten(decays - decays.mean(axis=0))
-    columns[:, _lengths(columns) < LEAST_SEEN * _lengths(beside)] = 0.0
+    columns[:, _lengths(columns) < MIN_VISIBLE_LENGTH * _lengths(beside)] = 0.0
     fits = [(sign, *_non_negative(columns, sign * target)) for sign in (1.0, -1.0)]
     sign, weights, _ = min(fits, key=lambda fit: fit[2])
     active = decays[:, weights > 0] * (sign * weights[weights > 0])
-    spread = SPREAD * np.sqrt(max(1.0, active.shape[1] / FEW))
+    spread = PRIOR_SCALE * np.sqrt(max(1.0, active.shape[1] / MAX_FREE_COMPONENTS))
     return Trend(active, np.full(active.shape[1], spread))
 
 
-def straight(u: Array) -> Trend:
-    """Return a straight line over the axis as a trend: what bends are told on.
+def linear_trend(u: Array) -> Trend:
+    """Return a straight line over the axis as a trend, for kinks.
 
     Args:
         u: Positions on the axis, (point,).
     """
-    return Trend((u - 0.5)[:, None], np.array([FREE]))
+    return Trend((u - 0.5)[:, None], np.array([UNPENALIZED]))
 
 
 def rough_trend(decays: Array, u: Array, values: Array, h: Array) -> Array:
     """Return a first smooth fit, for cleaning only: relaxations and a cubic, (point,)."""
     cubic = np.column_stack([u - 0.5, (u - 0.5) ** 2, (u - 0.5) ** 3])
-    active = relaxations(decays, values, scaled_by(h), extra=cubic).columns
+    active = fit_relaxations(decays, values, scaled_by(h), extra=cubic).columns
     x = np.column_stack([np.ones_like(u), cubic, active]) / h[:, None]
     weights = np.linalg.lstsq(x, values / h, rcond=1e-6)[0]
     return (x @ weights) * h
@@ -128,7 +132,7 @@ def _non_negative(columns: Array, target: Array) -> tuple[Array, float]:
     return weights, float(left)
 
 
-def decay_columns(step: Array, starts: Sequence[Start] = ()) -> Array:
+def exponential_basis(step: Array, starts: Sequence[OptimizerStart] = ()) -> Array:
     """Return relaxations of all rates, and how balls roll after the starts, (point, column).
 
     Args:
@@ -142,4 +146,4 @@ def decay_columns(step: Array, starts: Sequence[Start] = ()) -> Array:
     num = max(2, int(np.ceil((high - low) * RATES_PER_DECADE)) + 1)
     rates = np.logspace(low, high, num)
     parts = [np.exp(-np.outer(elapsed, rates))]
-    return np.hstack([*parts, *(rolls(step, start, rates) for start in starts)])
+    return np.hstack([*parts, *(heavy_ball_response(step, start, rates) for start in starts)])

@@ -1,8 +1,8 @@
 """The demonstration: a small network that groks modular addition, observed while it does so.
 
-It memorises its training pairs within a few hundred steps and generalises much later, when weight
-decay has made the memorising solution dearer than the periodic one (Power et al. 2022,
-arXiv:2201.02177; Nanda et al. 2023, arXiv:2301.05217).
+It memorizes its training pairs within a few hundred steps. It generalizes much later, when weight
+decay has made memorizing more expensive than the periodic solution. Source: Power et al. 2022
+(arXiv:2201.02177); Nanda et al. 2023 (arXiv:2301.05217).
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def correct(model: nn.Module, batch: Batch) -> torch.Tensor:
 
 
 def upper_half(batch: Batch) -> torch.Tensor:
-    """Return the concept that is probed: is the sum in the upper half of the residues?"""
+    """Return the concept that is probed: whether the sum is in the upper half of the residues."""
     return (batch[1] > P // 2).long()
 
 
@@ -150,7 +150,7 @@ def run_demo(
         store: Directory of the store; made if it does not exist.
         seed: Of the split and the initial weights.
         out: The PNG file to write.
-        progress: Told how the training goes.
+        progress: Receives the progress of the training.
 
     Raises:
         StoreError: If the store cannot be used.

@@ -148,7 +148,7 @@ def _early_middle_late(store: Store, run_id: str) -> tuple[list[Path], Path | No
     Raises:
         DataError: If the run has no snapshot.
     """
-    from devtrack.store.readers import read_snapshots
+    from devtrack.store.estimate_readers import read_snapshots
 
     rows = [(path, progress.step) for progress, path in read_snapshots(store, run_id)]
     if not rows:

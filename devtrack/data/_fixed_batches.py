@@ -1,7 +1,7 @@
 """The fixed batches that every snapshot of a run is measured on.
 
-Numbers taken on different data cannot be compared along a run, so the data are chosen once, by
-the run's seed, without touching the training's own sampler, workers or random streams.
+Values measured on different data cannot be compared along a run. So the data are chosen once, by
+the run's seed. The training's own sampler, workers and random streams are not touched.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ def fixed_batches(
 
     Args:
         data: A DataLoader, a map-style Dataset, a tuple or dict of tensors (one sample per row),
-            one tensor, or a list of batches, which is taken as it is. Of a DataLoader copies of the
-            dataset and of ``collate_fn`` are used (see ``private_data``), never its workers, and
-            only samples that a copy of its sampler gives: over all processes of a
-            ``DistributedSampler``, as often as a weighted one gives them, in whole batches where a
-            ``batch_sampler`` of its own kind makes them.
+            one tensor, or a list of batches. A list is taken as it is. Of a DataLoader, copies of
+            the dataset and of ``collate_fn`` are used (see ``private_data``), never its workers.
+            Only samples that a copy of its sampler gives are used. Those of a
+            ``DistributedSampler`` are taken over all processes. A weighted sampler gives samples as
+            often as in training. A ``batch_sampler`` of its own kind makes whole batches.
         num_samples: How many samples to choose without replacement; all if there are fewer. At
             least one batch is taken. Ignored for a list. Of streams, and of samplers without a
             length, it is the first ones.
@@ -110,8 +110,8 @@ def rows(batch: Any, index: torch.Tensor | slice) -> Any:
 def fingerprint(batches: Sequence[Any]) -> str:
     """Return 16 hex digits that tell these batches from others, wherever their tensors lie.
 
-    They go into every checkpoint, where the batches themselves would be too large: a resumed run
-    tells by them whether it is still measured on the same data. Of a tensor with more than about a
+    Every checkpoint holds it, where the batches themselves would be too large. A resumed run
+    compares it, to know whether it is measured on the same data. Of a tensor with more than about a
     million numbers it takes every second, third, … one. Of what is no tensor, text and numbers
     count.
     """

@@ -1,7 +1,7 @@
 """A copy of the user's own data to read from, so that reading leaves no trace in the original.
 
-A data set may draw from a generator of its own, or open its file at first use: whoever reads it
-early moves the generator, or opens the file in the wrong process.
+A data set may draw from a generator of its own, or open its file at first use. Reading it early
+advances the generator, or opens the file in the wrong process.
 """
 
 from __future__ import annotations

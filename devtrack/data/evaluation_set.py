@@ -1,7 +1,7 @@
 """The evaluation set: the first batches that reach the training step, kept as training met them.
 
-Nothing else reads the training's data: a loader that is walked a second time moves generators of
-data sets and collators, and opens files in the wrong process. What reached the training step has
+Nothing else reads the training's data. Iterating a loader a second time advances generators of data
+sets and collators, and opens files in the wrong process. What reached the training step has
 been collated, moved and changed by the user's hooks already, whatever its type.
 """
 
@@ -15,7 +15,7 @@ import torch
 
 from devtrack.data._fixed_batches import fingerprint, num_rows
 from devtrack.errors import DataError
-from devtrack.model_state._object_graph import map_tensors, tensors_in, versions, walk
+from devtrack.model_state._object_graph import map_tensors, tensor_versions, tensors_in, walk
 from devtrack.records import Event
 from devtrack.store._atomic_files import make_dirs, write_atomically
 
@@ -118,7 +118,7 @@ class EvaluationSet:
             self.infos.update((id(lent), self.infos[id(own)]) for lent, own in list(whose))
         else:
             self._lent = self.batches
-        self._versions = versions(self._lent)
+        self._versions = tensor_versions(self._lent)
         return self._lent
 
     @property
@@ -168,9 +168,8 @@ class EvaluationSet:
     def load(self, run_dir: Path, *, like: Any, device: torch.device) -> list[Event]:
         """Take the set that the run was measured on before a resume.
 
-        Only tensors, numbers, text, plain containers and the types that the training's own batches
-        are made of are read back: a store may come from others, and unpickling anything else can
-        run code.
+        Only tensors, numbers, text, plain containers and the types of the training's own batches
+        are read back. A store may come from others, and unpickling anything else can run code.
 
         Args:
             run_dir: The run's folder.
@@ -196,7 +195,7 @@ class EvaluationSet:
 
     def renew(self) -> bool:
         """Bring the batches back if something wrote to them; say whether it did."""
-        if self._lent is None or versions(self._lent) == self._versions:
+        if self._lent is None or tensor_versions(self._lent) == self._versions:
             return False
         whole = self.batches if self._lent is not self.batches else self._spare
         if not whole and self._file is not None:
@@ -206,7 +205,7 @@ class EvaluationSet:
             for target, source in zip(tensors_in(lent), tensors_in(own), strict=True):
                 with torch.no_grad():
                     target.copy_(source)
-        self._versions = versions(self._lent)
+        self._versions = tensor_versions(self._lent)
         return True
 
     def _cut(self, reason: str) -> None:

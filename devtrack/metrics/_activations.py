@@ -40,8 +40,8 @@ def activations_at(
     Args:
         sites: Globs of module paths.
         data: A metric's own data; else the run's batches.
-        max_rows: At most about this many rows are kept, spread evenly over the batches; which ones
-            is drawn once and for all, so that the rows of two snapshots belong together.
+        max_rows: At most about this many rows are kept, spread evenly over the batches. They are
+            drawn once, so that the rows of two snapshots correspond.
         unit_dim: Dimension of the units: -1 for (sample, …, unit), 1 for (sample, channel, …).
 
     Raises:

@@ -15,8 +15,8 @@ from devtrack.errors import ConfigError, MetricError
 from devtrack.metrics._sites import globs_of, matching_modules
 
 HeadAxes = Mapping[str, tuple[int, int]]
-"""End of a parameter's path -> (dimension that holds the heads, blocks that it is divided into
-before the heads: 3 where queries, keys and values lie in one matrix)."""
+"""End of a parameter's path -> (dimension that holds the heads, number of blocks before the heads).
+There are 3 blocks where queries, keys and values lie in one matrix."""
 
 HEAD_AXES: HeadAxes = {
     # torch.nn.MultiheadAttention

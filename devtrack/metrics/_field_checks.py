@@ -191,6 +191,6 @@ def check_fields(metric: Any) -> None:
     for field in dataclasses.fields(metric):
         value, check = getattr(metric, field.name), FIELD_CHECKS.get(field.name)
         is_default = value is field.default if value is None else False
-        is_empty = isinstance(value, str | tuple) and not value and field.default == value
+        is_empty = isinstance(value, str | Sequence) and not value and field.default in ("", ())
         if check is not None and not (is_default or is_empty):
             check(field.name, value)

@@ -23,8 +23,9 @@ def binomial_se(share: float, count: float) -> float:
 def clustered_se(right: npt.NDArray[np.floating], total: npt.NDArray[np.floating]) -> float:
     """Return the standard error of a share of rows of which those of one sample belong together.
 
-    It is ``binomial_se`` of the rows divided by the design effect: how much more the share varies
-    over samples than it would if all rows were independent. The effect lies between 1 and the mean
+    It is ``binomial_se`` of the rows divided by the design effect. That is how much more the share
+    varies over samples than it would if all rows were independent. The effect lies between 1 and
+    the mean
     number of rows per sample, which is taken where all rows or none are right.
 
     Args:

@@ -27,9 +27,9 @@ class WeightSpectrum(MetricOptions):
     ``<name>/stable_rank`` = Σσ² / σ₁², ``<name>/effective_rank`` = exp(−Σ p ln p) for p = σ / Σσ.
     Exact, hence without standard errors. (Euclidean norms: ``WeightNorm``.)
 
-    A matrix is a parameter with two dimensions of at least 2. A convolution's is (out channel, all
-    else), as it is applied to patches; any other parameter with more dimensions is a stack of
-    matrices in its last two, e.g. (head, model, head width), with a row each.
+    A matrix is a parameter with two dimensions of at least 2. A convolution's matrix is (out
+    channel, all else), as it is applied to patches. Any other parameter with more dimensions is a
+    stack of matrices in its last two, e.g. (head, model, head width). Each matrix has a row.
 
     Args:
         sites: Globs of parameter paths, e.g. ``("blocks.*.mlp.*",)``; sites of the rows are the

@@ -25,9 +25,9 @@ Array = npt.NDArray[np.floating]
 class AnomalyRate(MetricOptions):
     """Share of examples whose activations lie further out than trusted ones do.
 
-    At each site, mean and covariance of the activations of one half of the trusted examples are
-    estimated, the covariance shrunk towards a multiple of the identity (Ledoit & Wolf). The
-    threshold comes from the Mahalanobis distances of the other half: at most a share
+    At each site, mean and covariance are estimated from the activations of one half of the trusted
+    examples. The covariance is shrunk towards a multiple of the identity (Ledoit & Wolf). The
+    threshold comes from the Mahalanobis distances of the other half. At most a share
     ``false_positive_rate`` of new trusted examples lies beyond it, whatever their distribution
     (split conformal). ``<name>`` is the share of ``data`` that does. If the data are like the
     trusted ones it is near ``false_positive_rate``; above it, the model treats them differently.
@@ -35,10 +35,10 @@ class AnomalyRate(MetricOptions):
     An example with activations that are not finite lies beyond every threshold. Trusted ones must
     all be finite: else nothing is known of the model's usual ways, and the row fails.
 
-    The error joins the binomial one of the flagged examples with that of the threshold, which is
-    found by bootstrap over the held-out half. ``attrs`` hold the threshold, the numbers of
-    examples, how many had activations that were not finite, and the median ratio of the distances
-    to those of trusted examples.
+    The error combines the binomial error of the flagged examples with that of the threshold. The
+    latter is found by bootstrap over the held-out half. ``attrs`` hold the threshold and the
+    numbers of examples. They also hold how many had non-finite activations, and the median ratio of
+    the distances to those of trusted examples.
 
     Args:
         sites: Globs of module paths.

@@ -17,13 +17,13 @@ from devtrack.records import Row
 class Loss(MetricOptions):
     """Mean loss over fixed batches, with the standard error that comes from their finite number.
 
-    The objective is called on whole batches, as training calls it: a loss over pairs of samples, a
-    sum, or a sequence with time first means something on a whole batch only. The run's batches
+    The objective is called on whole batches, as training calls it. A loss over pairs of samples, a
+    sum, or a sequence with time first is defined on a whole batch only. The run's batches
     weigh equally, as they do in training; those of ``data`` weigh by their samples.
 
     The error comes from the spread over batches, or over samples where a ``loss=`` returns a loss
-    for each. It says how well the data stand for their population; since the data are the same at
-    every snapshot, differences along a run are known better. With one batch and a scalar loss the
+    for each. It says how well the data represent their population. The data are the same at every
+    snapshot, so differences along a run are known better. With one batch and a scalar loss the
     error is unknown.
 
     Args:

@@ -67,8 +67,8 @@ class Subject:
             training data.
         count: Returns the samples in a batch of the run, which its shapes may not tell.
         cache: Batches of metrics' own data, kept over the run (see ``batches_of``).
-        state: What metrics settled once for the whole run, by metric name, JSON-serialisable; a
-            tracker takes it along in checkpoints, so that a resumed training keeps it too.
+        state: What metrics chose once for the whole run, by metric name, JSON-serialisable. A
+            tracker saves it in checkpoints, so that a resumed training keeps it.
     """
 
     model: nn.Module
@@ -119,7 +119,7 @@ class Metric(Protocol):
     """Anything with a name and a ``compute``.
 
     ``name`` is unique within a tracker: the prefix or the whole of the rows' ``metric``.
-    ``compute`` yields the records of one snapshot; it may raise: the error becomes a failed row.
+    ``compute`` yields the records of one snapshot. If it raises, the error becomes a failed row.
     """
 
     if TYPE_CHECKING:

@@ -18,9 +18,9 @@ class WeightNorm(MetricOptions):
     """Euclidean norm of all trainable parameters together, and of those below each chosen module.
 
     Exact up to rounding in float32, hence without a standard error. A norm kept in bfloat16 would
-    move by steps of 0.4 % and squares in float16 overflow from 256 on, so both are widened; and
-    since one sum in float32 over ten million normal weights was 4e-4 too low (torch 2.13 on a
-    CPU), rows of 1024 are added in float32 and the rows in float64, which takes no longer.
+    move in coarse steps, and squares overflow in float16, so both are widened. A single float32 sum
+    over many weights is inaccurate. So rows of 1024 are added in float32, and the rows in float64,
+    which takes no longer.
 
     Args:
         name: The rows' metric.

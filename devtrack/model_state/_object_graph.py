@@ -121,6 +121,6 @@ def map_tensors(function: Callable[[torch.Tensor], torch.Tensor], thing: Any) ->
     return copy.deepcopy(thing, memo)
 
 
-def versions(thing: Any) -> tuple[int, ...]:
+def tensor_versions(thing: Any) -> tuple[int, ...]:
     """Return the version counters of its tensors: another answer means one was written to."""
     return tuple(tensor._version for tensor in tensors_in(thing) if not tensor.is_inference())

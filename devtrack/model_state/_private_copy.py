@@ -1,6 +1,6 @@
 """A private copy of the module that trains: what is done to it never reaches the training.
 
-``copy.deepcopy`` shares functions, and with them what they close over: a hook or a criterion that
+``copy.deepcopy`` shares functions and the objects that they close over. A hook or a criterion that
 is a lambda over ``self`` would run the live module. It also separates weights that share memory
 without being one parameter, copies compiled modules together with their compiler, and refuses
 tensors that are results. Here each of these is copied as training sees it.

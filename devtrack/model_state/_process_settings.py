@@ -1,7 +1,7 @@
 """The settings of a process that code beside a training may change, and must not.
 
-Each is a pair: ``take`` returns its state, ``put`` brings it back. ``put`` writes only where the
-state is another one, since some setters have effects of their own.
+Each is a pair of ``take``, which returns its state, and ``put``, which restores it. Some setters
+have effects of their own, so ``put`` writes only where the state differs.
 """
 
 from __future__ import annotations

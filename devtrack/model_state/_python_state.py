@@ -127,8 +127,8 @@ _AT_WORK = (
     "torch.optim",
     "torch.utils.data",
 )
-"""Packages whose objects work for the training, some in threads of their own: a loader's queues
-move while a metric is computed, and must not be put back."""
+"""Packages whose objects work for the training, some in threads of their own. A loader's queues
+change while a metric is computed, and must not be restored."""
 
 
 def _leads_out(one: Any) -> bool:

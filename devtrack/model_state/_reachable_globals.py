@@ -32,9 +32,9 @@ def classes_of(module: nn.Module) -> set[type]:
 def reachable_globals(*kinds: type) -> dict[str, Any]:
     """Return the module-level objects that the methods of classes can write to, by name.
 
-    Those that the code of the classes names, and of the functions and classes that these name:
-    lists, dicts, counters, objects and classes of the user's own, and random generators. Installed
-    packages are left out.
+    These are the objects that the code of the classes names, and those that its functions and
+    classes name. Lists, dicts, counters, random generators and the user's own objects count.
+    Installed packages do not.
     """
     found: dict[str, Any] = {}
     classes = {one for kind in kinds for one in kind.__mro__}

@@ -1,9 +1,9 @@
 """The fidelity check: the copy is private, and its objective is the one that trains.
 
 Everything that is stored stands on two facts that ordinary code can break. The copy is private: a
-call of the objective on it reads and writes no tensor of the live module. The copy is faithful: in
-the live module's modes and with its random numbers, it gives the loss that the training step
-returns for the same batch. Both are tried on the batch that training is about to step on.
+call of the objective on it reads and writes no tensor of the live module. The copy is faithful: it
+gives the loss that the training step returns for the same batch. For that it gets the live module's
+modes and random numbers. Both are tried on the batch that training is about to step on.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ TOLERANCES = {
     torch.bfloat16: 2e-2,
     torch.float16: 2e-3,
 }
-"""Relative difference of two losses that is put down to rounding, by the lowest precision used: a
+"""Relative difference of two losses that counts as rounding, by the lowest precision used. It is a
 few units in the last place, summed over a batch in another order."""
 
 COMPILED_TOLERANCE = 1e-3

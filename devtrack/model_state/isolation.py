@@ -1,8 +1,8 @@
 """One context manager: an observer leaves no trace.
 
 Training must be bitwise the same with and without devtrack. A metric may draw random numbers,
-switch gradients off, change the number of threads or raise in the middle; ``isolated`` puts every
-process-wide state back that such code can reach. The model is protected by other means: metrics
+switch gradients off, change the number of threads or raise. All process-wide state that such code
+can reach is restored by ``isolated``. The model is protected by other means: metrics
 get a private copy of it, never the one that trains (``evaluate``).
 """
 
@@ -36,14 +36,14 @@ def isolated(*, seed: int | None = None, streams: Streams | None = None) -> Iter
 
     Covers the random streams of Python, NumPy and torch (CPU and every initialised accelerator),
     autocast, and all settings of ``process_settings``. Inside, three things are switched off.
-    ``nn.TransformerEncoder`` has no fast path: that one is taken without gradients only and sets
-    padded positions to zero, so that metrics would measure another function than the one that
-    trains. Collectives raise: only one rank is in the block, and would wait for the others.
+    ``nn.TransformerEncoder`` has no fast path. That path is used without gradients only and sets
+    padded positions to zero. Metrics would measure another function than the one that trains.
+    Collectives raise: only one rank is in the block, and would wait for the others.
     Reentrant activation checkpoints keep their activations (see ``plain_checkpoints``).
 
     Args:
         seed: Seeds the random streams inside the block, so that code which draws from them gives
-            the same numbers each time; None leaves them where they are.
+            the same numbers each time. None leaves the streams as they are.
         streams: Where the random streams stand inside the block instead, from ``take_streams``.
 
     Example:

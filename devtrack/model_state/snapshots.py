@@ -1,8 +1,8 @@
 """Weight snapshots: frozen copies in memory, and safetensors files named by their content.
 
 A file is written under a temporary name, synced and renamed, so that it is there whole or not at
-all. Its name is the SHA-256 of what it holds: equal weights share one file, and a file that was
-damaged is found out when it is read.
+all. Its name is the SHA-256 of its content. Equal weights share one file, and a damaged file is
+detected when it is read.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ _Key = tuple[Invariant, str | None]  # a rule and a site; None where no site was
 
 
 class Violations:
-    """What of a monitor's rules is violated, or could not be checked, at the last snapshot."""
+    """The rules of a monitor that are violated, or could not be checked, at the last snapshot."""
 
     def __init__(self) -> None:
         self._violated: set[_Key] = set()
@@ -41,11 +41,10 @@ class Violations:
         rows: Mapping[int, Sequence[Row]],
         events: Mapping[int, Sequence[Event]],
     ) -> None:
-        """Take in what was said before a resume: what still lasts is not said again.
+        """Take in what was reported before a resume; what still lasts is not reported again.
 
-        What nobody was told of, as the violations of a rule that is new, is said when it is seen.
-        So is that of a rule with ``stop=True``: a training that must stop must not go on because it
-        was begun again.
+        Violations of a newly added rule are reported after a resume. Violations of a rule with
+        ``stop=True`` are reported again, so that a resumed training stops again.
 
         Args:
             rules: The monitor's.

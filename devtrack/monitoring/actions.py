@@ -1,5 +1,4 @@
-"""What a monitor may do when it has something to say. Each action is configuration; it acts
-through ``Controls``, the few things that a training lets an observer ask for.
+"""Actions that a monitor may take on an alarm or a violation.
 
 ``Log`` and ``Call`` leave the training as it is. ``Densify`` asks for more observations, which
 leave no trace either. ``SaveCheckpoint`` writes a file. Only ``StopTraining`` changes the training.

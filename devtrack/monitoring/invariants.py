@@ -43,8 +43,8 @@ class Rule(NamedTuple):
 class Invariant:
     """A bound that a metric must keep at every snapshot.
 
-    It counts as violated when the value is past the bound by more than ``z`` standard errors: at
-    ``z=2`` and a value that lies on the bound, one snapshot in 44 violates it by chance. A metric
+    It counts as violated when the value is past the bound by more than ``z`` standard errors. At
+    ``z=2`` a value that lies on the bound violates it by chance at one snapshot in 44. A metric
     without a standard error is taken at its word. A value that is not finite violates every rule: a
     training that has diverged keeps no bound.
 

@@ -93,7 +93,9 @@ class MonitorSession:
     def add_events(self, step: int, events: Iterable[Event]) -> None:
         """Take in that the recipe changed: what it does to the curves is no change of the run."""
         for event in events:
-            self._detector.note(ConfigEvent(step, event.kind, event.attrs.get("momentum", 0.0)))
+            self._detector.add_event(
+                ConfigEvent(step, event.kind, event.attrs.get("momentum", 0.0))
+            )
 
     def restore(
         self,
@@ -113,14 +115,14 @@ class MonitorSession:
                 on.
         """
         for event in events:
-            self._detector.note(event)
+            self._detector.add_event(event)
         by_step: dict[int, list[Row]] = {}
         for step, row in rows:
             by_step.setdefault(step, []).append(row)
         for step in sorted(by_step):
-            self._detector.remember(step, self._watched(by_step[step]), rate=_rate(by_step[step]))
+            self._detector.observe(step, self._watched(by_step[step]), rate=_rate(by_step[step]))
         for step in sorted(alarms):
-            self._detector.restart(step)
+            self._detector.reset(step)
         reported_at: dict[int, list[Event]] = {}
         for step, event in reported:
             reported_at.setdefault(step, []).append(event)

@@ -11,9 +11,11 @@ from devtrack.plots._chains import chains, draw_chains
 from devtrack.plots._metric import metric
 from devtrack.plots._timeline import draw_timeline, timeline
 from devtrack.plots.across_runs import draw_leads, draw_recurring
+from devtrack.plots.calibration import draw_calibration
 
 __all__ = [
     "chains",
+    "draw_calibration",
     "draw_chains",
     "draw_leads",
     "draw_recurring",

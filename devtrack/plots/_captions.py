@@ -23,7 +23,7 @@ def summary(
     Args:
         bands: The transitions.
         most_chars: Letters that fit.
-        coverage: What was judged; it is told where there are no transitions.
+        coverage: Which series were evaluated; shown where there are no transitions.
 
     Example:
         >>> summary([], most_chars=80)

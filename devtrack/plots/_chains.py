@@ -1,4 +1,4 @@
-"""The sampling chains behind one estimate: has the sampler settled, and where?
+"""The sampling chains behind one estimate: whether and where they reached equilibrium.
 
 A good trace rises above L(w*), levels off before the burn-in ends, has no spikes, and its chains
 level off at the same height. Each draw is shown minus L(w*) on the same data, the paired signal
@@ -49,7 +49,8 @@ def chains(
         ConfigError: No chains were stored for this estimate.
     """
     info = store.run(run)
-    from devtrack.store.readers import read_chains, read_rows
+    from devtrack.store.estimate_readers import read_chains
+    from devtrack.store.readers import read_rows
 
     rows = read_chains(store, info.run_id, step=step, metric=metric, site=site)
     if not len(rows):
@@ -142,7 +143,7 @@ def _verdict(rows: list[tuple[int, Row]]) -> str:
 
 
 def _no_chains(store: Store, run_id: str, *, step: int, metric: str, site: str) -> ConfigError:
-    from devtrack.store.readers import read_chain_steps
+    from devtrack.store.estimate_readers import read_chain_steps
 
     found = read_chain_steps(store, run_id, metric=metric, site=site)
     if not found:

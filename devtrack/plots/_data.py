@@ -38,7 +38,9 @@ def read_curves(
     """
     from devtrack.store.readers import read_series
 
-    series = read_series(store, run_id, metrics=metrics, sites=sites, statuses=tuple(Status))
+    series = read_series(
+        store, run_id, metrics=metrics, sites=sites, statuses=tuple(Status), all_must_match=True
+    )
     if not series:
         raise ConfigError(
             f"run {run_id!r}: has no metrics yet. A run has metrics after its first observation. "

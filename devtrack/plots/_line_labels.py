@@ -69,7 +69,7 @@ def name_lines(ax: Axes, curves: Sequence[Series], labels: Sequence[str]) -> Non
 
 
 def _beside(ax: Axes, offset_pt: float) -> Transform:
-    """Return axes coordinates shifted to the right by so many points."""
+    """Return axes coordinates shifted to the right by a number of points."""
     from matplotlib.transforms import ScaledTranslation
 
     figure = ax.figure.get_figure(root=True)

@@ -1,7 +1,7 @@
 """Draws curves on one axis: points with error bars, doubtful ones hollow, missing ones at the edge.
 
-The vertical limits follow the trusted points. One diverged estimate must not flatten the curve
-that the reader came for, so a doubtful point far outside sits at the edge as a hollow triangle.
+The vertical limits follow the trusted points. One diverged estimate must not flatten the whole
+curve. So a suspect point far outside sits at the edge as a hollow triangle.
 """
 
 from __future__ import annotations

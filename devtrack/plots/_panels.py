@@ -1,8 +1,9 @@
 """Which curves share an axis, and what that axis and its lines are called.
 
-Curves of one family (all losses; the LLC; one probe; one user's prefix) have the same units and
-share a panel; a family of many lines is spread over several panels of at most ``MAX_LINES``, which
-is as many as can be told apart and labelled, metric by metric where each has several sites.
+Curves of one family have the same units and share a panel: all losses, the LLC, one probe, or one
+user's prefix. A family of many lines is spread over several panels of at most ``MAX_LINES`` lines.
+More lines cannot be distinguished and labelled. Where each metric has several sites, the panels are
+divided by metric.
 """
 
 from __future__ import annotations

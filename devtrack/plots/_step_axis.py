@@ -1,7 +1,7 @@
 """The horizontal axis: optimizer steps, on a scale that shows step 0.
 
-Training moves fast early and slowly late, so steps are shown on log10(step + 1): the ordinary log
-axis from step 10 on, with step 0 at its left end instead of at minus infinity.
+Training moves fast early and slowly late, so steps are shown on log10(step + 1). That is the
+ordinary log axis from step 10 on, with step 0 at its left end.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from devtrack.errors import ConfigError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-AXES = ("log", "linear")
+STEP_SCALES = ("log", "linear")
 _MIN_TICKS = 3
 
 
 def require_axis(axis: str) -> None:
-    """Refuse a scale that is not one of ``AXES``.
+    """Refuse a scale that is not one of ``STEP_SCALES``.
 
     Raises:
         ConfigError: ``axis`` is neither ``"log"`` nor ``"linear"``.
     """
-    if axis not in AXES:
+    if axis not in STEP_SCALES:
         raise ConfigError(f"axis={axis!r}: must be 'log' or 'linear'. Use axis='log'.")
 
 

@@ -1,7 +1,7 @@
 """How a line looks: colour, dash and marker, chosen together so that each tells lines apart alone.
 
 The colours are Okabe and Ito's (2008, "Color Universal Design"), which colour-blind readers can
-tell apart; dashes and markers do the same for a reader in grey. Sizes are for a figure 7.2 inches
+distinguish. Dashes and markers do the same for a reader in grey. Sizes are for a figure 7.2 inches
 wide, so that the text is still 5 points tall when a paper prints it at half width.
 """
 

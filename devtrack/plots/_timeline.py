@@ -1,7 +1,7 @@
 """The emergence timeline: every metric of a run over one step axis, with its transitions.
 
-A thin strip on top names the stages and dates the transitions; below it one panel per family of
-metrics, all with the same bands, so that the eye can ask of each transition what else moved.
+A thin strip on top names the stages and dates the transitions. Below it stands one panel per family
+of metrics. All panels have the same bands, which show for each transition what else moved.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def draw_timeline(
         marks: Events to mark.
         title: Heading, taken literally.
         axis: ``"log"`` or ``"linear"``.
-        coverage: What was judged; told where there are no transitions.
+        coverage: Which series were evaluated; shown where there are no transitions.
 
     Raises:
         ConfigError: No curves, or a bad ``axis``.

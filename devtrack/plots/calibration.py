@@ -26,8 +26,9 @@ LABEL_GAP = 0.07
 def draw_calibration(found: Calibration) -> Figure:
     """Draw λ̂ over ε for every (nβ, γ) tried on the last point, and the traces of the choice.
 
-    Filled marks pass every check, open ones do not; small ones are pilots, too short to have come
-    to rest; estimates without a number are left out. A good choice lies on a level stretch: there,
+    Filled marks pass every check, open ones do not. Small marks are pilots, too short to reach
+    equilibrium. Estimates without a number are left out. A good choice lies on a level stretch:
+    there,
     the step size does not matter. Traces are means over the chains, of points that pilots have not
     ruled out.
 

@@ -8,6 +8,15 @@
 The file needs nothing beside it: no network, no script, the pictures within.
 """
 
+from devtrack.report.formatting import interval_text, measured_text, number_text, step_text
 from devtrack.report.html import render_report
+from devtrack.report.summary import summarize
 
-__all__ = ["render_report"]
+__all__ = [
+    "interval_text",
+    "measured_text",
+    "number_text",
+    "render_report",
+    "step_text",
+    "summarize",
+]

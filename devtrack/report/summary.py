@@ -1,4 +1,4 @@
-"""What changed and when, as a reader would be told: plain words made from the rows."""
+"""What changed and when, in sentences made from the rows."""
 
 from __future__ import annotations
 

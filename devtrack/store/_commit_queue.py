@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 
 from devtrack.records import Record, TrainingProgress
-from devtrack.store._encoding import Author, Columns, Stamped, num_rows, table_of, to_columns
+from devtrack.store._encoding import Author, Columns, Stamped, num_records, table_of, to_columns
 from devtrack.store._layout import WRITER_TABLES, SegmentName, segment_dir
 from devtrack.store._overflow import move_in
 from devtrack.store._segments import write_segment
@@ -27,7 +27,7 @@ class _Batch:
 
     table: str
     name: SegmentName
-    num_rows: int
+    num_records: int
     committed_before: int
     columns: Columns | None
     spilled: Path | None = None
@@ -58,7 +58,7 @@ class Backlog:
     @property
     def rows_in_memory(self) -> int:
         """Rows that are neither committed nor spilled."""
-        return sum(batch.num_rows for batch in self._batches if batch.columns is not None)
+        return sum(batch.num_records for batch in self._batches if batch.columns is not None)
 
     @property
     def committed(self) -> int:
@@ -93,7 +93,7 @@ class Backlog:
         return _Batch(
             table=table,
             name=SegmentName(attempt, rank, stamped[0].seq, stamped[-1].seq),
-            num_rows=sum(num_rows(item.record) for item in stamped),
+            num_records=sum(num_records(item.record) for item in stamped),
             committed_before=self._ticket,
             columns=to_columns(table, stamped, self._author),
         )

@@ -1,8 +1,8 @@
 """Many small segments become one; at every instant a reader sees each row exactly once.
 
-The wide file appears first (its rows are then there twice, and the views leave out what it
-covers), and the narrow ones go after a grace, when no reader can still hold a listing of the
-folder that lacks the wide one. A crash in between leaves covered files, which the next compaction
+The wide file appears first. Its rows then exist twice, and the views leave out the files that it
+covers. The narrow files are removed after a grace period, when no reader can still hold a listing
+without the wide one. A crash in between leaves covered files, which the next compaction
 removes.
 """
 
@@ -73,7 +73,7 @@ def compact_writer(
 ) -> list[Path]:
     """Write one segment with all rows of a writer, and return the files that it covers.
 
-    Where a damaged segment was put aside the rows stay in two, so that it can be restored.
+    Around a damaged segment in quarantine the rows stay in two files, so that it can be restored.
 
     Args:
         connection: From ``segments.writer_connection``.
@@ -92,7 +92,8 @@ def compact_writer(
             return []
         names = [n for n in _stable_listing(folder) if (n.attempt, n.rank) == (attempt, rank)]
         run_dir, table = folder.parents[1], folder.name
-        # listed last: a segment that was put aside in between is missed as a file, not as a gap
+        # listed last: a segment that went to quarantine in between is missed as a file, not as a
+        # gap
         aside = list_segments(quarantine_dir(run_dir, table))
         gaps = {name for name in aside if (name.attempt, name.rank) == (attempt, rank)}
         kept: list[SegmentName] = []
@@ -109,8 +110,8 @@ def compact_writer(
 def _stable_listing(folder: Path) -> set[SegmentName]:
     """List until two listings agree.
 
-    One listing of a folder that a writer is adding to may hold a later segment and lack an
-    earlier one; a wide file made from it would cover rows that it does not hold.
+    One listing of a folder that a writer adds to may hold a later segment and lack an earlier one.
+    A wide file made from it would cover rows that it does not hold.
     """
     names = list_segments(folder)
     for _ in range(_MAX_LISTINGS):

@@ -63,7 +63,7 @@ def table_of(record: object) -> str:
     )
 
 
-def num_rows(record: Record) -> int:
+def num_records(record: Record) -> int:
     """Return how many rows the record becomes."""
     if not isinstance(record, ChainTrace):
         return 1

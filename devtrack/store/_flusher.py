@@ -3,13 +3,13 @@
 What happens when the store cannot be written (disk full, network gone):
 
 1. Rows wait in memory and the thread tries again after 0.1 s, 0.2 s, … 30 s. Training goes on,
-   except that a checkpoint waits for its rows (``Writer.flush``): in one outage the first waits up
+   except that a checkpoint waits for its rows (``Writer.flush``). In one outage the first waits up
    to 60 s, later ones for one more try. One warning is logged, and one line when it works again.
 2. Above ``max_pending_rows`` waiting rows, they are written to a spill folder in the local
    temporary directory, in the store's own layout. As soon as the store can be written again they
    move there by themselves. If the process ends before, ``Store.adopt(folder)`` brings them in.
-3. If the temporary directory fails too, rows stay in memory without a bound: losing them silently
-   or stopping a training of days would both be worse.
+3. If the temporary directory fails too, rows stay in memory without a bound. To lose them silently,
+   or to stop a training of days, would be worse.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from devtrack.records import Record, TrainingProgress
 from devtrack.store._atomic_files import remove_quietly
 from devtrack.store._commit_queue import Backlog
 from devtrack.store._compaction import compact_writer
-from devtrack.store._encoding import Author, num_rows
+from devtrack.store._encoding import Author, num_records
 from devtrack.store._layout import segment_dir
 from devtrack.store._overflow import spill_dir
 from devtrack.store._segments import writer_connection
@@ -49,8 +49,8 @@ class FlushPolicy:
         wake_rows: This many waiting rows are written at once.
         max_pending_rows: More than this, while the store fails, go to the spill folder.
         compact_after: Segments of one table after which the writer compacts them by itself.
-        grace_s: Time between a wider segment's appearance and the removal of what it covers;
-            longer than a reader needs to list a folder and open its files.
+        grace_s: Time between a wider segment's appearance and the removal of the files that it
+            covers. It is longer than a reader needs to list a folder and open its files.
         spill_root: Parent of the spill folder; the system's temporary directory if None.
     """
 
@@ -102,7 +102,7 @@ class Flusher:
 
     def put(self, clock: TrainingProgress, records: Sequence[Record]) -> None:
         """Take records; never waits for a disk."""
-        rows = sum(map(num_rows, records))
+        rows = sum(map(num_records, records))
         with self._lock:
             self._inbox.append((clock, records))
             self._put += 1

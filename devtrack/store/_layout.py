@@ -113,7 +113,7 @@ def uncovered(names: list[SegmentName]) -> list[SegmentName]:
 
 
 def spans(names: list[SegmentName], apart_from: set[SegmentName]) -> list[list[SegmentName]]:
-    """Cut a writer's segments where one that is put aside belongs: each part may become one.
+    """Cut a writer's segments where one in quarantine belongs; each part may become one file.
 
     A segment over a gap would cover the missing one and hide its rows for good.
 

@@ -25,8 +25,8 @@ def list_segments(folder: Path) -> set[SegmentName]:
 def current_files(store: Path, table: str) -> list[Path]:
     """Return the files whose rows are a table's, each row once.
 
-    While a store is compacted some rows are there twice; which files are left out is decided on
-    the same listing that names the rest, since two listings would race. A file of it may be gone
+    While a store is compacted, some rows exist twice. The files to leave out are decided on the
+    listing that names the rest, since two listings would race. A file of it may be gone
     when it is opened: list again.
 
     Args:

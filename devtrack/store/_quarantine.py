@@ -1,4 +1,4 @@
-"""Damaged segments: found, named, put aside; never deleted."""
+"""Damaged segments: found, named and moved to quarantine; never deleted."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from devtrack.records import RunInfo
 from devtrack.store._atomic_files import create_exclusively, make_dirs
 from devtrack.store._json_text import to_json
 from devtrack.store._layout import RUN_FILE, StoreWarning, is_run_id
-from devtrack.store.provenance import new_run_id
+from devtrack.store._provenance import new_run_id
 
 _MAX_NAMED = 8
 

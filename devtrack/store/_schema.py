@@ -36,7 +36,7 @@ def _parts() -> dict[str, str]:
     return dict(zip(rest[::2], rest[1::2]))
 
 
-def fingerprint() -> str:
+def schema_fingerprint() -> str:
     """Return 16 hex digits that change with any word of ``schema.sql`` and with the detector."""
     return hashlib.sha256((_text() + detector()).encode()).hexdigest()[:16]
 
@@ -72,7 +72,7 @@ def views_sql(store: Path, *, files: str | None = None) -> str:
     words = {
         "$STORE_TEXT": _quoted(str(store)),
         "$STORE": quoted_pattern(store),
-        "$FINGERPRINT": fingerprint(),
+        "$FINGERPRINT": schema_fingerprint(),
         "$DETECTOR": detector(),
     }
     for word, meaning in words.items():
@@ -110,14 +110,14 @@ def _converted(column: Column) -> str:
     return f'"{column.name}"::{column.type}'
 
 
-def pattern_of(path: Path) -> str:
+def glob_of(path: Path) -> str:
     """Return the glob that matches one path only, as DuckDB takes the names of files."""
     return str(path).translate(_ESCAPES)
 
 
 def quoted_pattern(path: Path) -> str:
-    """Return ``pattern_of`` a path for use within quotes."""
-    return _quoted(pattern_of(path))
+    """Return ``glob_of`` a path for use within quotes."""
+    return _quoted(glob_of(path))
 
 
 def _quoted(text: str) -> str:

@@ -11,7 +11,7 @@ import duckdb
 
 from devtrack.errors import QueryError
 from devtrack.store._layout import VIEWS
-from devtrack.store._schema import pattern_of
+from devtrack.store._schema import glob_of
 
 _FAULTS_OF_QUERY = (
     duckdb.ParserException,
@@ -38,9 +38,9 @@ _FIRST_WORD = re.compile(
 def _require_reading(connection: duckdb.DuckDBPyConnection, query: str) -> None:
     """Refuse what does more than read.
 
-    The type of a statement does not settle it: ``EXPLAIN ANALYZE`` runs what it explains, a
-    ``PIVOT`` that looks for its columns first hides a ``COPY`` around it, and from DuckDB 2 on
-    ``WITH a AS (COPY …)`` stands in a SELECT.
+    The type of a statement does not settle it. ``EXPLAIN ANALYZE`` runs what it explains. A
+    ``PIVOT`` that looks for its columns first hides a ``COPY`` around it. From DuckDB 2 on, ``WITH
+    a AS (COPY …)`` stands in a SELECT.
 
     Raises:
         QueryError: A statement may write.
@@ -107,12 +107,12 @@ def run_query(
 def may_be_damage(error: duckdb.Error, store: Path) -> bool:
     """Say whether a file of the store may be to blame rather than the SQL.
 
-    DuckDB has no error class for a damaged Parquet file: it may be an IO error, invalid input that
-    speaks of a Parquet file, an internal error, or a bare ``duckdb.Error`` from the footer's parser
-    that names no file. Of 403 errors after random damage to a segment all but one were of these.
+    DuckDB has no error class for a damaged Parquet file. It may raise an IO error, an internal
+    error, or invalid input that mentions Parquet. The footer's parser may raise a bare error that
+    names no file. Of 403 errors after random damage to a segment all but one were of these.
     """
     if isinstance(error, duckdb.IOException):
-        names = (str(store), pattern_of(store))
+        names = (str(store), glob_of(store))
         return any(name in str(error) for name in names)  # else the query itself names the file
     speaks_of_file = any(words in str(error) for words in (".parquet", "Parquet file"))
     return speaks_of_file or not isinstance(error, _FAULTS_OF_QUERY)

@@ -14,9 +14,9 @@ from devtrack.errors import ConfigError
 from devtrack.store._atomic_files import remove_quietly
 from devtrack.store._json_text import printable, to_json
 from devtrack.store._layout import segment_dir
+from devtrack.store._provenance import utc_now
 from devtrack.store._schema import columns_of, detector
 from devtrack.store._segments import write_segment, writer_connection
-from devtrack.store.provenance import utc_now
 
 _KEPT = 2  # the shown one and the one before, which a reader may just be opening
 _GIVEN_BY_STORE = ("run_id", "analysis_id", "computed_utc", "through_step", "settings", "detector")

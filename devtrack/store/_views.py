@@ -18,7 +18,7 @@ from devtrack.store._layout import (
     segment_dir,
 )
 from devtrack.store._listing import current_files
-from devtrack.store._schema import fingerprint, pattern_of, views_sql
+from devtrack.store._schema import glob_of, schema_fingerprint, views_sql
 from devtrack.store._segments import write_empty_segment, writer_connection
 
 _OLDEST_STORAGE = "v1.0.0"
@@ -50,16 +50,17 @@ def reader_connection(store: Path) -> duckdb.DuckDBPyConnection:
 def list_files(connection: duckdb.DuckDBPyConnection, store: Path) -> None:
     """Tell a connection which files the views read: those of this moment.
 
-    Each cursor of a ``reader_connection`` has a list of its own, and is told before it queries.
+    Each cursor of a ``reader_connection`` has a list of its own, which is renewed before it
+    queries.
     """
     for table in reversed(WRITER_TABLES):  # what was committed before a listed row is listed too
-        files = [pattern_of(path) for path in current_files(store, table)]
+        files = [glob_of(path) for path in current_files(store, table)]
         connection.execute(f"SET VARIABLE segments_{table} = ?", [files])
 
 
 def schema_files(store: Path) -> dict[str, Path]:
     """Return the empty twin of each table's segments: every glob matches, every type is known."""
-    name = f"{fingerprint()}.parquet"  # columns added later get a twin of their own
+    name = f"{schema_fingerprint()}.parquet"  # columns added later get a twin of their own
     return {table: segment_dir(store / SCHEMA_DIR, table) / name for table in TABLES}
 
 
@@ -100,14 +101,14 @@ def views_file_is_current(store: Path) -> bool:
         return "lock" in str(error).replace(str(path), "").lower()
     except duckdb.Error:
         return False
-    return row == (str(store), fingerprint())
+    return row == (str(store), schema_fingerprint())
 
 
 def write_views_file(store: Path) -> None:
     """Write ``devtrack.duckdb`` anew; who has the old one open keeps it.
 
-    It is built in a temporary folder, since DuckDB leaves a write-ahead log beside a file that it
-    writes and takes a '?' in a path for the start of options.
+    It is built in a temporary folder. DuckDB leaves a write-ahead log beside a file that it writes,
+    and takes a '?' in a path for the start of options.
 
     Raises:
         OSError: The store cannot be written.

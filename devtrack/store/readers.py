@@ -1,7 +1,8 @@
-"""Read a run back: series, events, transitions, chains and snapshots.
+"""Read a run back: series, rows, events and transitions.
 
-All SQL that devtrack itself asks stands in this room; ``quality.py`` reads status counts. Every
-function takes a store and a run id, or a run's name where it says so, and answers with the types of
+All SQL that devtrack itself asks stands in this room; ``quality.py`` reads status counts,
+``estimate_readers.py`` chains and snapshots. Every
+function takes a store and a run id, or a run's name where it says so. The answers are types of
 ``devtrack.series`` and ``devtrack.records``.
 """
 
@@ -17,10 +18,9 @@ from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from devtrack.errors import ConfigError, DataError
-from devtrack.records import CONFIG_EVENT_KINDS, Event, Row, Status, TrainingProgress
+from devtrack.records import CONFIG_EVENT_KINDS, Event, Row, Status
 from devtrack.series import ConfigEvent, Move, Series, Transition
 from devtrack.store._layout import StoreWarning
 from devtrack.store.store import Store
@@ -69,6 +69,7 @@ def read_series(
     metrics: Sequence[str] | None = None,
     sites: Sequence[str] | None = None,
     statuses: Collection[Status] = (Status.OK,),
+    all_must_match: bool = False,
 ) -> list[Series]:
     """Read a run's metrics as series, ordered by metric and site.
 
@@ -81,10 +82,11 @@ def read_series(
         metrics: Names or globs such as ``"probe/*"``; all if None.
         sites: Names or globs of sites; all if None.
         statuses: Which rows to read. A failed row has the value NaN.
+        all_must_match: Whether each glob must match something; otherwise one match is enough.
 
     Raises:
         UnknownRunError: The store has no such run.
-        ConfigError: The run has rows, and a glob of ``metrics`` or ``sites`` matches none of them.
+        ConfigError: The run has rows, and ``metrics`` or ``sites`` match none of them.
     """
     run_id = store.run(run).run_id
     columns = store.sql(
@@ -96,19 +98,25 @@ def read_series(
     names = list(zip(metric.tolist(), site.tolist()))
     starts = [i for i, name in enumerate(names) if i == 0 or name != names[i - 1]]
     parts = [slice(*ends) for ends in pairwise([*starts, len(names)])]
-    _require_matches(run_id, "metrics", metrics, [names[part.start][0] for part in parts])
+    _require_matches(
+        run_id, "metrics", metrics, [names[p.start][0] for p in parts], each=all_must_match
+    )
     parts = [part for part in parts if matches(names[part.start][0], metrics)]
-    _require_matches(run_id, "sites", sites, [names[part.start][1] for part in parts])
+    _require_matches(
+        run_id, "sites", sites, [names[p.start][1] for p in parts], each=all_must_match
+    )
     parts = [part for part in parts if matches(names[part.start][1], sites)]
     series = [_series(*names[part.start], columns, part) for part in parts]
     return [one for one in series if one is not None]
 
 
 def _require_matches(
-    run_id: str, argument: str, patterns: Sequence[str] | None, names: Sequence[str]
+    run_id: str, argument: str, patterns: Sequence[str] | None, names: Sequence[str], *, each: bool
 ) -> None:
     known = sorted(set(names))
-    for pattern in patterns or () if known else ():
+    if not known or not patterns or (not each and any(matches(name, patterns) for name in known)):
+        return
+    for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in known):
             more = len(known) - _MOST_NAMED
             listed = ", ".join(known[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
@@ -333,58 +341,6 @@ def read_analysis_settings(
         [run_id],
     ).fetchall()
     return attrs_of(rows[0][0]) if rows else None
-
-
-# Chains and snapshots
-
-
-def read_chains(
-    store: Store, run_id: str, *, step: int, metric: str, site: str
-) -> npt.NDArray[np.float64]:
-    """Return chain, draw and loss − baseline of one estimate, (draw of all chains, 3)."""
-    rows = store.sql(
-        "SELECT chain, draw, loss - baseline FROM chains "
-        "WHERE run_id = ? AND step = ? AND metric = ? AND site = ? ORDER BY chain, draw",
-        [run_id, step, metric, site],
-    ).fetchall()
-    return np.array(rows, np.float64).reshape(-1, 3)
-
-
-def read_chain_steps(store: Store, run_id: str, *, metric: str, site: str) -> list[int]:
-    """Return the steps at which chains of a metric were stored, ascending."""
-    rows = store.sql(
-        "SELECT DISTINCT step FROM chains WHERE run_id = ? AND metric = ? AND site = ? "
-        "ORDER BY step",
-        [run_id, metric, site],
-    ).fetchall()
-    return [step for (step,) in rows]
-
-
-def read_snapshots(store: Store, run_id: str) -> list[tuple[TrainingProgress, str]]:
-    """Return the snapshots of a run with their files, relative to the run's folder, by step."""
-    return _snapshots(store, "WHERE run_id = $run", {"run": run_id})
-
-
-def read_unmeasured_snapshots(
-    store: Store, run_id: str, *, through_step: int
-) -> list[tuple[TrainingProgress, str]]:
-    """Return the snapshots of a run that no metric was computed on, with their files, by step.
-
-    An attempt that was killed before its evaluation set was complete leaves such behind.
-    """
-    where = (
-        "AS s WHERE run_id = $run AND step <= $last AND NOT EXISTS "
-        "(FROM metrics AS m WHERE m.run_id = s.run_id AND m.step = s.step)"
-    )
-    return _snapshots(store, where, {"run": run_id, "last": through_step})
-
-
-def _snapshots(
-    store: Store, where: str, parameters: dict[str, Any]
-) -> list[tuple[TrainingProgress, str]]:
-    query = f"SELECT step, epoch, samples_seen, path FROM snapshots {where} ORDER BY step"
-    rows = store.sql(query, parameters).fetchall()
-    return [(TrainingProgress(*progress), path) for *progress, path in rows]
 
 
 def attrs_of(text: str | None) -> dict[str, Any]:

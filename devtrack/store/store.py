@@ -22,6 +22,7 @@ from devtrack.store._export import check_export, export_query
 from devtrack.store._flusher import FlushPolicy
 from devtrack.store._health_check import Finding, check_store
 from devtrack.store._layout import STORE_FILE
+from devtrack.store._provenance import utc_now
 from devtrack.store._quarantine import quarantine_damage
 from devtrack.store._runs import create_run, find_run, list_runs, write_run
 from devtrack.store._segments import writer_connection
@@ -35,7 +36,6 @@ from devtrack.store._views import (
     write_schema_files,
     write_views_file,
 )
-from devtrack.store.provenance import utc_now
 from devtrack.store.writer import Writer
 
 _T = TypeVar("_T")
@@ -94,7 +94,8 @@ class Store:
     ) -> duckdb.DuckDBPyRelation:
         """Run SQL over the views of ``schema.sql``, also while training writes.
 
-        Only statements that read are run. A damaged segment is put aside with a ``StoreWarning``
+        Only statements that read are run. A damaged segment is moved to quarantine with a
+        ``StoreWarning``
         that names it, and the query runs again.
 
         Args:
@@ -118,7 +119,7 @@ class Store:
         """Return one run.
 
         Args:
-            ref: Run id, or a name that only one run bears; None means the newest run.
+            ref: Run id, or a name that only one run has; None means the newest run.
 
         Raises:
             UnknownRunError: No run, or several, answer to it.

@@ -18,8 +18,8 @@ class Writer:
     """Appends the records of one (run, attempt, rank); got from ``Store.writer``.
 
     Rows are committed in the background at least once a second. A writer that is forgotten is
-    drained when the interpreter ends; after kill -9 the rows of the last second may be missing,
-    those of a returned ``flush`` never.
+    drained when the interpreter ends. After kill -9 the rows of the last second may be missing;
+    those of a returned ``flush`` never are.
 
     Args:
         run_dir: The run's folder.
@@ -68,8 +68,8 @@ class Writer:
         """Return when everything appended so far is committed: kill -9 cannot undo it.
 
         Raises:
-            StoreError: It could not be committed within ``timeout_s``, or at once where the store
-                has been failing: an outage holds a training up at one checkpoint, not at each.
+            StoreError: It could not be committed within ``timeout_s``, or the store has been
+                failing. So an outage delays a training at one checkpoint, not at each.
                 Nothing is lost: the rows wait in memory (or in the spill folder) and are tried
                 again.
         """

@@ -75,9 +75,9 @@ def evaluate(
         doubt: Why the objective is not known to be that of training; rows of metrics that call it
             are suspect, with this reason.
         seed: With the metric's name and the step it seeds ``Subject.generator``, so that a
-            measurement can be repeated to the bit and errors at different steps are independent.
+            measurement can be repeated bit for bit. Errors at different steps are independent.
         make_batches: Makes the batches of metrics' own data (see ``Subject``).
-        cache: Where batches of the metrics' own data are kept; pass the same mapping for every
+        cache: Where batches of the metrics' own data are kept. Pass the same mapping for every
             snapshot of a run, so that the data stay the same.
         metric_state: Where metrics keep what they settle once per run (see ``Subject``); likewise.
         renew: Brings ``batches`` back if a metric wrote to them, and says whether one did.

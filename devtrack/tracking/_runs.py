@@ -8,7 +8,7 @@ from typing import Any
 from devtrack.errors import UnknownRunError
 from devtrack.records import Event, RunInfo
 from devtrack.store import Store
-from devtrack.store.provenance import new_run_id, utc_now, versions
+from devtrack.store._provenance import new_run_id, utc_now, versions
 
 
 def run_to_continue(store: Store, run_id: str, *, name: str | None) -> RunInfo | None:

@@ -10,7 +10,7 @@ from typing import Any
 from devtrack.metrics.metric import LossFunction, Metric
 from devtrack.monitoring.monitor import Monitor
 from devtrack.schedules import Schedule
-from devtrack.store.provenance import describe
+from devtrack.store._provenance import describe
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -93,9 +93,9 @@ def reconfigured(metric: str, before: Any, now: Any) -> list[Event]:
 class LearningRateWatch:
     """Turns a stream of learning rates into events: jumps and the end of a warm-up.
 
-    A jump is a change by a factor of at least ``jump`` that is also sudden, three times the change
-    before it, and not among rates below 1 % of the peak: a linear or cosine decay to zero changes
-    by large factors at its end and is no jump.
+    A jump is a change by a factor of at least ``jump`` that is also sudden: three times the change
+    before it. Rates below 1 % of the peak do not count. A linear or cosine decay to zero changes by
+    large factors at its end and is no jump.
 
     Args:
         jump: Ratio of two consecutive rates.

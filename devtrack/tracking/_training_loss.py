@@ -13,7 +13,7 @@ from torch import nn
 
 from devtrack.data.evaluation_set import BatchInfo, own_copy, samples_of
 from devtrack.errors import MetricError
-from devtrack.model_state._object_graph import versions
+from devtrack.model_state._object_graph import tensor_versions
 from devtrack.model_state._python_state import PythonState, module_state
 from devtrack.sampling._user_loss import LossFunction, allow_gradients, call_loss
 
@@ -125,9 +125,9 @@ class BoundObjective:
             value = objective.call(model, batch, info)
         else:
             lent = own_copy(batch)
-            before = versions(lent)
+            before = tensor_versions(lent)
             value = objective.call(model, lent, info)
-            objective.writes_batch = bool(objective.writes_batch) or versions(lent) != before
+            objective.writes_batch = bool(objective.writes_batch) or tensor_versions(lent) != before
         if self.num_calls == 1 and not objective.keeps_state:
             objective.keeps_state = bool(self._state().changes(exchanged=self._is_exchanged()))
         return value

@@ -81,7 +81,8 @@ def require_share(name: str, value: Any) -> None:
 def require_replicated(strategy: Any) -> None:
     """Raise ConfigError unless every process holds whole weights under a Trainer's strategy.
 
-    Told by the names of its classes, so that those of ``pytorch_lightning`` are known too.
+    It is recognized by the names of its classes, so that those of ``pytorch_lightning`` are known
+    too.
     """
     names = {kind.__name__ for kind in type(strategy).__mro__}
     if not names & {"SingleDeviceStrategy", "DDPStrategy"} or "DeepSpeedStrategy" in names:

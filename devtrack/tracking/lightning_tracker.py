@@ -46,17 +46,18 @@ class Tracker(Callback):
     go to the store. The first and the last step are always observed.
 
     What is measured is what trains. The batches are the first ones that reach the training step,
-    kept as it met them; steps that are due before there are ``num_samples`` of them are kept as
-    copies and measured then. At the first step the copy is checked: it must be private, or the
-    training is refused before it begins, and it must give the loss that the training step returns.
+    kept as it received them. Steps that are due before there are ``num_samples`` of them are kept
+    as copies, and measured then. At the first step the copy is checked. It must be private, or the
+    training is refused before it begins. It must give the loss that the training step returns.
     Where it does not, an event ``objective_mismatch`` says so, and every row that rests on the
     objective is suspect.
 
-    A training resumed from a Lightning checkpoint continues its run: what was recorded after the
-    checkpoint is kept aside, in the view ``metrics_all``, the event ``resume`` holds configuration
-    and versions from there on, ``evalset_change`` says that the run's data are others, and
-    ``reconfigured`` that a metric's settings are, which then forgets what it had found. Several
-    trainings from one checkpoint, such as branches, are runs of their own under their own names.
+    A training resumed from a Lightning checkpoint continues its run. Rows recorded after the
+    checkpoint stay in the view ``metrics_all`` only. The event ``resume`` holds the configuration
+    and versions from there on. The event ``evalset_change`` marks other data. The event
+    ``reconfigured`` marks a metric with other settings, which then forgets its state. Several
+    trainings from
+    one checkpoint, such as branches, are separate runs under their own names.
 
     Args:
         store: Directory of the store; made if it does not exist.
@@ -80,9 +81,9 @@ class Tracker(Callback):
         seed: Of every random choice devtrack makes.
 
     Raises:
-        ConfigError: An argument that cannot work; at ``setup`` on a sharded strategy, or when a
-            monitor watches one of several processes; at the start of training if the module cannot
-            be copied; at its first step if measuring would change the training.
+        ConfigError: An argument is invalid. At ``setup``: the strategy is sharded, or a monitor
+            watches one of several processes. At the start of training: the module cannot be copied.
+            At the first step: measuring would change the training.
         DataError: If no batches can be made of ``data`` (at the start of training).
         StoreError: If the store cannot be opened (likewise).
     """

@@ -20,7 +20,8 @@ from devtrack.monitoring.monitor import start_monitoring
 from devtrack.records import Event, Record, Row, TrainingProgress
 from devtrack.schedules import Cursor
 from devtrack.store import Store, Writer, open_store
-from devtrack.store.readers import read_last_step, read_unmeasured_snapshots
+from devtrack.store.estimate_readers import read_unmeasured_snapshots
+from devtrack.store.readers import read_last_step
 from devtrack.tracking._batch_collector import BatchCollector
 from devtrack.tracking._checkpoint_state import CheckpointState
 from devtrack.tracking._fault_isolation import FaultBarrier

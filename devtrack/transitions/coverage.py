@@ -99,13 +99,13 @@ def read_coverage(
     Raises:
         UnknownRunError: The store has no such run.
     """
-    from devtrack.changepoints._event_regressors import is_recipe
+    from devtrack.changepoints._event_regressors import is_config_series
     from devtrack.changepoints._step_scale import choose_axis
 
     rows = read_point_counts(store, store.run(run).run_id)
     rows = [one for one in rows if matches(one.metric, metrics) and matches(one.site, sites)]
     bare = [Series(one.metric, one.site, np.empty(0, np.int64), np.empty(0)) for one in rows]
-    measured = [one for one, series in zip(rows, bare, strict=True) if not is_recipe(series)]
+    measured = [one for one, series in zip(rows, bare, strict=True) if not is_config_series(series)]
     if rows and not measured:
         return Coverage((), {"the recipe itself": tuple(_name(one) for one in rows)})
     grid = np.unique([step for one in measured if not one.has_negative_se for step in one.steps])
@@ -152,7 +152,7 @@ def _counted(one: PointCount) -> str:
 def _exclusion_reason(one: PointCount, line: Axis | None) -> str:
     """Return why a series is not judged; empty if it is."""
     from devtrack.changepoints._preprocessing import MIN_POINTS
-    from devtrack.changepoints._templates import make_bank, widest
+    from devtrack.changepoints._templates import make_template_bank, max_transition_width
 
     if one.has_negative_se:
         return "negative standard errors"
@@ -161,7 +161,7 @@ def _exclusion_reason(one: PointCount, line: Axis | None) -> str:
     assert one.low is not None and one.high is not None  # there are points
     if one.high - one.low <= 1e-12 * max(abs(one.low), abs(one.high)):
         return "constant"
-    if make_bank(line.fraction(one.steps), widest(line)) is None:
+    if make_template_bank(line.fraction(one.steps), max_transition_width(line)) is None:
         return "points crowded at an end of the run"
     return ""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from devtrack.series import Move, Transition
 from devtrack.store import Store
-from devtrack.store.provenance import utc_now
+from devtrack.store._provenance import utc_now
 from devtrack.store.readers import (
     read_analysis_settings,
     read_config_events,

@@ -73,8 +73,8 @@ def lead_time(
 ) -> Lead:
     """Compare two changes over runs, paired by run.
 
-    With fewer than 6 runs no p-value can fall below .05, however clear the lead is: with five, the
-    least is 2 / 32 = .0625.
+    With fewer than 6 runs no p-value can fall below 0.05, however clear the lead is. With five, the
+    smallest is 2 / 32 = 0.0625.
 
     Args:
         target, other: Positions of their midpoints on the axis; NaN where a run lacks the change.
@@ -217,7 +217,7 @@ def precursors(
 
     Returns:
         Every change of another metric that shares at least two runs with the target's, the longest
-        mean lead first; a negative lead means that it comes after.
+        mean lead first. A negative lead means that it comes after.
 
     Raises:
         ConfigError: The target changes in no run.

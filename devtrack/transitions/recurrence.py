@@ -1,7 +1,7 @@
 """Which transitions recur over runs and seeds, in what share of them, and how far apart.
 
-The between_run_sd over runs is another thing than the interval of one midpoint: the one says how
-much training varies, the other how well it was measured. Both are told.
+``between_run_sd`` says how much training varies between runs. The interval of one midpoint says how
+well that midpoint was measured. Both are reported.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ class Recurring(NamedTuple):
         share: Part of them in which it occurs.
         share_low, share_high: Exact (Clopper-Pearson) interval of that share.
         midpoint: Median over its runs, in steps.
-        between_run_sd: Standard deviation of the midpoints over runs, in decades of (step + 1) on a
-            logarithmic axis, in steps on a linear one; NaN for a single run.
-        measurement_se: Root mean square standard error of one midpoint, in the same unit: what of
-            the spread is error of measurement. NaN where no interval is known.
+        between_run_sd: Standard deviation of the midpoints over runs. Its unit is decades of (step
+            + 1) on a logarithmic axis, steps on a linear one. NaN for a single run.
+        measurement_se: Root mean square standard error of one midpoint, in the same unit: the part
+            of the spread that is measurement error. NaN where no interval is known.
     """
 
     members: tuple[Occurrence, ...]
@@ -80,7 +80,7 @@ def align(
 ) -> npt.NDArray[np.int64]:
     """Put changes of several runs into groups that hold at most one change of each run.
 
-    The two groups whose means are nearest are joined again and again, unless they share a run: two
+    The two groups whose means are nearest are joined again and again, unless they share a run. Two
     changes of one run are two changes, however close.
 
     Args:

@@ -85,7 +85,11 @@ def main() -> None:
     torch.set_num_threads(1)
     head = ("widths", "rank", "weights", "truth", "perfect", "error", "se", "equilibrated", "steps")
     print(LINE.format(*head, "seconds", "status"))
-    shapes = [*random_shapes(options.count, options.layers, options.widest, seed=options.seed)]
+    shapes = [
+        *random_shapes(
+            options.count, options.layers, options.max_transition_width, seed=options.seed
+        )
+    ]
     truths, values = [], []
     for widths, rank in shapes + [LARGEST] * options.large:
         gate = network(widths, rank)
@@ -130,13 +134,13 @@ def main() -> None:
 
 
 def random_shapes(
-    count: int, layers: int, widest: int, *, seed: int
+    count: int, layers: int, max_transition_width: int, *, seed: int
 ) -> Iterator[tuple[list[int], int]]:
     """Yield widths, spaced evenly in the logarithm, and a rank from 1 to the narrowest."""
     rng = np.random.default_rng(seed)
     for _ in range(count):
         number = int(rng.integers(2, layers + 1))
-        drawn = np.exp(rng.uniform(math.log(4), math.log(widest + 1), number + 1))
+        drawn = np.exp(rng.uniform(math.log(4), math.log(max_transition_width + 1), number + 1))
         widths = [int(width) for width in drawn]
         yield widths, int(rng.integers(1, min(widths) + 1))
 

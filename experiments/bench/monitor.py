@@ -68,7 +68,7 @@ from experiments.bench.online_rivals import bayesian, cusum, snapshots
 from experiments.bench.transitions import QUIET_FAMILIES, SHARED, Run, _module, read_runs
 
 PER_1000 = 1.0
-MARGIN = 0.05  # of the axis: an alarm so long before an onset counts
+THRESHOLD_OFFSET = 0.05  # of the axis: an alarm so long before an onset counts
 RESAMPLED = 200  # sets of runs drawn for an interval
 COLUMNS = ["run", "step", "start", "end", "score", "alarm_step"]
 
@@ -80,7 +80,7 @@ def devtrack(run: Run, per_1000: float) -> list[int]:
     detector, events, alarms = OnlineDetector(false_alarms_per_1000=per_1000), list(run[1]), []
     for step, values, rate in snapshots(run):
         while events and events[0].step <= step:
-            detector.note(events.pop(0))
+            detector.add_event(events.pop(0))
         if detector.update(step, values, rate=rate) is not None:
             alarms.append(step)
     return alarms
@@ -140,7 +140,7 @@ def figures(
         for a in steps
     ]
     told = pd.DataFrame(rows, columns=COLUMNS)
-    scored = scorer.online(told, bench, MARGIN)
+    scored = scorer.online(told, bench, THRESHOLD_OFFSET)
     tail = tail_interval(told, bench, scorer)
     quiet = [run for run in bench.runs.index if bench.is_negative(run)]
 
@@ -179,7 +179,7 @@ def tail_interval(told: pd.DataFrame, bench: Any, scorer: Any) -> tuple[float, f
     for _ in range(RESAMPLED):
         # the scorer looks a run up by its name: the names come more than once, the table does not
         drawn.runs = SimpleNamespace(index=rng.choice(runs.index, len(runs)), axis=runs.axis)
-        tails.append(scorer.online(told, drawn, MARGIN)["p90_delay_snapshots_from_start"])
+        tails.append(scorer.online(told, drawn, THRESHOLD_OFFSET)["p90_delay_snapshots_from_start"])
     low, high = np.nanquantile(np.array(tails, float), [0.05, 0.95])
     return float(low), float(high)
 

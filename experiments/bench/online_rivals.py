@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from devtrack.changepoints._event_regressors import is_recipe
+from devtrack.changepoints._event_regressors import is_config_series
 from devtrack.changepoints._step_scale import choose_axis
 from devtrack.series import ConfigEvent, Series
 
@@ -43,7 +43,7 @@ def snapshots(run: Run) -> Iterator[Snapshot]:
         }
         for s in run[0]
     }
-    rates = {f"{s.metric}@{s.site}" for s in run[0] if is_recipe(s)}
+    rates = {f"{s.metric}@{s.site}" for s in run[0] if is_config_series(s)}
     for step in sorted({step for table in tables.values() for step in table}):
         here = {name: table[step] for name, table in tables.items() if step in table}
         rate = next((here[name][0] for name in rates if name in here), None)

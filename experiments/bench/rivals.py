@@ -16,7 +16,7 @@ import numpy.typing as npt
 import ruptures
 from ruptures.base import BaseCost
 
-from devtrack.changepoints._event_regressors import is_recipe
+from devtrack.changepoints._event_regressors import is_config_series
 from devtrack.changepoints._step_scale import Axis, choose_axis
 from devtrack.series import Series
 from experiments.bench.gaussian import critical_points, slope_peaks
@@ -62,7 +62,7 @@ def evenly(run: Run, *, places: int | None = None) -> Even:
         run: The run.
         places: Size of the grid; as many as there are snapshots, at most ``PLACES``, if None.
     """
-    series = [s for s in run[0] if not is_recipe(s) and np.isfinite(s.value).sum() > 2]
+    series = [s for s in run[0] if not is_config_series(s) and np.isfinite(s.value).sum() > 2]
     steps = np.concatenate([s.step for s in series])
     axis = choose_axis(steps)
     u = np.linspace(0.0, 1.0, places or min(PLACES, np.unique(steps).size))
@@ -169,7 +169,7 @@ def process_slope_peaks(run: Run, *, height: float = 6.0) -> Iterator[dict[str, 
 
 def bayesian_online(run: Run, *, threshold: float = 0.0) -> Iterator[dict[str, Any]]:
     """Yield the alarms of the Bayesian online detector, at the snapshots that raised them."""
-    names = "|".join(sorted({s.metric for s in run[0] if not is_recipe(s)}))
+    names = "|".join(sorted({s.metric for s in run[0] if not is_config_series(s)}))
     for step in bayesian(run, threshold):
         yield dict(step=step, start=step, end=step, score=1.0, metrics=names)
 
@@ -201,7 +201,7 @@ def _breaks(even: Even, breaks: Sequence[int]) -> Iterator[dict[str, Any]]:
 
 def _joined(run: Run, find: Callable[[Series], Iterable[Place]]) -> Iterator[dict[str, Any]]:
     """Yield what is found in the single series, once where several change together."""
-    series = [s for s in run[0] if not is_recipe(s) and np.isfinite(s.value).sum() > 10]
+    series = [s for s in run[0] if not is_config_series(s) and np.isfinite(s.value).sum() > 10]
     axis = choose_axis(np.concatenate([s.step for s in series]))
     found = sorted((middle, low, high, s.metric) for s in series for low, middle, high in find(s))
     while found:

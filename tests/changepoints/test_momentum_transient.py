@@ -3,8 +3,8 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from devtrack.changepoints._momentum_transient import Start, rolls
-from devtrack.changepoints._trend import decay_columns
+from devtrack.changepoints._momentum_transient import OptimizerStart, heavy_ball_response
+from devtrack.changepoints._trend import exponential_basis
 from devtrack.changepoints.offline.detector import detect
 from devtrack.changepoints.online.detector import OnlineDetector
 from devtrack.series import ConfigEvent, Series
@@ -41,7 +41,9 @@ def series(value):
 def test_rolls_are_those_of_a_ball(momentum, linear):
     """Every column is the twin's distance, or its square, at the curvature its first step tells."""
     steps = np.arange(400)
-    columns = rolls(steps.astype(float), Start(0.0, momentum, linear), np.geomspace(1e-4, 1, 13))
+    columns = heavy_ball_response(
+        steps.astype(float), OptimizerStart(0.0, momentum, linear), np.geomspace(1e-4, 1, 13)
+    )
     for column in columns.T:
         twins = [
             descend(momentum, 1 - column[1], steps),
@@ -52,33 +54,36 @@ def test_rolls_are_those_of_a_ball(momentum, linear):
 
 
 def test_without_a_start_the_trend_is_made_of_relaxations_alone():
-    decays = decay_columns(STEPS.astype(float))
+    decays = exponential_basis(STEPS.astype(float))
     assert np.all(np.diff(decays, axis=0) <= 0)
-    assert decay_columns(STEPS.astype(float), [Start(0.0, 0.9)]).shape[1] > decays.shape[1]
+    assert (
+        exponential_basis(STEPS.astype(float), [OptimizerStart(0.0, 0.9)]).shape[1]
+        > decays.shape[1]
+    )
 
 
 def test_a_ball_that_rolls_from_rest_is_no_transition():
-    """24 bowls, nominal 5 %: three or more alarms have a chance of 1 in 9. Without the event some
-    raise one, which is then told as the optimizer's."""
-    runs = [[series(bowl(np.random.default_rng(seed)))] for seed in range(24)]
+    """18 bowls: at a rate of 20 % two or more alarms come in 9 of 10 such tests (at the nominal 5 %
+    in 1 of 4; none came of 24). Without the event some raise one, which is then the optimizer's."""
+    runs = [[series(bowl(np.random.default_rng(seed)))] for seed in range(18)]
     known = [detect(run, events=[EVENT]) for run in runs]
     alarms = sum(any(t.event is None for t in found) for found in known)
     marks = sum(any(t.event == "optimizer_start" for t in found) for found in known)
-    assert alarms <= 2
+    assert alarms <= 1
     assert len(list(islice((run for run in runs if detect(run)), 6))) == 6
     assert marks >= 5
 
 
 def test_a_weight_that_swings_about_its_place_is_no_transition():
-    """Five weights, nominal 5 %: two or more alarms have a chance of 1 in 44. A trend of what a
-    loss may do, which never swings below where it settles, raises an alarm at all of them."""
+    """Three weights, nominal 5 %: an alarm has a chance of 1 in 7; the seeds are fixed. A trend of
+    what a loss may do, which never swings below where it settles, raises one at all of them."""
     alarms = 0
-    for seed in range(5):
+    for seed in range(3):
         rng = np.random.default_rng(seed)
         weight = 1 - descend(MOMENTUM, 10 ** rng.uniform(-2, -1), STEPS)
         found = detect([series(weight + 0.02 * rng.standard_normal(STEPS.size))], events=[EVENT])
         alarms += any(t.event is None for t in found)
-    assert alarms <= 1
+    assert alarms == 0
 
 
 def test_a_change_of_the_network_is_found_beside_the_ball():
@@ -94,7 +99,7 @@ def test_a_ball_that_rolls_from_rest_raises_no_alarm():
     def alarms(value, events):
         detector = OnlineDetector()
         for event in events:
-            detector.note(event)
+            detector.add_event(event)
         updates = [detector.update(s, {"loss": (v, 0.002)}) for s, v in zip(STEPS.tolist(), value)]
         return [alarm.step for alarm in updates if alarm is not None]
 

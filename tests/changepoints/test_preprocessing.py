@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from devtrack.changepoints._preprocessing import ROUGH, make_curve, roughness
+from devtrack.changepoints._preprocessing import ROUGH, prepare_series, roughness
 from devtrack.changepoints._step_scale import Axis
 from devtrack.series import Series
 
@@ -17,16 +17,18 @@ def test_standard_errors_that_end_in_zeros_leave_finite_noise():
     for _ in range(40):
         se = np.where(step < 34, 0.01 * rng.random(40), 0.0)
         value = np.clip(step / 34 + se * rng.standard_normal(40), 0, 1)
-        curve = make_curve(Series("accuracy", "model", step, value, se), Axis("log", 1, 40), step)
-        assert np.isfinite(curve.h).all()
-        assert (curve.h > 0).all()
+        curve = prepare_series(
+            Series("accuracy", "model", step, value, se), Axis("log", 1, 40), step
+        )
+        assert np.isfinite(curve.noise_sd).all()
+        assert (curve.noise_sd > 0).all()
 
 
 def noisy(value, *, se=1.0, seed=0):
     steps = np.arange(0, 100 * value.size, 100)
     noise = np.random.default_rng(seed).standard_normal(value.size)
     spread = np.full(value.size, se)
-    curve = make_curve(
+    curve = prepare_series(
         Series("loss", "model", steps, value + noise, spread),
         Axis("linear", 0, float(steps[-1])),
         steps.astype(float),
@@ -39,10 +41,10 @@ def test_a_spike_is_cut_and_what_was_cut_is_not_believed():
     spiky[30:32] = [30.0, 12.0]
     for se in (1.0, np.nan):
         curve, _ = noisy(spiky, se=se)
-        assert np.ptp(curve.y) * curve.scale < 10
-        unit = np.median(curve.h)
-        assert (curve.h[30:32] > np.array([20, 5]) * unit).all()
-        assert (np.delete(curve.h, [30, 31]) < 2 * unit).all()
+        assert np.ptp(curve.value) * curve.scale < 10
+        unit = np.median(curve.noise_sd)
+        assert (curve.noise_sd[30:32] > np.array([20, 5]) * unit).all()
+        assert (np.delete(curve.noise_sd, [30, 31]) < 2 * unit).all()
 
 
 def test_a_spike_between_gaps_is_cut_though_it_draws_the_trend_to_itself():
@@ -54,8 +56,8 @@ def test_a_spike_between_gaps_is_cut_though_it_draws_the_trend_to_itself():
         value = 60 * (step / 1000) ** -0.1 + np.random.default_rng(seed).standard_normal(step.size)
         value[48] += 7.0
         series = Series("loss", "model", step.astype(int), value, np.ones(step.size))
-        curve = make_curve(series, Axis("log", 100, 200_000), step)
-        spikes.append(curve.scale * (curve.y[48] - np.mean(curve.y[[47, 49]])))
+        curve = prepare_series(series, Axis("log", 100, 200_000), step)
+        spikes.append(curve.scale * (curve.value[48] - np.mean(curve.value[[47, 49]])))
     assert np.sum(np.array(spikes) > 5) <= 2
 
 
@@ -63,7 +65,7 @@ def test_the_corners_of_a_fall_are_no_spikes():
     """Beside the trend that such a fall bends they stand alone, in the curve they do not."""
     for seed in range(10):
         curve, value = noisy(np.where(np.arange(30) < 20, 30.0, 0.0), seed=seed)
-        moved = curve.y * curve.scale - (value - value.mean())
+        moved = curve.value * curve.scale - (value - value.mean())
         assert np.ptp(moved) < 1e-9
 
 

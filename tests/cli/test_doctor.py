@@ -6,6 +6,8 @@ import json
 import sys
 from importlib.metadata import version
 
+STORES_AS_USERS_MAKE_THEM = True
+
 QUIET, GROKKING = "quiet-20261121-093000-aaaa", "grokking-20261121-094000-bbbb"
 
 

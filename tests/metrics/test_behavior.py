@@ -9,7 +9,7 @@ from devtrack.errors import ConfigError, MetricError
 from devtrack.metrics._proportions import binomial_se
 from devtrack.metrics.behavior import BehaviorSuite
 from devtrack.metrics.metric import Subject
-from devtrack.store.provenance import describe
+from devtrack.store._provenance import describe
 
 
 def _file(tmp_path, entries, name="suite.jsonl"):

@@ -30,7 +30,7 @@ from devtrack import (
 )
 from devtrack.metrics.metric import Metric
 from devtrack.model_state._private_copy import private_copy
-from devtrack.store.provenance import describe
+from devtrack.store._provenance import describe
 from devtrack.tracking._evaluate import evaluate
 
 VOCABULARY, WIDTH, HEADS = 20, 16, 2

@@ -2,6 +2,7 @@ import logging
 import math
 import random
 import warnings
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -296,9 +297,15 @@ def track(store, monitor, schedule=None, **options):
     return Tracker(store, schedule, monitor=monitor, **options)
 
 
+@lru_cache(maxsize=4)
+def store_at(store):
+    """Open a store once for all that a test asks of it; what is written later is seen as well."""
+    return open_store(store)
+
+
 def events_of(store, kind):
     query = "SELECT step, message FROM events WHERE kind = ? ORDER BY step"
-    return open_store(store).sql(query, [kind]).fetchall()
+    return store_at(store).sql(query, [kind]).fetchall()
 
 
 def _equal(a, b):
@@ -337,7 +344,7 @@ def test_a_watch_that_fails_on_an_event_does_not_stop_the_training(tmp_path, mon
     monkeypatch.setattr(
         "devtrack.tracking._lightning_loop.LightningLoop.momenta", lambda loop: [0.9]
     )
-    monkeypatch.setattr(OnlineDetector, "note", refuse)
+    monkeypatch.setattr(OnlineDetector, "add_event", refuse)
     with pytest.warns(TrackerWarning, match="no room"):
         trainer, _ = fit(track(tmp_path, Monitor()))
     assert trainer.global_step == 80
@@ -346,7 +353,7 @@ def test_a_watch_that_fails_on_an_event_does_not_stop_the_training(tmp_path, mon
 def test_a_denser_schedule_follows_the_alarm(tmp_path):
     fit(track(tmp_path, Monitor(actions=(Densify(factor=2, snapshots=5),)), schedules.every(4)))
     ((alarm, _),) = events_of(tmp_path, "alarm")
-    rows = open_store(tmp_path).sql("SELECT step FROM metrics WHERE metric = 'signal' ORDER BY 1")
+    rows = store_at(tmp_path).sql("SELECT step FROM metrics WHERE metric = 'signal' ORDER BY 1")
     steps = [step for (step,) in rows.fetchall()]
     assert [s for s in steps if s <= alarm] == list(range(0, alarm + 1, 4))
     assert [s for s in steps if s > alarm] == sorted({*range(alarm + 2, 81, 2)})[: len(steps)]
@@ -401,7 +408,7 @@ def test_a_broken_detector_leaves_the_invariants_at_work(tmp_path, monkeypatch):
     def broken(*args, **kwargs):
         raise FloatingPointError("singular")
 
-    monkeypatch.setattr("devtrack.changepoints.online.detector.surprise", broken)
+    monkeypatch.setattr("devtrack.changepoints.online.detector.log_bayes_factor", broken)
     monitor = Monitor(invariants=(Invariant("signal < 6", stop=True),))
     with pytest.warns(TrackerWarning, match="detection of changes failed.*singular") as caught:
         trainer, _ = fit(track(tmp_path, monitor))

@@ -17,6 +17,8 @@ from devtrack.store._layout import SegmentName
 from devtrack.store._listing import list_segments
 from devtrack.store._segments import writer_connection
 
+STORES_AS_USERS_MAKE_THEM = True
+
 Info = Callable[..., RunInfo]
 _HERE = Path(__file__).parent
 _ROWS = "SELECT attempt, seq, value FROM metrics_all ORDER BY ALL"

@@ -10,6 +10,8 @@ from devtrack.store._compaction import compact_writer
 from devtrack.store._overflow import spill_dir
 from devtrack.store._segments import writer_connection
 
+STORES_AS_USERS_MAKE_THEM = True
+
 Info = Callable[..., RunInfo]
 
 

@@ -13,6 +13,8 @@ import pytest
 
 from devtrack.store import Store
 
+STORES_AS_USERS_MAKE_THEM = True
+
 _HERE = Path(__file__).parent
 _KILLS = 30
 _FREE = (

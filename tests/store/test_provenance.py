@@ -3,7 +3,7 @@ from datetime import datetime
 import pytest
 
 from devtrack.store._layout import is_run_id
-from devtrack.store.provenance import new_run_id, versions
+from devtrack.store._provenance import new_run_id, versions
 
 NOW = datetime(2026, 11, 21, 9, 30, 12)
 

@@ -6,6 +6,8 @@ from devtrack.errors import StoreError
 from devtrack.records import Row, RunInfo, TrainingProgress
 from devtrack.store import Store, StoreWarning, open_store
 
+STORES_AS_USERS_MAKE_THEM = True
+
 Info = Callable[..., RunInfo]
 
 

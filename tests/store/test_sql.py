@@ -7,6 +7,8 @@ from devtrack.errors import QueryError
 from devtrack.records import Row, RunInfo, TrainingProgress
 from devtrack.store import Store, open_store
 
+STORES_AS_USERS_MAKE_THEM = True
+
 PIVOT = "PIVOT metrics ON metric USING first(value) GROUP BY step"
 
 

@@ -10,6 +10,8 @@ from devtrack.errors import QueryError, StoreError
 from devtrack.records import Row, RunInfo, Status, TrainingProgress
 from devtrack.store import Store, open_store
 
+STORES_AS_USERS_MAKE_THEM = True
+
 Info = Callable[..., RunInfo]
 
 

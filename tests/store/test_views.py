@@ -17,6 +17,8 @@ from devtrack.store import _segments as segments
 from devtrack.store._layout import TABLES, VIEWS, VIEWS_FILE
 from devtrack.store._views import views_file_is_current
 
+STORES_AS_USERS_MAKE_THEM = True
+
 Info = Callable[..., RunInfo]
 _COUNT = "SELECT count(*) FROM metrics"
 
@@ -109,7 +111,7 @@ def test_a_damaged_views_file_is_renewed_in_a_folder_called_clock(tmp_path: Path
 def test_views_of_another_version_are_renewed(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("devtrack.store._views.fingerprint", lambda: "of another version")
+    monkeypatch.setattr("devtrack.store._views.schema_fingerprint", lambda: "of another version")
     assert not views_file_is_current(store.path)
 
 

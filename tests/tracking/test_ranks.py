@@ -3,8 +3,6 @@
 import subprocess
 import sys
 
-import pytest
-
 from devtrack import open_store
 from tests.training import QUIET
 
@@ -44,14 +42,14 @@ class Net(LightningModule):
 
 
 def slow(model, batch):
-    time.sleep(float(sys.argv[2]))
+    time.sleep(seconds)
     return 1.0
 
 
 def train(*callbacks):
     torch.manual_seed(0)
-    module = Net(sys.argv[3] == "gathers")
-    strategy = DDPStrategy(start_method="fork", timeout=timedelta(seconds=4))
+    module = Net(step == "gathers")
+    strategy = DDPStrategy(start_method="fork", timeout=timedelta(seconds=3))
     trainer = Trainer(
         max_steps=4, devices=2, strategy=strategy, callbacks=list(callbacks), **QUIET
     )
@@ -59,29 +57,26 @@ def train(*callbacks):
     return torch.cat([p.detach().flatten() for p in module.parameters()]).tolist()
 
 
-tracker = Tracker(
-    sys.argv[1],
-    schedules.at([4]),
-    metrics=[Loss(), FunctionMetric("slow", slow, data=[(X,)])],
-    num_samples=32,
-)
-print(train(), train(tracker), sep="\\n")
+for step, seconds in (("alone", 4), ("gathers", 0)):
+    tracker = Tracker(
+        sys.argv[1] + "/" + step,
+        schedules.at([4]),
+        metrics=[Loss(), FunctionMetric("slow", slow, data=[(X,)])],
+        num_samples=32,
+    )
+    print(train(), train(tracker), sep="\\n")
 """
 )
 
 
-@pytest.mark.parametrize(
-    ("seconds", "step", "status"), [(6, "alone", "ok"), (0, "gathers", "suspect")]
-)
-def test_an_observation_may_outlast_the_time_out_and_a_step_may_gather(
-    seconds, step, status, tmp_path
-):
-    script = [sys.executable, "-W", "ignore", "-c", SCRIPT, str(tmp_path), str(seconds), step]
+def test_an_observation_may_outlast_the_time_out_and_a_step_may_gather(tmp_path):
+    script = [sys.executable, "-W", "ignore", "-c", SCRIPT, str(tmp_path)]
     answer = subprocess.run(script, capture_output=True, text=True, timeout=120)
     assert answer.returncode == 0, answer.stderr[-2000:]
-    without, with_tracker = answer.stdout.splitlines()[-2:]
-    assert without == with_tracker
-    rows = open_store(tmp_path).sql(
-        "SELECT step, status FROM metrics WHERE metric = 'loss' ORDER BY step"
-    )
-    assert rows.fetchall() == [(0, status), (4, status)]
+    alone, alone_tracked, gathers, gathers_tracked = answer.stdout.splitlines()[-4:]
+    assert (alone, gathers) == (alone_tracked, gathers_tracked)
+    for step, status in (("alone", "ok"), ("gathers", "suspect")):
+        rows = open_store(tmp_path / step).sql(
+            "SELECT step, status FROM metrics WHERE metric = 'loss' ORDER BY step"
+        )
+        assert rows.fetchall() == [(0, status), (4, status)]

@@ -1,1 +1,1 @@
-""""""
+"""Detection over a finished run."""

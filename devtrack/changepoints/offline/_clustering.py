@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from devtrack.changepoints._templates import BEND, STEP, Shape
-from devtrack.changepoints.offline._segmentation import refine, taken
+from devtrack.changepoints._templates import KINK, STEP, Shape
+from devtrack.changepoints.offline._segmentation import occupied, refine
 from devtrack.changepoints.offline._series_model import SeriesModel
 from devtrack.changepoints.offline._shape_checks import is_visible, turning_point
-from devtrack.changepoints.offline._significance import LAG, LAG_PER_WIDTH, Chance
+from devtrack.changepoints.offline._significance import LAG, LAG_PER_WIDTH, NullDistribution
 
 JOIN_PER_WIDTH = 0.45  # of the mean width: how far apart two series' midpoints may lie
 OVERLAP, OVERLAP_PER_WIDTH = 0.03, 0.6  # changes closer than this are one, and its shape error
@@ -22,36 +22,36 @@ WEAK_SUPPORT = 6.0  # the same for changes that only all series together show
 MAX_WEAK = 3
 
 
-class Part(NamedTuple):
+class SeriesChange(NamedTuple):
     """One series' part in a change.
 
     Args:
         series: Number of the series.
         shape: Its own midpoint and width.
-        gain: What it gains by the change.
+        glr: What it gains by the change.
     """
 
     series: int
     shape: Shape
-    gain: float
+    glr: float
 
 
 @dataclass
-class Cluster:
+class ChangeCluster:
     """Parts of several series that are one change, the loudest first.
 
     Attributes:
         parts: The change.
-        aside: What else was told of those series nearby. It is no part of the change, but without
-            it their curves would not be understood.
+        nuisance: Further changes of those series nearby. They are no part of this change, but the
+            fit of those series needs them.
     """
 
-    parts: list[Part]
-    aside: list[Part] = field(default_factory=list)
+    parts: list[SeriesChange]
+    nuisance: list[SeriesChange] = field(default_factory=list)
 
     @property
     def kind(self) -> int:
-        """``STEP`` or ``BEND``."""
+        """``STEP`` or ``KINK``."""
         return self.parts[0].shape.kind
 
     @property
@@ -69,24 +69,26 @@ class Cluster:
         return any(p.series == series for p in self.parts)
 
 
-def told_parts(models: Sequence[SeriesModel], told: Sequence[list[Shape]]) -> list[Part]:
+def selected_changes(
+    models: Sequence[SeriesModel], selected: Sequence[list[Shape]]
+) -> list[SeriesChange]:
     """Return the visible changes of every series with their gains, the loudest first."""
     parts = []
-    for s, (model, shapes) in enumerate(zip(models, told, strict=True)):
+    for s, (model, shapes) in enumerate(zip(models, selected, strict=True)):
         fit = model.fit(shapes)
         pairs = zip(shapes, fit.effect, strict=True)
         visible = [shape for shape, effect in pairs if is_visible(model, fit, shape, effect)]
-        parts += [Part(s, shape, _gain_on_grid(model, visible, shape)) for shape in visible]
-    return sorted(parts, key=lambda p: -p.gain)
+        parts += [SeriesChange(s, shape, _gain_on_grid(model, visible, shape)) for shape in visible]
+    return sorted(parts, key=lambda p: -p.glr)
 
 
-def join(parts: Sequence[Part]) -> list[Cluster]:
+def link(parts: Sequence[SeriesChange]) -> list[ChangeCluster]:
     """Put parts of different series that lie close together into clusters.
 
     Args:
         parts: The loudest first: it gathers the others around it.
     """
-    clusters: list[Cluster] = []
+    clusters: list[ChangeCluster] = []
     for part in parts:
         near = [c for c in clusters if c.kind == part.shape.kind and not c.has(part.series)]
         gaps = [abs(c.parts[0].shape.mid - part.shape.mid) for c in near]
@@ -95,7 +97,7 @@ def join(parts: Sequence[Part]) -> list[Cluster]:
         if close:
             near[min(close)[1]].parts.append(part)
         else:
-            clusters.append(Cluster([part]))
+            clusters.append(ChangeCluster([part]))
     return clusters
 
 
@@ -104,21 +106,23 @@ def _join_reach(one: float, other: float) -> float:
     return LAG + JOIN_PER_WIDTH * 0.5 * (one + other)
 
 
-def merge(clusters: Sequence[Cluster], odds: Chance, *, alpha: float) -> list[Cluster]:
+def merge(
+    clusters: Sequence[ChangeCluster], null: NullDistribution, *, alpha: float
+) -> list[ChangeCluster]:
     """Make one of clusters of a kind that overlap; a series has one change at one place.
 
-    Of a series' two parts the louder stays. A part that lies too far from the stronger cluster is
-    put aside with its own. A level change and a turning point of one series at one place are two
-    words for it; those of different series are two changes. Kinks, which only say how their series
-    runs, neither take others in nor are taken.
+    If a series has two changes in the merged cluster, the one with the larger statistic stays. A
+    change that lies too far from the stronger cluster becomes a nuisance term. A step and a turning
+    point of the same series at the same location describe one change; in different series they are
+    two changes. Kinks without a turning point are never merged.
 
     Args:
         clusters: The strongest first.
-        odds: The run and what chance can do in it.
+        null: The run and what chance can do in it.
         alpha: The nominal rate, which a cluster that loses parts must still keep.
     """
-    kinks = [c for c in clusters if c.kind == BEND and not _turns(c, clusters, odds.models)]
-    merged: list[Cluster] = []
+    kinks = [c for c in clusters if c.kind == KINK and not _turns(c, clusters, null.models)]
+    merged: list[ChangeCluster] = []
     for cluster in clusters:
         if any(cluster is kink for kink in kinks):
             continue
@@ -127,112 +131,118 @@ def merge(clusters: Sequence[Cluster], odds: Chance, *, alpha: float) -> list[Cl
         parts = [p for p in cluster.parts if not any(c.has(p.series) for c in other_word)]
         if not parts:
             continue
-        own = Cluster(parts, list(cluster.aside))
+        own = ChangeCluster(parts, list(cluster.nuisance))
         home = next((c for c in near if c.kind == own.kind), None)
         if home is not None:
-            _take_in(home, own)
-        elif len(parts) == len(cluster.parts) or odds.p_value(strength(own, odds)) <= alpha:
+            _absorb(home, own)
+        elif len(parts) == len(cluster.parts) or null.p_value(cluster_evidence(own, null)) <= alpha:
             merged.append(own)
     return [*merged, *kinks]
 
 
-def _reach(one: Cluster, other: Cluster) -> float:
+def _reach(one: ChangeCluster, other: ChangeCluster) -> float:
     reach = OVERLAP + OVERLAP_PER_WIDTH * max(one.width, other.width)
     return reach + (OVERLAP_OF_KINDS if one.kind != other.kind else 0.0)
 
 
-def _take_in(home: Cluster, cluster: Cluster) -> None:
+def _absorb(home: ChangeCluster, cluster: ChangeCluster) -> None:
     reach = _reach(cluster, home)
     for part in cluster.parts:
         rival = next((p for p in home.parts if p.series == part.series), None)
         if abs(part.shape.mid - home.mid) > reach:
-            home.aside.append(part)
+            home.nuisance.append(part)
         elif rival is None:
             home.parts.append(part)
-        elif part.gain > rival.gain:
+        elif part.glr > rival.glr:
             home.parts[home.parts.index(rival)] = part
-    home.aside += cluster.aside
+    home.nuisance += cluster.nuisance
 
 
-def _turns(cluster: Cluster, clusters: Sequence[Cluster], models: Sequence[SeriesModel]) -> bool:
+def _turns(
+    cluster: ChangeCluster, clusters: Sequence[ChangeCluster], models: Sequence[SeriesModel]
+) -> bool:
     """Say whether a series of a cluster of bends has a turning point there."""
     return any(
-        turning_point(models[p.series], shapes_of(clusters, p.series), p.shape) is not None
+        turning_point(models[p.series], shapes_in(clusters, p.series), p.shape) is not None
         for p in cluster.parts
     )
 
 
-def shapes_of(clusters: Sequence[Cluster], series: int) -> list[Shape]:
+def shapes_in(clusters: Sequence[ChangeCluster], series: int) -> list[Shape]:
     """Return the shapes that one series has in all clusters."""
-    return [p.shape for c in clusters for p in [*c.parts, *c.aside] if p.series == series]
+    return [p.shape for c in clusters for p in [*c.parts, *c.nuisance] if p.series == series]
 
 
-def strength(cluster: Cluster, odds: Chance) -> float:
+def cluster_evidence(cluster: ChangeCluster, null: NullDistribution) -> float:
     """Return the evidence for a cluster."""
-    gain = [0.0] * len(odds.models)
+    glr = [0.0] * len(null.models)
     for part in cluster.parts:
-        gain[part.series] = part.gain
-    return odds.evidence(gain, kind=cluster.kind)
+        glr[part.series] = part.glr
+    return null.evidence(glr, kind=cluster.kind)
 
 
-def find_weak(odds: Chance, clusters: Sequence[Cluster], *, alpha: float) -> list[Cluster]:
+def joint_scan(
+    null: NullDistribution, clusters: Sequence[ChangeCluster], *, alpha: float
+) -> list[ChangeCluster]:
     """Return further level changes that only all series together show.
 
     Args:
-        odds: The run and what chance can do in it.
+        null: The run and what chance can do in it.
         clusters: What is believed already.
         alpha: The nominal rate.
     """
-    found: list[Cluster] = []
+    found: list[ChangeCluster] = []
     for _ in range(MAX_WEAK):
         known = [*clusters, *found]
-        gains = []
-        for s, model in enumerate(odds.models):
-            shapes = shapes_of(known, s)
-            gains.append(np.where(taken(model, shapes), 0.0, model.scan(shapes)))
-        evidence, place = odds.strongest(gains)
-        if odds.p_value(evidence) > alpha:
+        glr_at = []
+        for s, model in enumerate(null.models):
+            shapes = shapes_in(known, s)
+            glr_at.append(np.where(occupied(model, shapes), 0.0, model.glr_scan(shapes)))
+        evidence, place = null.scan_maximum(glr_at)
+        if null.p_value(evidence) > alpha:
             break
         parts = []
-        for s, (model, gain) in enumerate(zip(odds.models, gains, strict=True)):
+        for s, (model, glr) in enumerate(zip(null.models, glr_at, strict=True)):
             bank = model.bank
             reach = LAG + LAG_PER_WIDTH * bank.width
             near = (bank.kind == STEP) & (np.abs(bank.mid - place) <= reach)
-            best = int(np.argmax(np.where(near, gain, -1.0)))
-            if near.any() and gain[best] >= WEAK_SUPPORT:
-                parts.append(_settled(s, model, known, bank.shape(best)))
+            best = int(np.argmax(np.where(near, glr, -1.0)))
+            if near.any() and glr[best] >= WEAK_SUPPORT:
+                parts.append(_refit(s, model, known, bank.shape(best)))
         if not parts:
             break
-        found.append(Cluster(sorted(parts, key=lambda p: -p.gain)))
+        found.append(ChangeCluster(sorted(parts, key=lambda p: -p.glr)))
     return found
 
 
-def add_company(odds: Chance, clusters: Sequence[Cluster]) -> None:
-    """Add to every level change the series that move along without having told it themselves."""
+def add_comoving_series(null: NullDistribution, clusters: Sequence[ChangeCluster]) -> None:
+    """Add to every level change the series that move with it but did not select it themselves."""
     for cluster in clusters:
         if cluster.kind != STEP:
             continue
         mid, width = cluster.mid, cluster.width
-        for s, model in enumerate(odds.models):
+        for s, model in enumerate(null.models):
             if cluster.has(s):
                 continue
-            bank, shapes = model.bank, shapes_of(clusters, s)
+            bank, shapes = model.bank, shapes_in(clusters, s)
             alike = (bank.width <= 2.5 * width + 0.01) & (bank.width >= width / 3 - 0.01)
             near = (bank.kind == STEP) & (np.abs(bank.mid - mid) <= LAG + LAG_PER_WIDTH * width)
-            gain = np.where(near & alike & ~taken(model, shapes), model.scan(shapes), -1.0)
-            best = int(np.argmax(gain))
-            if gain[best] < max(SUPPORT, odds.share[s]):
+            glr = np.where(near & alike & ~occupied(model, shapes), model.glr_scan(shapes), -1.0)
+            best = int(np.argmax(glr))
+            if glr[best] < max(SUPPORT, null.marginal_quantile[s]):
                 continue
-            part = _settled(s, model, clusters, bank.shape(best))
+            part = _refit(s, model, clusters, bank.shape(best))
             if abs(part.shape.mid - mid) <= _join_reach(width, part.shape.width):
                 cluster.parts.append(part)
 
 
-def _settled(s: int, model: SeriesModel, known: Sequence[Cluster], shape: Shape) -> Part:
+def _refit(
+    s: int, model: SeriesModel, known: Sequence[ChangeCluster], shape: Shape
+) -> SeriesChange:
     """Return a series' part at its own best place."""
-    shapes = [*shapes_of(known, s), shape]
+    shapes = [*shapes_in(known, s), shape]
     shapes = refine(model, shapes, len(shapes) - 1)
-    return Part(s, shapes[-1], float(model.gains(shapes[:-1], *shapes[-1])[0]))
+    return SeriesChange(s, shapes[-1], float(model.glr_at(shapes[:-1], *shapes[-1])[0]))
 
 
 def _gain_on_grid(model: SeriesModel, shapes: Sequence[Shape], shape: Shape) -> float:
@@ -250,4 +260,4 @@ def _gain_on_grid(model: SeriesModel, shapes: Sequence[Shape], shape: Shape) -> 
     if not near.any():
         distance = np.abs(bank.mid - shape.mid) + 10.0 * (bank.kind != shape.kind)
         near[int(np.argmin(distance))] = True
-    return float(model.gains(others, bank.kind[near], bank.mid[near], bank.width[near]).max())
+    return float(model.glr_at(others, bank.kind[near], bank.mid[near], bank.width[near]).max())

@@ -9,39 +9,43 @@ import numpy as np
 import numpy.typing as npt
 
 from devtrack.changepoints._step_scale import Axis
-from devtrack.changepoints._templates import BEND, STEP, Shape
-from devtrack.changepoints.offline._clustering import Cluster, Part, shapes_of, strength
+from devtrack.changepoints._templates import KINK, STEP, Shape
+from devtrack.changepoints.offline._clustering import (
+    ChangeCluster,
+    SeriesChange,
+    cluster_evidence,
+    shapes_in,
+)
 from devtrack.changepoints.offline._series_model import SeriesModel
 from devtrack.changepoints.offline._shape_checks import (
     TURN_REACH,
-    is_distinct,
-    moves_along,
+    agrees_in_sign,
+    exceeds_min_effect,
     turning_point,
 )
-from devtrack.changepoints.offline._significance import LAG, LAG_PER_WIDTH, Chance
+from devtrack.changepoints.offline._significance import LAG, LAG_PER_WIDTH, NullDistribution
 from devtrack.series import Move, Transition
 
 Array = npt.NDArray[np.floating]
 
 INTERVAL_LEVEL = 0.9
-# A posterior takes noise, correlation and trend for known, which are estimates, and the shape for
-# the ideal one: on the benchmark's generator (seeds 201 to 203) midpoints were off by so many times
-# what it says. On the public part, seeds 218 to 220 and three sets of other shapes the intervals
-# then cover 94 % of the midpoints.
-WIDER = {STEP: 1.3, BEND: 1.6}
+# A posterior treats noise, correlation, trend and shape as known, but they are estimates. Its width
+# is multiplied by this factor, fitted on generated runs of seeds 201 to 203 (see
+# `experiments.bench. transitions`).
+INTERVAL_INFLATION = {STEP: 1.3, KINK: 1.6}
 METHOD = "p-value, draws of the run's own noise"
 MIDS, WIDTHS = 81, 12
 MOVES = 4  # windows through which a change is followed to its best place
 OUTER = 2  # snapshots at either end before and after which no change is dated
-TOO_WIDE = 1.2  # of the widest transition: a fit wider than this is a trend
-FAINT = 0.02  # of its range: a series that moves by less is not said to take part
+MAX_WIDTH_RATIO = 1.2  # of the widest transition: a fit wider than this is a trend
+MIN_EFFECT = 0.02  # of its range: a series that moves by less is not said to take part
 # Of its range: a level change larger than this is one that relaxations or marks of the recipe make
 # up for, and says how the fit came about instead of how the series went.
-EXCESSIVE = 1.25
+MAX_EFFECT = 1.25
 TURN_WIDTH = 0.06  # onset to end of a turning point, which has no ends of its own
 
 
-class Dated(NamedTuple):
+class LocatedChange(NamedTuple):
     """One series' part, in fractions of the axis and units of its curve."""
 
     model: SeriesModel
@@ -51,11 +55,16 @@ class Dated(NamedTuple):
     width: float
     effect: float
     effect_se: float
-    is_distinct: bool = True  # a change of the run by itself, not only in company
+    exceeds_min_effect: bool = True  # a change of the run by itself, not only in company
 
 
-def date(
-    cluster: Cluster, clusters: Sequence[Cluster], odds: Chance, axis: Axis, *, alpha: float
+def locate(
+    cluster: ChangeCluster,
+    clusters: Sequence[ChangeCluster],
+    null: NullDistribution,
+    axis: Axis,
+    *,
+    alpha: float,
 ) -> Transition | None:
     """Return a believed cluster as a transition; None when too few parts hold on a close look.
 
@@ -64,27 +73,33 @@ def date(
     Args:
         cluster: The change.
         clusters: All believed changes, this one among them.
-        odds: The run and what chance can do in it.
+        null: The run and what chance can do in it.
         axis: The run's axis.
         alpha: The nominal rate.
     """
     read = _step if cluster.kind == STEP else _turn
-    parts = [(p, odds.models[p.series], shapes_of(clusters, p.series)) for p in cluster.parts]
-    held = [(p, d) for p, model, shapes in parts if (d := read(p, model, shapes)) is not None]
-    if not any(d.is_distinct for _, d in held):
+    parts = [(p, null.models[p.series], shapes_in(clusters, p.series)) for p in cluster.parts]
+    retained = [(p, d) for p, model, shapes in parts if (d := read(p, model, shapes)) is not None]
+    if not any(d.exceeds_min_effect for _, d in retained):
         return None
-    if cluster.kind == BEND:  # beside a bend at one place a curve may turn at another
-        held = [(p, d) for p, d in held if abs(d.mid - held[0][1].mid) <= LAG + TURN_REACH]
-    evidence = odds.p_value(strength(Cluster([p for p, _ in held]), odds)) if held else 1.0
+    if cluster.kind == KINK:  # beside a bend at one place a curve may turn at another
+        retained = [
+            (p, d) for p, d in retained if abs(d.mid - retained[0][1].mid) <= LAG + TURN_REACH
+        ]
+    evidence = (
+        null.p_value(cluster_evidence(ChangeCluster([p for p, _ in retained]), null))
+        if retained
+        else 1.0
+    )
     if evidence > alpha:
         return None
-    dated = sorted((d for _, d in held), key=lambda d: d.mid)
-    mid, low, high = (float(np.median([getattr(d, k) for d in dated])) for k in _PLACES)
+    located = sorted((d for _, d in retained), key=lambda d: d.mid)
+    mid, low, high = (float(np.median([getattr(d, k) for d in located])) for k in _PLACES)
     return Transition(
         kind="step" if cluster.kind == STEP else "turn",
-        onset=_step_at(axis, min(d.mid - d.width / 2 for d in dated)),
+        onset=_step_at(axis, min(d.mid - d.width / 2 for d in located)),
         midpoint=_step_at(axis, mid),
-        end=_step_at(axis, max(d.mid + d.width / 2 for d in dated)),
+        end=_step_at(axis, max(d.mid + d.width / 2 for d in located)),
         midpoint_low=_step_at(axis, low),
         midpoint_high=_step_at(axis, high),
         interval_level=INTERVAL_LEVEL,
@@ -92,73 +107,74 @@ def date(
         evidence_method=METHOD,
         alpha=alpha,
         event=None,
-        moves=tuple(_move(d, axis) for d in dated),
+        moves=tuple(_move(d, axis) for d in located),
     )
 
 
 _PLACES = ("mid", "low", "high")
 
 
-def _step(part: Part, model: SeriesModel, shapes: list[Shape]) -> Dated | None:
+def _step(part: SeriesChange, model: SeriesModel, shapes: list[Shape]) -> LocatedChange | None:
     """Date a level change by the posterior of its midpoint, widths summed over."""
     others = [shape for shape in shapes if shape is not part.shape]
-    mids, widths, gain = _close_look(part.shape, others, model)
-    mass = np.exp(0.5 * (gain - gain.max()))
+    mids, widths, glr = _local_grid(part.shape, others, model)
+    mass = np.exp(0.5 * (glr - glr.max()))
     middle = _quantiles(mass.sum(axis=1), mids, [0.5])[0]
-    low, high = _interval(gain, mids, STEP)
+    low, high = _interval(glr, mids, STEP)
     by_width = mass.sum(axis=0) / mass.sum()
     width = float(np.exp(by_width @ np.log(widths)))
-    if width > TOO_WIDE * model.top or not _is_seen(model, float(middle)):
+    if width > MAX_WIDTH_RATIO * model.top or not _is_observed(model, float(middle)):
         return None
     shape = Shape(STEP, float(middle), width)
     fit = model.fit([*others, shape])
     effect = float(fit.effect[-1])
     extent = float(np.ptp(fit.curve))
-    is_in_bounds = FAINT * extent <= abs(effect) <= EXCESSIVE * extent
-    if not is_in_bounds or not moves_along(model, fit, shape, effect):
+    is_in_bounds = MIN_EFFECT * extent <= abs(effect) <= MAX_EFFECT * extent
+    if not is_in_bounds or not agrees_in_sign(model, fit, shape, effect):
         return None
-    se = abs(effect) / max(np.sqrt(float(gain.max())), 1e-9)
-    distinct = is_distinct(fit, effect)
-    return Dated(model, float(middle), float(low), float(high), width, effect, se, distinct)
+    se = abs(effect) / max(np.sqrt(float(glr.max())), 1e-9)
+    distinct = exceeds_min_effect(fit, effect)
+    return LocatedChange(model, float(middle), float(low), float(high), width, effect, se, distinct)
 
 
-def _close_look(
+def _local_grid(
     shape: Shape, others: Sequence[Shape], model: SeriesModel
 ) -> tuple[Array, Array, Array]:
     """Return midpoints near the shape, widths, and the gain of each pair.
 
-    All beside the trend that is fitted with the shape, or without it. One without goes wrong for
-    want of it, and what makes up for that best lies elsewhere, or is too wide for a change; one
-    with it, for a shape that is off its place, holds it there. Taken is the one whose best place
-    tells the series at the lower cost.
+    All beside the trend that is fitted with the shape, or without it. If the trend is fitted
+    without the change, it absorbs part of it and biases the location. If it is fitted with the
+    change at the initial location, it anchors the change there. Both are computed, and the one with
+    the lower cost is used.
     """
     reach = 0.02 + 0.6 * shape.width
     mids = np.linspace(shape.mid - reach, shape.mid + reach, MIDS)
     widths = np.geomspace(0.004, 1.5 * model.top, WIDTHS)
     grid, wide = (a.ravel() for a in np.meshgrid(mids, widths, indexing="ij"))
     looks = []
-    for told in ([shape], []):
-        gain = model.gains(others, np.full(grid.size, STEP), grid, wide, told=told)
-        best = int(np.argmax(gain))
+    for selected in ([shape], []):
+        glr = model.glr_at(others, np.full(grid.size, STEP), grid, wide, selected=selected)
+        best = int(np.argmax(glr))
         cost = model.cost([*others, Shape(STEP, float(grid[best]), float(wide[best]))])
-        looks.append((cost, gain.reshape(MIDS, WIDTHS)))
+        looks.append((cost, glr.reshape(MIDS, WIDTHS)))
     return mids, widths, min(looks, key=lambda look: look[0])[1]
 
 
-def settle(clusters: Sequence[Cluster], odds: Chance) -> list[Cluster]:
+def relocate(clusters: Sequence[ChangeCluster], null: NullDistribution) -> list[ChangeCluster]:
     """Move each level change to its own best place; leave out those that leave their cluster.
 
-    One that turns out too wide is a trend, and put aside. One told beside a place where its series
-    bends is drawn into the bend, and then blurs the others: the weakest are settled first.
+    A change that turns out too wide is a trend and becomes a nuisance term. A change beside a kink
+    of its series is drawn into the kink and distorts the others, so the weakest are relocated
+    first.
 
     Args:
         clusters: The believed changes; their parts are changed in place.
-        odds: The run and what chance can do in it.
+        null: The run and what chance can do in it.
     """
     steps = [(p, c) for c in clusters if c.kind == STEP for p in c.parts]
-    for part, cluster in sorted(steps, key=lambda pair: pair[0].gain):
-        home, model = cluster.mid, odds.models[part.series]
-        others = [s for s in shapes_of(clusters, part.series) if s is not part.shape]
+    for part, cluster in sorted(steps, key=lambda pair: pair[0].glr):
+        home, model = cluster.mid, null.models[part.series]
+        others = [s for s in shapes_in(clusters, part.series) if s is not part.shape]
         place = _best_place(part.shape, others, model)
         at = cluster.parts.index(part)
         del cluster.parts[at]
@@ -167,8 +183,8 @@ def settle(clusters: Sequence[Cluster], odds: Chance) -> list[Cluster]:
         reach = LAG + LAG_PER_WIDTH * max(part.shape.width, place.width)
         if abs(place.mid - home) > abs(part.shape.mid - home) + reach:
             continue
-        if place.width > TOO_WIDE * model.top:
-            cluster.aside.append(part._replace(shape=place))
+        if place.width > MAX_WIDTH_RATIO * model.top:
+            cluster.nuisance.append(part._replace(shape=place))
         else:
             cluster.parts.insert(at, part._replace(shape=place))
     return [c for c in clusters if c.parts]
@@ -177,24 +193,24 @@ def settle(clusters: Sequence[Cluster], odds: Chance) -> list[Cluster]:
 def _best_place(shape: Shape, others: Sequence[Shape], model: SeriesModel) -> Shape | None:
     """Return the shape where it fits best, followed over its window; None if it runs away."""
     for _ in range(MOVES):
-        mids, widths, gain = _close_look(shape, others, model)
-        at, wide = np.unravel_index(int(np.argmax(gain)), gain.shape)
+        mids, widths, glr = _local_grid(shape, others, model)
+        at, wide = np.unravel_index(int(np.argmax(glr)), glr.shape)
         shape = Shape(STEP, float(mids[at]), float(widths[wide]))
         if 0 < at < MIDS - 1:
             return shape
     return None
 
 
-def _is_seen(model: SeriesModel, place: float) -> bool:
+def _is_observed(model: SeriesModel, place: float) -> bool:
     """Say whether a place has snapshots enough on either side to tell a level from a trend.
 
     In the gap between the first snapshot or two and the next a change of almost any size fits.
     """
-    u = model.curve.u
+    u = model.curve.position
     return bool(u[OUTER] < place < u[-1 - OUTER])
 
 
-def _turn(part: Part, model: SeriesModel, shapes: list[Shape]) -> Dated | None:
+def _turn(part: SeriesChange, model: SeriesModel, shapes: list[Shape]) -> LocatedChange | None:
     """Date a turning point: the extremum of the fit between the neighbouring bends.
 
     A bend says that the slope changes, the smooth trend shares in where its sign does. None when
@@ -205,19 +221,21 @@ def _turn(part: Part, model: SeriesModel, shapes: list[Shape]) -> Dated | None:
         return None
     index = next(i for i, shape in enumerate(shapes) if shape is part.shape)
     others = shapes[:index] + shapes[index + 1 :]
-    effect, place = float(model.fit(shapes).effect[index]), float(model.curve.u[top])
+    effect, place = float(model.fit(shapes).effect[index]), float(model.curve.position[top])
     mids = np.linspace(part.shape.mid - TURN_REACH, part.shape.mid + TURN_REACH, MIDS)
-    gain = model.gains(others, np.full(MIDS, BEND), mids, np.full(MIDS, part.shape.width))
-    middle = _quantiles(np.exp(0.5 * (gain - gain.max())), mids, [0.5])[0]
-    low, high = _interval(gain[:, None], mids, BEND)
-    se = abs(effect) / max(np.sqrt(float(gain.max())), 1e-9)
+    glr = model.glr_at(others, np.full(MIDS, KINK), mids, np.full(MIDS, part.shape.width))
+    middle = _quantiles(np.exp(0.5 * (glr - glr.max())), mids, [0.5])[0]
+    low, high = _interval(glr[:, None], mids, KINK)
+    se = abs(effect) / max(np.sqrt(float(glr.max())), 1e-9)
     shift = place - middle
-    return Dated(model, place, float(low + shift), float(high + shift), TURN_WIDTH, effect, se)
+    return LocatedChange(
+        model, place, float(low + shift), float(high + shift), TURN_WIDTH, effect, se
+    )
 
 
-def _interval(gain: Array, mids: Array, kind: int) -> Array:
+def _interval(glr: Array, mids: Array, kind: int) -> Array:
     """Return the ends of the midpoint's interval, (2,), of gains (mid, width)."""
-    mass = np.exp(0.5 * (gain - gain.max()) / WIDER[kind] ** 2).sum(axis=1)
+    mass = np.exp(0.5 * (glr - glr.max()) / INTERVAL_INFLATION[kind] ** 2).sum(axis=1)
     tail = (1 - INTERVAL_LEVEL) / 2
     return _quantiles(mass, mids, [tail, 1 - tail])
 
@@ -227,7 +245,7 @@ def _quantiles(mass: Array, mids: Array, at: Sequence[float]) -> Array:
     return np.interp(at, total, mids)
 
 
-def _move(d: Dated, axis: Axis) -> Move:
+def _move(d: LocatedChange, axis: Axis) -> Move:
     curve = d.model.curve
     return Move(
         metric=curve.metric,

@@ -9,59 +9,63 @@ import numpy as np
 import numpy.typing as npt
 
 from devtrack.changepoints._noise import NEARBY, shape_error
-from devtrack.changepoints._templates import BEND, BEND_WIDTHS, STEP, Shape, can_be
+from devtrack.changepoints._templates import KINK, KINK_WIDTHS, STEP, Shape, is_admissible
 from devtrack.changepoints.offline._series_model import Fit, SeriesModel
-from devtrack.changepoints.offline._shape_checks import comes_back, turning_point
+from devtrack.changepoints.offline._shape_checks import is_non_monotone, turning_point
 
 Array = npt.NDArray[np.floating]
 
-PRICE = 11.0  # gain that a change must bring to be told; whether it is believed is decided later
-BEND_PRICE = 2.0  # more for a bend: a level change is the simpler story ...
-FIRST_BEND_PRICE = 3.0  # ... and for the first of them
-JUMP_PRICE = 6.0  # of what an event may have left: less than of a change, its place is known
-LINE_BONUS = 20.0  # less for bends on a line, when the curve comes back
-BENT_BONUS = 40.0  # ... and a bend is needed in any case
-HOPE = 0.57  # share of the price from which a change is tried, lest it pays once others are in
-PATIENCE = 0.25  # the same where changes hide one another: a zigzag's turns, a staircase's steps
-MAX_CHANGES = 9
+STEP_PENALTY = 11.0  # GLR that a change must reach to be selected; significance is tested later
+KINK_PENALTY = 2.0  # more for a bend: a level change is the simpler story ...
+FIRST_KINK_PENALTY = 3.0  # ... and for the first of them
+JUMP_PENALTY = 6.0  # of what an event may have left: less than of a change, its place is known
+LINEAR_TREND_BONUS = 20.0  # less for bends on a line, when the curve comes back
+KINKED_TREND_BONUS = 40.0  # ... and a bend is needed in any case
+ENTRY_THRESHOLD = 0.57  # fraction of the penalty from which a change is added tentatively
+JOINT_ENTRY_THRESHOLD = (
+    0.25  # the same where changes hide one another: a zigzag's turns, a staircase's steps
+)
+MAX_CHANGES_PER_SERIES = 9
 POINTS_PER_CHANGE = 6
 CORRELATIONS = (0.0, 0.3, 0.55, 0.75, 0.9)
-LEAST_NOISE = 0.002  # of its range, where no noise is seen
-DOUBT = 0.05  # of its range: what the smooth trend of a curve without visible noise may be off by
-DOUBT_REACH = 0.1  # of the axis: over which that error stays alike
-LEAST_FACTOR = 0.3  # of reported standard errors: fixed evaluation data move less than they say
-SPLIT = 0.04  # of the axis: a narrower level change is not taken for two
-APART, APART_PER_WIDTH = 0.02, 0.3  # least distance of two changes of one series
+MIN_NOISE_SHARE = 0.002  # of its range, where no noise is seen
+TREND_ERROR_SHARE = (
+    0.05  # of its range: what the smooth trend of a curve without visible noise may be off by
+)
+TREND_ERROR_LENGTH = 0.1  # of the axis: over which that error stays alike
+MIN_NOISE_FACTOR = 0.3  # of reported standard errors: fixed evaluation data move less than they say
+MIN_SPLIT_WIDTH = 0.04  # of the axis: a narrower level change is not taken for two
+MIN_DISTANCE, MIN_DISTANCE_PER_WIDTH = 0.02, 0.3  # least distance of two changes of one series
 
 
-def learn_noise(model: SeriesModel) -> list[Shape]:
+def estimate_noise(model: SeriesModel) -> list[Shape]:
     """Set the model's noise, correlation and jumps; return the changes of the cheapest story.
 
-    Correlated noise and many small changes explain the same wiggles: for every correlation the
-    series is told anew, with the jumps and without, and the cheapest telling wins. The noise then
-    takes in what an ideal shape may be off by (``noise.shape_error``), and the round is repeated
-    near the winner, which is offered to it.
+    Correlated noise and many small changes explain the same fluctuations. So changes are selected
+    anew for every correlation, with the jumps and without. The model with the lowest cost wins. The
+    noise then includes the error of the ideal shapes (``noise.shape_error``). The round is repeated
+    near the winner, which is a candidate again.
     """
     curve, shapes = model.curve, []
     won: list[list[Shape]] = []
     if curve.se_known:  # else what the shapes of a loud change miss would pass for correlation
-        model.set_noise(np.hypot(curve.h, shape_error(curve.u, curve.y)), 0.0)
+        model.set_noise(np.hypot(curve.noise_sd, shape_error(curve.position, curve.value)), 0.0)
     for around in (None, 0.3):
         phis = [p for p in CORRELATIONS if around is None or abs(p - model.phi) < around]
         model.is_straight = False
-        offered, told = [*won, _all_at_once(model)], []
+        offered, selected = [*won, _joint_segmentation(model)], []
         for phi, jumps in itertools.product(phis, _with_and_without(model.jumps)):
             model.set_noise(model.noise, phi)
             model.jumps = jumps
-            told.append((*tell(model, offered), phi, jumps))
-        _, shapes, model.is_straight, phi, model.jumps = min(told, key=lambda t: t[0])
+            selected.append((*select_changes(model, offered), phi, jumps))
+        _, shapes, model.is_straight, phi, model.jumps = min(selected, key=lambda t: t[0])
         model.set_noise(model.noise, phi)
-        shapes = recount(model, shapes)
+        shapes = merge_or_split(model, shapes)
         if around is None:
-            _scale_noise(model, shapes)
+            _rescale_noise(model, shapes)
             model.noise_known = True
             won = [] if model.is_straight else [shapes]
-    shapes = without_ramps(model, shapes)
+    shapes = replace_ramps(model, shapes)
     _finish(model, shapes)
     return shapes
 
@@ -74,54 +78,55 @@ def _with_and_without(jumps: list[Array]) -> list[list[Array]]:
     return [jumps, []] if jumps else [[]]
 
 
-def relearn_noise(model: SeriesModel, shapes: Sequence[Shape]) -> None:
-    """Set the model's noise and correlation again, for what else was told of it is noise.
+def reestimate_noise(model: SeriesModel, shapes: Sequence[Shape]) -> None:
+    """Estimate the model's noise and correlation again: changes that were dropped are noise.
 
     Args:
-        model: Of a series that has been told.
+        model: Of a series whose changes were selected.
         shapes: The changes of the series that are believed.
     """
-    model.is_straight = model.is_straight and any(s.kind == BEND for s in shapes)
+    model.is_straight = model.is_straight and any(s.kind == KINK for s in shapes)
     costs = []
     for phi in CORRELATIONS:
         model.set_noise(model.noise, phi)
         costs.append((model.cost(shapes), phi))
     model.noise_known = model.curve.se_known
-    model.set_noise(model.curve.h, min(costs)[1])
-    _scale_noise(model, shapes)
+    model.set_noise(model.curve.noise_sd, min(costs)[1])
+    _rescale_noise(model, shapes)
     model.noise_known = True
     _finish(model, shapes)
 
 
-def _scale_noise(model: SeriesModel, shapes: Sequence[Shape]) -> None:
+def _rescale_noise(model: SeriesModel, shapes: Sequence[Shape]) -> None:
     """Scale the noise to what the shapes leave, and add what ideal ones may be off by.
 
-    Where no noise is seen they are off by ``LEAST_NOISE`` everywhere: the tails of an ideal shape,
-    told to the last digit, would draw it from its place.
+    Where no noise is observable, they are off by ``TREND_ERROR_SHARE`` everywhere. Otherwise the
+    tails of an ideal shape, matched to the last digit, would bias its location.
     """
     fit = model.fit(shapes)
-    error = shape_error(model.curve.u, fit.curve)
+    error = shape_error(model.curve.position, fit.curve)
     if not model.curve.shows_noise:
-        error = np.hypot(error, LEAST_NOISE * float(np.ptp(model.curve.y)))
-    model.set_noise(np.hypot(model.curve.h * _noise_factor(model, fit), error), model.phi)
+        error = np.hypot(error, MIN_NOISE_SHARE * float(np.ptp(model.curve.value)))
+    model.set_noise(np.hypot(model.curve.noise_sd * _noise_factor(model, fit), error), model.phi)
 
 
 def _finish(model: SeriesModel, shapes: Sequence[Shape]) -> None:
     """Add the doubt about a curve whose noise does not show, and keep what the shapes leave.
 
-    Such a curve (a deterministic loss, a weight norm) tells nothing of how large a change must be
-    to be real; there the error of a smooth trend stands in, which stays alike over a stretch of the
-    run. Real quiet trainings set its size. What an ideal shape leaves at a level change, from one
+    Such a curve (a deterministic loss, a weight norm) does not show how large a change must be to
+    be real. There the error of a smooth trend is used instead, which is correlated over a stretch
+    of the run. Real quiet trainings set its size. What an ideal shape leaves at a level change,
+    from one
     snapshot to the next, is no such error.
     """
     curve = model.curve
     if not curve.shows_noise:
-        doubt = DOUBT * float(np.ptp(model.fit(shapes).own))
-        alike = float(np.exp(-1 / (DOUBT_REACH * curve.u.size)))
+        doubt = TREND_ERROR_SHARE * float(np.ptp(model.fit(shapes).own))
+        alike = float(np.exp(-1 / (TREND_ERROR_LENGTH * curve.position.size)))
         model.set_noise(np.hypot(model.noise, doubt), max(model.phi, alike))
     rest = model.residual(shapes)
     if not curve.shows_noise:
-        rest = rest[_beside(curve.u, shapes)]
+        rest = rest[_beside(curve.position, shapes)]
     spread = float(np.sqrt(np.mean((rest - rest.mean()) ** 2)))
     model.scatter = (rest - rest.mean()) / spread if spread > 0 else None
 
@@ -134,41 +139,41 @@ def _beside(u: Array, shapes: Sequence[Shape]) -> npt.NDArray[np.bool_]:
     return beside if np.mean(beside) > 0.5 else np.ones_like(beside)
 
 
-def tell(
+def select_changes(
     model: SeriesModel, offered: Sequence[list[Shape]] = ()
 ) -> tuple[float, list[Shape], bool]:
     """Return the price and the changes of one series by itself, and whether its trend is a line.
 
-    A turning point looks like a step up and a step down, and a staircase like bends; whichever kind
-    is tried first may stick, so two ways are gone. A third is gone when the curve comes back:
-    beside a relaxation a bend, or a step against it, makes a turn as well, but in any of many
-    places. Bends on a line have no such freedom, and win unless they are much the worse story; or a
-    story at all, where a relaxation alone tells the series.
+    A turning point resembles a step up and a step down, and a staircase resembles kinks. Greedy
+    search depends on which kind is added first, so both orders are tried. If the curve is
+    non-monotone, a third model is tried: kinks on a linear trend. It is preferred unless its
+    penalized cost is much higher. With an exponential trend the location of a turning point is not
+    identifiable.
 
     Args:
         model: Of the series.
         offered: Further stories beside a relaxation; what does not pay in them is left out.
     """
     model.is_straight = False
-    ways = [_search(model, [STEP]), _search(model, [BEND, STEP])]
-    ways += [_thinned(model, shapes) for shapes in offered]
-    price, shapes = min(((price_of(model, w), w) for w in ways), key=lambda way: way[0])
-    if not comes_back(model, model.fit(shapes)):
+    ways = [_search(model, [STEP]), _search(model, [KINK, STEP])]
+    ways += [_eliminate_backward(model, shapes) for shapes in offered]
+    price, shapes = min(((penalty_of(model, w), w) for w in ways), key=lambda way: way[0])
+    if not is_non_monotone(model, model.fit(shapes)):
         return price, shapes, False
     model.is_straight = True
     bends = _bends(model)
-    bonus = BENT_BONUS if any(s.kind == BEND for s in shapes) else LINE_BONUS
-    bent = price_of(model, bends) - (bonus if shapes else 0.0)
-    if bent < price and comes_back(model, model.fit(bends)):
+    bonus = KINKED_TREND_BONUS if any(s.kind == KINK for s in shapes) else LINEAR_TREND_BONUS
+    bent = penalty_of(model, bends) - (bonus if shapes else 0.0)
+    if bent < price and is_non_monotone(model, model.fit(bends)):
         return bent, bends, True
     return price, shapes, False
 
 
-def price_of(model: SeriesModel, shapes: Sequence[Shape]) -> float:
+def penalty_of(model: SeriesModel, shapes: Sequence[Shape]) -> float:
     """Return what a set of changes costs: its misfit and the price of each, and of the jumps."""
-    price = sum(PRICE + (BEND_PRICE if s.kind == BEND else 0.0) for s in shapes)
-    price += JUMP_PRICE * len(model.jumps)
-    first = FIRST_BEND_PRICE if any(s.kind == BEND for s in shapes) else 0.0
+    price = sum(STEP_PENALTY + (KINK_PENALTY if s.kind == KINK else 0.0) for s in shapes)
+    price += JUMP_PENALTY * len(model.jumps)
+    first = FIRST_KINK_PENALTY if any(s.kind == KINK for s in shapes) else 0.0
     return model.cost(shapes) + price + first
 
 
@@ -183,23 +188,25 @@ def refine(model: SeriesModel, shapes: list[Shape], i: int) -> list[Shape]:
     else:
         widths = np.array([0.01, 0.03, 0.06, 0.1])
     grid, wide = (a.ravel() for a in np.meshgrid(mids, widths, indexing="ij"))
-    room = can_be(kind, grid)
-    if kind == BEND:  # two bends at one place would be a level change
-        for mid in (other.mid for other in others if other.kind == BEND):
-            room &= np.abs(grid - mid) >= APART
+    room = is_admissible(kind, grid)
+    if kind == KINK:  # two bends at one place would be a level change
+        for mid in (other.mid for other in others if other.kind == KINK):
+            room &= np.abs(grid - mid) >= MIN_DISTANCE
     if not room.any():
         return shapes
     grid, wide = grid[room], wide[room]
-    best = int(np.argmax(model.gains(others, np.full(grid.size, kind), grid, wide)))
+    best = int(np.argmax(model.glr_at(others, np.full(grid.size, kind), grid, wide)))
     return [*shapes[:i], Shape(kind, float(grid[best]), float(wide[best])), *shapes[i + 1 :]]
 
 
-def taken(model: SeriesModel, shapes: Sequence[Shape]) -> npt.NDArray[np.bool_]:
+def occupied(model: SeriesModel, shapes: Sequence[Shape]) -> npt.NDArray[np.bool_]:
     """Say which templates lie on a change that the series already has, (template,)."""
     bank = model.bank
-    out = ~can_be(bank.kind, bank.mid)
+    out = ~is_admissible(bank.kind, bank.mid)
     for shape in shapes:
-        out |= np.abs(bank.mid - shape.mid) < APART + APART_PER_WIDTH * (bank.width + shape.width)
+        out |= np.abs(bank.mid - shape.mid) < MIN_DISTANCE + MIN_DISTANCE_PER_WIDTH * (
+            bank.width + shape.width
+        )
     return out
 
 
@@ -207,17 +214,17 @@ def _search(model: SeriesModel, kinds: Sequence[int]) -> list[Shape]:
     """Add changes of one kind after the other while they pay, then leave out those that do not."""
     shapes: list[Shape] = []
     for kind in kinds:
-        while found := _next(model, kind, shapes, least=HOPE * PRICE):
+        while found := _next(model, kind, shapes, least=ENTRY_THRESHOLD * STEP_PENALTY):
             shapes = [*shapes, found]
             for i in reversed(range(max(0, len(shapes) - 3), len(shapes))):
                 shapes = refine(model, shapes, i)
-    return _thinned(model, shapes)
+    return _eliminate_backward(model, shapes)
 
 
-def _all_at_once(model: SeriesModel) -> list[Shape]:
+def _joint_segmentation(model: SeriesModel) -> list[Shape]:
     """Tell a series as level changes that pay together: of several alike the first gains little."""
     shapes: list[Shape] = []
-    while found := _next(model, STEP, shapes, least=PATIENCE * PRICE):
+    while found := _next(model, STEP, shapes, least=JOINT_ENTRY_THRESHOLD * STEP_PENALTY):
         shapes = _fitted(model, [], [*shapes, found])
     return shapes
 
@@ -225,38 +232,38 @@ def _all_at_once(model: SeriesModel) -> list[Shape]:
 def _bends(model: SeriesModel) -> list[Shape]:
     """Tell a series as bends alone: the first of a zigzag pays only once the others are in."""
     shapes: list[Shape] = []
-    while found := _next(model, BEND, shapes, least=PATIENCE * PRICE):
+    while found := _next(model, KINK, shapes, least=JOINT_ENTRY_THRESHOLD * STEP_PENALTY):
         shapes = _fitted(model, [], [*shapes, found])
-    return _fitted(model, [], recount(model, _thinned(model, shapes)))
+    return _fitted(model, [], merge_or_split(model, _eliminate_backward(model, shapes)))
 
 
 def _next(model: SeriesModel, kind: int, shapes: list[Shape], *, least: float) -> Shape | None:
     """Return the template that gains most beside the shapes; None if that is too little."""
     if len(shapes) >= _most(model):
         return None
-    open_to = (model.bank.kind == kind) & ~taken(model, shapes)
-    gain = np.where(open_to, model.scan(shapes), 0.0)
-    best = int(np.argmax(gain))
-    return model.bank.shape(best) if gain[best] >= least else None
+    open_to = (model.bank.kind == kind) & ~occupied(model, shapes)
+    glr = np.where(open_to, model.glr_scan(shapes), 0.0)
+    best = int(np.argmax(glr))
+    return model.bank.shape(best) if glr[best] >= least else None
 
 
-def recount(model: SeriesModel, shapes: list[Shape]) -> list[Shape]:
+def merge_or_split(model: SeriesModel, shapes: list[Shape]) -> list[Shape]:
     """Take neighbouring changes for one, or one for two, where that is the cheaper story.
 
-    Changes are told one after the other. A wide first one may have taken the place of two, and a
-    narrow first one that of a wide one, whose rest then takes others.
+    Changes are selected one after the other. A wide first one may have taken the place of two. A
+    narrow first one may have taken the place of a wide one, whose remainder then takes others.
     """
-    for rivals in (_fused, _split):
-        price = price_of(model, shapes)
-        while rival := min(rivals(model, shapes), key=lambda r: price_of(model, r), default=None):
-            cheaper = price_of(model, rival)
+    for rivals in (_merge_candidates, _split_candidates):
+        price = penalty_of(model, shapes)
+        while rival := min(rivals(model, shapes), key=lambda r: penalty_of(model, r), default=None):
+            cheaper = penalty_of(model, rival)
             if cheaper >= price:
                 break
             shapes, price = rival, cheaper
     return shapes
 
 
-def _fused(model: SeriesModel, shapes: list[Shape]) -> Iterator[list[Shape]]:
+def _merge_candidates(model: SeriesModel, shapes: list[Shape]) -> Iterator[list[Shape]]:
     """Yield the stories in which a run of level changes is one, or two bends are."""
     steps = sorted((s for s in shapes if s.kind == STEP), key=lambda s: s.mid)
     for i, j in itertools.combinations(range(len(steps)), 2):
@@ -265,26 +272,30 @@ def _fused(model: SeriesModel, shapes: list[Shape]) -> Iterator[list[Shape]]:
             width = min(last.mid - first.mid + 0.5 * (first.width + last.width), model.top)
             one = [Shape(STEP, 0.5 * (first.mid + last.mid), width)]
             yield _fitted(model, [s for s in shapes if s not in steps[i : j + 1]], one)
-    bends = sorted((s for s in shapes if s.kind == BEND), key=lambda s: s.mid)
+    bends = sorted((s for s in shapes if s.kind == KINK), key=lambda s: s.mid)
     for pair in itertools.pairwise(bends):
-        one = [Shape(BEND, 0.5 * (pair[0].mid + pair[1].mid), BEND_WIDTHS[0])]
+        one = [Shape(KINK, 0.5 * (pair[0].mid + pair[1].mid), KINK_WIDTHS[0])]
         yield _fitted(model, [s for s in shapes if s not in pair], one)
 
 
-def _split(model: SeriesModel, shapes: list[Shape]) -> Iterator[list[Shape]]:
+def _split_candidates(model: SeriesModel, shapes: list[Shape]) -> Iterator[list[Shape]]:
     """Yield the stories in which one level change is two, between which the curve rests.
 
     Where it does not, they are one of an odd shape.
     """
     for one in shapes:
         mids = (one.mid - 0.25 * one.width, one.mid + 0.25 * one.width)
-        wide = one.kind == STEP and one.width >= SPLIT and bool(np.all(can_be(STEP, mids)))
+        wide = (
+            one.kind == STEP
+            and one.width >= MIN_SPLIT_WIDTH
+            and bool(np.all(is_admissible(STEP, mids)))
+        )
         if not wide or len(shapes) >= _most(model):
             continue
         halves = [Shape(STEP, mid, 0.4 * one.width) for mid in mids]
         two = _fitted(model, [s for s in shapes if s is not one], halves)
         left, right = sorted(two[-2:], key=lambda s: s.mid)
-        if right.mid - left.mid >= APART + 0.5 * (left.width + right.width):
+        if right.mid - left.mid >= MIN_DISTANCE + 0.5 * (left.width + right.width):
             yield two
 
 
@@ -296,7 +307,7 @@ def _fitted(model: SeriesModel, others: list[Shape], new: list[Shape]) -> list[S
     return shapes
 
 
-def without_ramps(model: SeriesModel, shapes: list[Shape]) -> list[Shape]:
+def replace_ramps(model: SeriesModel, shapes: list[Shape]) -> list[Shape]:
     """Take two bends for one level change where they are the ends of a ramp.
 
     They are if they are no further apart than a level change may be wide, of opposite signs, and
@@ -306,7 +317,7 @@ def without_ramps(model: SeriesModel, shapes: list[Shape]) -> list[Shape]:
         model: Of the series.
         shapes: All of the series' shapes.
     """
-    bends = sorted((s for s in shapes if s.kind == BEND), key=lambda s: s.mid)
+    bends = sorted((s for s in shapes if s.kind == KINK), key=lambda s: s.mid)
     fit = model.fit(shapes)
     effect = dict(zip(shapes, fit.effect, strict=True))
     for first, last in itertools.pairwise(bends):
@@ -315,28 +326,28 @@ def without_ramps(model: SeriesModel, shapes: list[Shape]) -> list[Shape]:
         if is_ramp and all(turning_point(model, shapes, b) is None for b in (first, last)):
             others = [s for s in shapes if s not in (first, last)]
             step = Shape(STEP, 0.5 * (first.mid + last.mid), width)
-            return without_ramps(model, _fitted(model, others, [step]))
+            return replace_ramps(model, _fitted(model, others, [step]))
     return shapes
 
 
 def _most(model: SeriesModel) -> int:
-    return min(MAX_CHANGES, model.curve.u.size // POINTS_PER_CHANGE)
+    return min(MAX_CHANGES_PER_SERIES, model.curve.position.size // POINTS_PER_CHANGE)
 
 
-def _thinned(model: SeriesModel, shapes: list[Shape]) -> list[Shape]:
+def _eliminate_backward(model: SeriesModel, shapes: list[Shape]) -> list[Shape]:
     while shapes:
         worth = []
         for i, shape in enumerate(shapes):
-            gain = float(model.gains(shapes[:i] + shapes[i + 1 :], *shape)[0])
-            worth.append(gain - (BEND_PRICE + 1.0 if shape.kind == BEND else 0.0))
+            glr = float(model.glr_at(shapes[:i] + shapes[i + 1 :], *shape)[0])
+            worth.append(glr - (KINK_PENALTY + 1.0 if shape.kind == KINK else 0.0))
         weakest = int(np.argmin(worth))
-        if worth[weakest] >= PRICE:
+        if worth[weakest] >= STEP_PENALTY:
             break
         shapes = shapes[:weakest] + shapes[weakest + 1 :]
     return shapes
 
 
 def _noise_factor(model: SeriesModel, fit: Fit) -> float:
-    n, prior = model.curve.u.size, model.prior_points
+    n, prior = model.curve.position.size, model.prior_points
     sigma = np.sqrt((fit.misfit + prior) / (max(n - fit.num_free, 0.5 * n) + prior))
-    return float(max(sigma, LEAST_FACTOR) if model.curve.se_known else sigma)
+    return float(max(sigma, MIN_NOISE_FACTOR) if model.curve.se_known else sigma)

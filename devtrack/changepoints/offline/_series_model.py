@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from devtrack.changepoints._event_regressors import RECIPE_SD
+from devtrack.changepoints._event_regressors import EVENT_EFFECT_SD
 from devtrack.changepoints._noise import log_jacobian, whiten
-from devtrack.changepoints._preprocessing import Curve
-from devtrack.changepoints._templates import Bank, Shape, columns
-from devtrack.changepoints._trend import FREE, relaxations, straight
+from devtrack.changepoints._preprocessing import PreparedSeries
+from devtrack.changepoints._templates import Shape, TemplateBank, columns
+from devtrack.changepoints._trend import UNPENALIZED, fit_relaxations, linear_trend
 
 Array = npt.NDArray[np.floating]
 
@@ -56,23 +56,23 @@ class SeriesModel:
 
     Args:
         curve: The cleaned series.
-        marks: Columns of what the recipe may have left on it, (point, mark).
+        event_effects: Columns of what the recipe may have left on it, (point, mark).
         bank: Templates to scan.
         top: Widest level change.
         jumps: The same of events that need not have left anything, each (point, mark); taken out
-            where they do not pay (``story.learn_noise``).
+            where they do not pay (``story.estimate_noise``).
 
     Attributes:
         noise_known: Whether the noise is reported, or learned by now.
-        noise: Standard deviation, (point,); learned by ``story.learn_noise``, as are the others.
+        noise: Standard deviation, (point,); learned by ``story.estimate_noise``, as are the others.
         phi: Correlation of neighbouring snapshots.
         scatter: What the series' own story leaves of it, in units of the noise, (point,).
         is_straight: Whether its trend is a line, or relaxations.
     """
 
-    curve: Curve
-    marks: Array
-    bank: Bank
+    curve: PreparedSeries
+    event_effects: Array
+    bank: TemplateBank
     top: float
     jumps: list[Array] = field(default_factory=list)
     noise: Array = field(init=False)
@@ -83,7 +83,7 @@ class SeriesModel:
     _templates: Array | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        self.noise = self.curve.h.copy()
+        self.noise = self.curve.noise_sd.copy()
         self.noise_known = self.curve.se_known
 
     def set_noise(self, noise: Array, phi: float) -> None:
@@ -93,12 +93,12 @@ class SeriesModel:
     @property
     def prior_points(self) -> float:
         """Weight of the belief that the noise factor is 1, in points."""
-        return PRIOR_POINTS + PRIOR_SHARE * self.curve.u.size if self.noise_known else 0.0
+        return PRIOR_POINTS + PRIOR_SHARE * self.curve.position.size if self.noise_known else 0.0
 
     @property
     def num_effective(self) -> float:
         """Points, the prior's included, that tell how large the noise is."""
-        return max(self.curve.u.size - SPENT, 4) + self.prior_points
+        return max(self.curve.position.size - SPENT, 4) + self.prior_points
 
     def fit(self, shapes: Sequence[Shape]) -> Fit:
         """Fit trend, marks and the given changes."""
@@ -107,9 +107,9 @@ class SeriesModel:
         rest = target - design @ weights
         effect = weights[1 : 1 + len(shapes)]
         first = 1 + len(shapes)
-        marks = slice(first, first + self._marks.shape[1])
+        event_effects = slice(first, first + self._event_effects.shape[1])
         curve = x @ weights
-        own = curve - x[:, marks] @ weights[marks]
+        own = curve - x[:, event_effects] @ weights[event_effects]
         return Fit(curve, own, effect, float(rest @ rest), num_free)
 
     def residual(self, shapes: Sequence[Shape]) -> Array:
@@ -118,7 +118,7 @@ class SeriesModel:
         Args:
             shapes: The changes.
         """
-        return self._project(shapes).residual[: self.curve.u.size]
+        return self._project(shapes).residual[: self.curve.position.size]
 
     def cost(self, shapes: Sequence[Shape]) -> float:
         """Return minus twice the log likelihood at the best noise factor, up to a constant.
@@ -131,7 +131,7 @@ class SeriesModel:
         jacobian = log_jacobian(self.curve.index, self.phi)
         return float(m * np.log(rss / m) - 2 * jacobian - 2 * np.log1p(-self.phi))
 
-    def scan(self, given: Sequence[Shape]) -> Array:
+    def glr_scan(self, given: Sequence[Shape]) -> Array:
         """Return the gain of every template of the bank beside ``given``, (template,).
 
         A gain is twice the log likelihood ratio, the noise factor profiled.
@@ -141,26 +141,26 @@ class SeriesModel:
         """
         return self._gains(self._whitened_bank(), self._project(given))
 
-    def gains(
+    def glr_at(
         self,
         given: Sequence[Shape],
         kind: npt.ArrayLike,
         mid: npt.ArrayLike,
         width: npt.ArrayLike,
         *,
-        told: Sequence[Shape] = (),
+        selected: Sequence[Shape] = (),
     ) -> Array:
         """Return the gain of any shapes beside ``given``, (shape,).
 
         Args:
             given: The changes that are in already.
             kind, mid, width: Of the shapes.
-            told: Changes that the trend is fitted with besides, and that are not in.
+            selected: Changes that the trend is fitted with besides, and that are not in.
         """
-        templates = self._whiten(columns(self.curve.u, kind, mid, width))
-        return self._gains(templates, self._project(given, told=told))
+        templates = self._whiten(columns(self.curve.position, kind, mid, width))
+        return self._gains(templates, self._project(given, selected=selected))
 
-    def quiet_gains(self, rng: np.random.Generator, num: int) -> Array:
+    def simulate_null_glr(self, rng: np.random.Generator, num: int) -> Array:
         """Return the gains of all templates on draws without a change, (template, draw).
 
         A draw has a trend and marks of the sizes that their priors allow, and noise of the series'
@@ -170,7 +170,7 @@ class SeriesModel:
             rng: Source of randomness.
             num: Number of draws.
         """
-        n = self.curve.u.size
+        n = self.curve.position.size
         basis, templates = self._project([]).basis, self._whitened_bank()
         noise = rng.standard_normal((n, num))
         if self.scatter is not None:
@@ -182,7 +182,7 @@ class SeriesModel:
         return self._gain(drop, rss)
 
     def _gains(self, templates: Array, left: _Projection) -> Array:
-        n = self.curve.u.size
+        n = self.curve.position.size
         rss = float(left.residual @ left.residual) + self.prior_points
         drop = (left.residual[:n] @ templates) ** 2 / self._norm(templates, left.basis[:n])
         return self._gain(drop, rss)
@@ -197,45 +197,48 @@ class SeriesModel:
     def _gain(self, drop: Array, rss: Array | float) -> Array:
         return -self.num_effective * np.log1p(-np.minimum(drop / rss, 1 - 1e-9))
 
-    def _project(self, shapes: Sequence[Shape], *, told: Sequence[Shape] = ()) -> _Projection:
-        design, target, *_ = self._design(shapes, told=told)
+    def _project(self, shapes: Sequence[Shape], *, selected: Sequence[Shape] = ()) -> _Projection:
+        design, target, *_ = self._design(shapes, selected=selected)
         basis, _ = np.linalg.qr(design)
         return _Projection(basis, target - basis @ (basis.T @ target))
 
     def _design(
-        self, shapes: Sequence[Shape], *, told: Sequence[Shape] = ()
+        self, shapes: Sequence[Shape], *, selected: Sequence[Shape] = ()
     ) -> tuple[Array, Array, Array, int]:
-        """Return the whitened design with its priors as rows, the target, the columns of the
-        curve, and the number of weights without a prior."""
-        u, marks = self.curve.u, self._marks
+        """Return the whitened design with its priors as rows.
+
+        Also returned are the target, the columns of the curve, and the number of weights without a
+        prior.
+        """
+        u, event_effects = self.curve.position, self._event_effects
         own = self._columns(shapes)
-        extra_sd = np.repeat([FREE, RECIPE_SD], [own.shape[1], marks.shape[1]])
+        extra_sd = np.repeat([UNPENALIZED, EVENT_EFFECT_SD], [own.shape[1], event_effects.shape[1]])
         if self.is_straight:
-            trend = straight(u)
+            trend = linear_trend(u)
         else:
-            beside = self._columns(told)
-            trend = relaxations(
+            beside = self._columns(selected)
+            trend = fit_relaxations(
                 self.curve.decays,
-                self.curve.y,
+                self.curve.value,
                 self._whiten,
-                extra=np.hstack([own, marks, beside]),
-                extra_sd=np.append(extra_sd, np.full(beside.shape[1], FREE)),
+                extra=np.hstack([own, event_effects, beside]),
+                extra_sd=np.append(extra_sd, np.full(beside.shape[1], UNPENALIZED)),
             )
-        x = np.hstack([np.ones((u.size, 1)), own, marks, trend.columns])
-        sd = np.concatenate([[FREE], extra_sd, trend.sd])
+        x = np.hstack([np.ones((u.size, 1)), own, event_effects, trend.columns])
+        sd = np.concatenate([[UNPENALIZED], extra_sd, trend.sd])
         design = np.vstack([self._whiten(x), np.diag(1 / sd)])
-        target = np.append(self._whiten(self.curve.y), np.zeros(x.shape[1]))
-        return design, target, x, int(np.sum(sd >= FREE))
+        target = np.append(self._whiten(self.curve.value), np.zeros(x.shape[1]))
+        return design, target, x, int(np.sum(sd >= UNPENALIZED))
 
     @property
-    def _marks(self) -> Array:
-        return np.hstack([self.marks, *self.jumps])
+    def _event_effects(self) -> Array:
+        return np.hstack([self.event_effects, *self.jumps])
 
     def _columns(self, shapes: Sequence[Shape]) -> Array:
         if not shapes:
-            return np.empty((self.curve.u.size, 0))
+            return np.empty((self.curve.position.size, 0))
         kind, mid, width = (np.array(a) for a in zip(*shapes, strict=True))
-        return columns(self.curve.u, kind, mid, width)
+        return columns(self.curve.position, kind, mid, width)
 
     def _whiten(self, x: Array) -> Array:
         noise = self.noise[:, None] if x.ndim == 2 else self.noise
@@ -244,5 +247,7 @@ class SeriesModel:
     def _whitened_bank(self) -> Array:
         if self._templates is None:
             bank = self.bank
-            self._templates = self._whiten(columns(self.curve.u, bank.kind, bank.mid, bank.width))
+            self._templates = self._whiten(
+                columns(self.curve.position, bank.kind, bank.mid, bank.width)
+            )
         return self._templates

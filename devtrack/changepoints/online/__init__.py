@@ -1,1 +1,1 @@
-""""""
+"""Detection while a run goes on."""

@@ -1,13 +1,14 @@
 """How much better "something began to change" explains the recent past of a series than "smooth".
 
-The smooth story is a Gaussian process: a fitted mixture of relaxations of one sign in training
-time, a little of any other, and noise that may be correlated. Written as a Cholesky factor it
+The model without a change is a Gaussian process. It consists of a fitted mixture of relaxations of
+one sign, small deviations from it, and noise that may be correlated. Written as a Cholesky factor
+it
 predicts every snapshot from those before it, and the whitened values are the standardised
 prediction errors. A change that began at some snapshot adds a ramp, a sigmoid or a jump of unknown
-size from there on; the Bayes factor of both stories is a matter of one projection per candidate.
+size from there on. The Bayes factor of both models needs one projection per candidate.
 
-What is not known of the series (how steep its trend, how correlated and how large its noise) is
-fitted or averaged over under either story: the run itself says what is ordinary for it. A few wild
+Unknown properties of the series are fitted or averaged over under either model. They are the
+steepness of its trend, and the correlation and size of its noise. A few wild
 points at the end are part of the smooth story too, at a price.
 
 Source:
@@ -23,9 +24,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import solve_triangular
 
-from devtrack.changepoints._momentum_transient import Start, rolls
-from devtrack.changepoints._trend import decay_columns, relaxations, scaled_by
-from devtrack.changepoints.online._window import Past
+from devtrack.changepoints._momentum_transient import OptimizerStart, heavy_ball_response
+from devtrack.changepoints._trend import exponential_basis, fit_relaxations, scaled_by
+from devtrack.changepoints.online._window import HistoryWindow
 
 Array = npt.NDArray[np.floating]
 
@@ -39,12 +40,12 @@ MARK_SD = 30.0  # prior size of a recipe's mark, in noise units
 FLOOR_KNOWN = 0.8  # of the reported standard error: the noise is not believed to be less
 FLOOR_UNKNOWN = 0.1  # of the visible noise
 PRIOR_KNOWN, PRIOR_UNKNOWN = 8.0, 1.0  # snapshots' worth of belief in the first guess of the noise
-WILD = 3  # so many newest points may be wild without anything having begun: a spike
+MAX_OUTLIERS = 3  # so many newest points may be wild without anything having begun: a spike
 # a wild point: one in 50, anywhere within 40 noise units
-WILD_PRICE = float(np.log(0.02 / 40) + 0.5 * np.log(2 * np.pi))
+OUTLIER_LOG_PRIOR = float(np.log(0.02 / 40) + 0.5 * np.log(2 * np.pi))
 
 
-class Surprise(NamedTuple):
+class LogBayesFactor(NamedTuple):
     """What one series says about a change at each candidate onset.
 
     Args:
@@ -56,19 +57,19 @@ class Surprise(NamedTuple):
     sign: Array
 
 
-def surprise(
-    past: Past,
+def log_bayes_factor(
+    window: HistoryWindow,
     x: Array,
     *,
     now: float,
     onset: Array,
     marks: Array,
-    starts: Sequence[Start] = (),
-) -> Surprise:
+    starts: Sequence[OptimizerStart] = (),
+) -> LogBayesFactor:
     """Weigh a change at each candidate onset against the smooth story.
 
     Args:
-        past: The series up to now.
+        window: The series up to now.
         x: Positions of its points on the run's axis, in any unit, (point,).
         now: Position of the newest snapshot.
         onset: Positions before ``now`` after which a change may have set in, (onset,).
@@ -76,11 +77,11 @@ def surprise(
         starts: Where an optimizer with momentum started.
     """
     shapes, owner = _shapes(x, now, onset)
-    trend = _Trend(past, x, marks, starts)
+    trend = _Trend(window, x, marks, starts)
     smooth, changed, along = [], [], []  # one entry per story of the noise and the trend
     for phi in CORRELATION:
         for sd in TREND_SD:
-            story = _whiten(past, trend, shapes, phi=phi, sd=sd)
+            story = _whiten(window, trend, shapes, phi=phi, sd=sd)
             smooth.append(story.smooth())
             changed.append(story.changed())
             along.append(story.along)
@@ -92,7 +93,7 @@ def surprise(
         mine = np.flatnonzero(owner == k)
         odds[k] = np.logaddexp.reduce(per_shape[mine]) - np.log(mine.size)
         sign[k] = np.sign(lean[mine[np.argmax(per_shape[mine])]])
-    return Surprise(odds, sign)
+    return LogBayesFactor(odds, sign)
 
 
 class _Trend:
@@ -105,19 +106,23 @@ class _Trend:
         fitted: Numbers that were fitted, which the noise must be estimated without.
     """
 
-    def __init__(self, past: Past, x: Array, marks: Array, starts: Sequence[Start]) -> None:
-        reach = max(float(np.ptp(past.y)), 1.0)
-        self.h = np.hypot(past.h, SHAPE_ERROR * reach)
-        decays = decay_columns(past.step, starts)
-        decays = SLACK * relaxations(decays, past.y, scaled_by(self.h), extra=marks).columns
+    def __init__(
+        self, window: HistoryWindow, x: Array, marks: Array, starts: Sequence[OptimizerStart]
+    ) -> None:
+        reach = max(float(np.ptp(window.value)), 1.0)
+        self.h = np.hypot(window.noise_sd, SHAPE_ERROR * reach)
+        decays = exponential_basis(window.step, starts)
+        decays = (
+            SLACK * fit_relaxations(decays, window.value, scaled_by(self.h), extra=marks).columns
+        )
         # a slow decay beside a mark is all but nothing, and its fitted size without bounds
         size = np.max(np.abs(decays), axis=0, initial=1e-300)
         decays = decays * np.minimum(1.0, 30 * reach / size)
         self.fixed = (3 * reach) ** 2 + MARK_SD**2 * (marks @ marks.T) + decays @ decays.T
         drift = (x - x[0]) / (x[-1] - x[0])
-        rates = _rates(past.step)
-        missed = [np.exp(-np.outer(past.step - past.step[0], rates))]
-        missed += [rolls(past.step, start, rates) for start in starts]
+        rates = _rates(window.step)
+        missed = [np.exp(-np.outer(window.step - window.step[0], rates))]
+        missed += [heavy_ball_response(window.step, start, rates) for start in starts]
         columns = np.column_stack([*missed, drift])
         self.loose = columns @ columns.T
         self.fitted = 1 + decays.shape[1] + marks.shape[1]
@@ -147,9 +152,9 @@ class _Story(NamedTuple):
     def smooth(self) -> float:
         """Return the log likelihood that nothing began, the newest points wild or not."""
         stories = [self._likelihood(self._total) - self.log_sd.sum()]
-        for m in range(1, min(WILD, self.z.size - 1) + 1):
+        for m in range(1, min(MAX_OUTLIERS, self.z.size - 1) + 1):
             tame = self._likelihood(self._total - self.z[-m:] @ self.z[-m:], without=m)
-            stories.append(tame - self.log_sd[:-m].sum() + m * WILD_PRICE)
+            stories.append(tame - self.log_sd[:-m].sum() + m * OUTLIER_LOG_PRIOR)
         return float(np.logaddexp.reduce(stories))
 
     def changed(self) -> Array:
@@ -172,11 +177,13 @@ class _Story(NamedTuple):
         return -0.5 * count * np.log(variance) - 0.5 * np.asarray(total, float) / variance
 
 
-def _whiten(past: Past, trend: _Trend, shapes: Array, *, phi: float, sd: float) -> _Story:
-    lag = np.abs(past.number[:, None] - past.number[None, :])
+def _whiten(
+    window: HistoryWindow, trend: _Trend, shapes: Array, *, phi: float, sd: float
+) -> _Story:
+    lag = np.abs(window.number[:, None] - window.number[None, :])
     noise = np.outer(trend.h, trend.h) * (phi**lag if phi else np.eye(lag.shape[0]))
     factor = np.linalg.cholesky(noise + sd**2 * trend.loose + trend.fixed)
-    columns = np.column_stack([past.y - np.median(past.y), shapes])
+    columns = np.column_stack([window.value - np.median(window.value), shapes])
     white = solve_triangular(factor, columns, lower=True, check_finite=False)
     z, ramps = white[:, 0], white[:, 1:]
     return _Story(
@@ -184,9 +191,9 @@ def _whiten(past: Past, trend: _Trend, shapes: Array, *, phi: float, sd: float) 
         np.log(np.diag(factor)),
         along=z @ ramps,
         energy=np.einsum("ij,ij->j", ramps, ramps),
-        freedom=PRIOR_KNOWN if past.se_known else PRIOR_UNKNOWN,
+        freedom=PRIOR_KNOWN if window.se_known else PRIOR_UNKNOWN,
         fitted=trend.fitted,
-        floor=(FLOOR_KNOWN if past.se_known else FLOOR_UNKNOWN) ** 2,
+        floor=(FLOOR_KNOWN if window.se_known else FLOOR_UNKNOWN) ** 2,
     )
 
 

@@ -22,28 +22,28 @@ SETTLED = 12  # points back from which on no recent change is in the way
 NOISE_PER_SECOND_DIFFERENCE = 1.4826 / 6**0.5  # robust; second differences of white noise
 
 
-class Past(NamedTuple):
+class HistoryWindow(NamedTuple):
     """The points of one series on a run's grid.
 
     Args:
         step: Optimizer steps, ascending; a bin has its mean, (point,).
-        y: Values in units of a typical ``h``, (point,).
-        h: Noise up to a common factor, (point,).
+        value: Values in units of a typical ``noise_sd``, (point,).
+        noise_sd: Standard deviation of the noise up to a common factor, (point,).
         number: Numbers of the snapshots in the run's grid: neighbours differ by 1, (point,).
-        se_known: Whether ``h`` are reported standard errors.
-        is_witness: Whether the series tells how large a change must be to be real: it has
+        se_known: Whether ``noise_sd`` are reported standard errors.
+        noise_observable: Whether the series tells how large a change must be to be real: it has
             standard errors, or its noise can be seen.
     """
 
     step: Array
-    y: Array
-    h: Array
+    value: Array
+    noise_sd: Array
     number: Array
     se_known: bool
-    is_witness: bool
+    noise_observable: bool
 
 
-def recent_past(points: Sequence[tuple[int, float, float]], grid: Array) -> Past | None:
+def history_window(points: Sequence[tuple[int, float, float]], grid: Array) -> HistoryWindow | None:
     """Return a series up to now; None when too little is known to judge it.
 
     Args:
@@ -57,11 +57,11 @@ def recent_past(points: Sequence[tuple[int, float, float]], grid: Array) -> Past
     h = reported_errors(se) if se_known else _visible(y)
     if np.ptp(y) <= 1e-12 * np.max(np.abs(y)) or not np.all(h > 0):
         return None
-    is_witness = se_known or _shows_noise(y)
+    noise_observable = se_known or _shows_noise(y)
     index = np.searchsorted(grid, step).astype(float)
     step, y, h, index = _bin(step, _without_spikes(y, h), h, index)
     unit = float(np.median(h))
-    return Past(step, y / unit, h / unit, index, se_known, is_witness)
+    return HistoryWindow(step, y / unit, h / unit, index, se_known, noise_observable)
 
 
 def _visible(y: Array) -> Array:

@@ -1,9 +1,11 @@
 """Change detection while a run goes on: one look at each new snapshot, all series together.
 
-At every snapshot the evidence for a change is the sum, over the snapshots after which it may have
-begun, of the odds "it began there" against "nothing began" (Shiryaev-Roberts). Under a right model
+At every snapshot the evidence for a change is a sum over the snapshots after which it may have
+begun. Each term is the odds "it began there" against "nothing began" (Shiryaev-Roberts). Under a
+right model
 that sum grows by 1 a snapshot on average, so that a threshold of 1000 keeps the average run length
-above 1000. No model is quite right: ``MARGIN`` is what measured runs without a change need on top.
+above 1000. No model is quite right: ``THRESHOLD_OFFSET`` is what measured runs without a change
+need on top.
 
 After an alarm the detector starts anew, with the alarm's snapshot as the first of its past.
 
@@ -21,30 +23,35 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from devtrack.changepoints._event_regressors import START, jump_columns, recipe_columns, starts_of
+from devtrack.changepoints._event_regressors import (
+    OPTIMIZER_START,
+    event_columns,
+    jump_columns,
+    optimizer_starts,
+)
 from devtrack.changepoints._step_scale import Axis, choose_axis
-from devtrack.changepoints.online._bayes_factor import Surprise, surprise
-from devtrack.changepoints.online._window import MIN_POINTS_KNOWN, Past, recent_past
+from devtrack.changepoints.online._bayes_factor import LogBayesFactor, log_bayes_factor
+from devtrack.changepoints.online._window import MIN_POINTS_KNOWN, HistoryWindow, history_window
 from devtrack.errors import ConfigError
 from devtrack.series import ConfigEvent, Series
 
 Array = npt.NDArray[np.floating]
 
 # how many snapshots ago a change may have begun: all of the last ten, then ever fewer
-AGES = np.array(
+CANDIDATE_LAGS = np.array(
     [*range(1, 11), 12, 14, 17, 20, 24, 29, 35, 42, 50, 60, 76, 96, 128, 170, 230, 310, 420]
 )
-OLDEST = 0.75  # of the known past: what lies further back has no past to be judged against
-MOST = 0.8  # of the series: as many may move together
-SILENT_MEMORIES = 3.0  # 1 / (1 - momentum) steps each: a ball from rest has 95 % of its speed
+MAX_LAG_SHARE = 0.75  # of the known past: what lies further back has no past to be judged against
+MAX_MOVING_SHARE = 0.8  # of the series: as many may move together
+STARTUP_MEMORIES = 3.0  # 1 / (1 - momentum) steps each: a ball from rest has 95 % of its speed
 # On the log threshold. At a stated rate of 1 in 1000 snapshots, generated quiet runs of seeds 103
 # and 104 (200 runs each), 105 (120) and 202 (60) then have 0.9, 0.9, 1.4 and 1.0, all their 93 000
 # snapshots 1.0, the quiet runs of labelled seeds 221 to 226 0.7, and the benchmark's 1315 snapshots
 # of real ones none, which bounds that rate at 2.3 (`python -m experiments.bench.monitor`).
-MARGIN = -1.1
+THRESHOLD_OFFSET = -1.1
 
 
-class Moved(NamedTuple):
+class SeriesAlarm(NamedTuple):
     """One series' part in an alarm.
 
     Args:
@@ -73,7 +80,7 @@ class Alarm(NamedTuple):
     onset: int
     log_evidence: float
     threshold: float
-    moves: tuple[Moved, ...]
+    moves: tuple[SeriesAlarm, ...]
 
 
 class OnlineDetector:
@@ -93,13 +100,13 @@ class OnlineDetector:
                 f"false_alarms_per_1000={rate!r}: must be above 0 and at most 100, in alarms per "
                 "1000 snapshots without a change. Pass false_alarms_per_1000=1."
             )
-        self.threshold = math.log(1000 / rate) + MARGIN
+        self.threshold = math.log(1000 / rate) + THRESHOLD_OFFSET
         self._points: dict[str, list[tuple[int, float, float]]] = {}
         self._grid: list[int] = []
         self._rates: list[tuple[int, float]] = []
         self._events: list[ConfigEvent] = []
 
-    def note(self, event: ConfigEvent) -> None:
+    def add_event(self, event: ConfigEvent) -> None:
         """Take in that the recipe changed; what it does to the curves is no change of the run."""
         self._events.append(event)
 
@@ -121,14 +128,14 @@ class OnlineDetector:
             values: Value and standard error (NaN if unknown) of each series measured.
             rate: The learning rate, if known.
         """
-        self.remember(step, values, rate=rate)
-        evidence, alarm = self._weigh()
-        if alarm is None or evidence <= self.threshold or self._gets_under_way():
+        self.observe(step, values, rate=rate)
+        evidence, alarm = self._evidence()
+        if alarm is None or evidence <= self.threshold or self._is_warming_up():
             return None
-        self.restart(step)
+        self.reset(step)
         return alarm
 
-    def remember(
+    def observe(
         self,
         step: int,
         values: Mapping[str, tuple[float, float]],
@@ -137,7 +144,7 @@ class OnlineDetector:
     ) -> None:
         """Take a snapshot in without looking for a change (see ``update``)."""
         if self._grid and step <= self._grid[-1]:
-            self._keep(-1, step - 1)
+            self._truncate(-1, step - 1)
         self._grid.append(step)
         for name, (value, se) in values.items():
             if math.isfinite(value):
@@ -145,76 +152,78 @@ class OnlineDetector:
         if rate is not None:
             self._rates.append((step, rate))
 
-    def restart(self, step: int) -> None:
+    def reset(self, step: int) -> None:
         """Forget what lies before ``step``: the course that was smooth up to there is over."""
-        self._keep(step, math.inf)
-        self._events = [e for e in self._events if e.step >= step or e.kind == START]
+        self._truncate(step, math.inf)
+        self._events = [e for e in self._events if e.step >= step or e.kind == OPTIMIZER_START]
 
-    def _keep(self, first: float, last: float) -> None:
+    def _truncate(self, first: float, last: float) -> None:
         self._grid = [s for s in self._grid if first <= s <= last]
         for name, points in self._points.items():
             self._points[name] = [p for p in points if first <= p[0] <= last]
         # the learning rate's past stays: whether it ever fell says whether the warm-up is over
         self._rates = [r for r in self._rates if r[0] <= last]
 
-    def _gets_under_way(self) -> bool:
-        now, starts = self._grid[-1], starts_of(self._events)
-        if any(0 <= now - s.step <= SILENT_MEMORIES / (1 - s.momentum) for s in starts):
+    def _is_warming_up(self) -> bool:
+        now, starts = self._grid[-1], optimizer_starts(self._events)
+        if any(0 <= now - s.step <= STARTUP_MEMORIES / (1 - s.momentum) for s in starts):
             return True
         values = [value for _, value in self._rates]
         return len(values) > 1 and values[-1] > values[-2] and values == sorted(values)
 
-    def _weigh(self) -> tuple[float, Alarm | None]:
+    def _evidence(self) -> tuple[float, Alarm | None]:
         """Return the log evidence for a change, and the alarm if it suffices."""
         grid = np.array(self._grid, float)
         if grid.size < MIN_POINTS_KNOWN:
             return -math.inf, None
         axis = choose_axis(grid)
-        ages = AGES[: int(np.sum(OLDEST * grid.size >= AGES))]
+        ages = CANDIDATE_LAGS[: int(np.sum(MAX_LAG_SHARE * grid.size >= CANDIDATE_LAGS))]
         onset = axis.fraction(grid)[-ages - 1]  # (age,)
-        found: dict[str, Surprise] = {}
+        found: dict[str, LogBayesFactor] = {}
         measured: list[Array] = []  # with standard errors
         rough: list[Array] = []  # without, but their noise can be seen
         support: list[Array] = []
         for name, points in self._points.items():
-            past = recent_past(points, grid) if points else None
-            if past is not None and past.step[-1] > grid[-ages[-1] - 1]:
-                found[name] = surprise(
-                    past,
-                    axis.fraction(past.step),
+            window = history_window(points, grid) if points else None
+            if window is not None and window.step[-1] > grid[-ages[-1] - 1]:
+                found[name] = log_bayes_factor(
+                    window,
+                    axis.fraction(window.step),
                     now=1.0,
                     onset=onset,
-                    marks=self._marks(past, axis),
-                    starts=starts_of(self._events, linear=True),
+                    marks=self._marks(window, axis),
+                    starts=optimizer_starts(self._events, linear=True),
                 )
-                tier = measured if past.se_known else rough if past.is_witness else support
+                tier = (
+                    measured if window.se_known else rough if window.noise_observable else support
+                )
                 tier.append(found[name].log_odds)
         # what looks like noise of a weight norm may be its course: the word of one without a
         # standard error counts only where none has one
         witness, support = (measured, rough + support) if measured else (rough, support)
         if not witness:
             return -math.inf, None
-        odds = joint(witness)
+        odds = combine_bayes_factors(witness)
         if support:  # no sole witness: it can at most double what the others say
-            odds = odds + np.clip(joint(support), 0.0, np.maximum(odds, 0.0))
+            odds = odds + np.clip(combine_bayes_factors(support), 0.0, np.maximum(odds, 0.0))
         odds = odds + np.log(np.diff(ages, prepend=0))  # an age stands for those since the last
         evidence, best = float(np.logaddexp.reduce(odds)), int(np.argmax(odds))
         began = int(grid[-ages[best] - 1])
         moves = _moves(found, best)
         return evidence, Alarm(self._grid[-1], began, evidence, self.threshold, moves)
 
-    def _marks(self, past: Past, axis: Axis) -> Array:
+    def _marks(self, window: HistoryWindow, axis: Axis) -> Array:
         """Return what the recipe's known changes may have left on a series, (point, column)."""
-        rates = [(s, r) for s, r in self._rates if s >= past.step[0]]
+        rates = [(s, r) for s, r in self._rates if s >= window.step[0]]
         schedules = []
         if len({r for _, r in rates}) > 1:
             steps, values = np.array(rates).T
             schedules = [Series("lr", "optimizer", steps.astype(int), values)]
-        marks = recipe_columns(past.step, axis, events=self._events, schedules=schedules)
-        return np.hstack([marks, *jump_columns(past.step, self._events)])
+        marks = event_columns(window.step, axis, events=self._events, schedules=schedules)
+        return np.hstack([marks, *jump_columns(window.step, self._events)])
 
 
-def joint(odds: Sequence[Array]) -> Array:
+def combine_bayes_factors(odds: Sequence[Array]) -> Array:
     """Return the log odds that some of the series changed, per age.
 
     The average over how many move together (one; the square root of all; most) of the product of
@@ -230,16 +239,16 @@ def joint(odds: Sequence[Array]) -> Array:
         neighbours = [padded[:, :-2], padded[:, 1:-1], padded[:, 2:]]
         table = np.logaddexp.reduce(neighbours) - math.log(3)
     stories = []
-    for share in {1 / len(table), len(table) ** -0.5, MOST}:
+    for share in {1 / len(table), len(table) ** -0.5, MAX_MOVING_SHARE}:
         stays = math.log1p(-share) if share < 1 else -math.inf
         stories.append(np.logaddexp(stays, math.log(share) + table).sum(axis=0))
     return np.logaddexp.reduce(stories) - math.log(len(stories))
 
 
-def _moves(found: Mapping[str, Surprise], age: int) -> tuple[Moved, ...]:
+def _moves(found: Mapping[str, LogBayesFactor], age: int) -> tuple[SeriesAlarm, ...]:
     """Return the series that rather moved than not, and the surest one in any case."""
     all_moves = [
-        Moved(name, "up" if s.sign[age] > 0 else "down", float(s.log_odds[age]))
+        SeriesAlarm(name, "up" if s.sign[age] > 0 else "down", float(s.log_odds[age]))
         for name, s in found.items()
     ]
     ranked = sorted(all_moves, key=lambda move: -move.log_odds)

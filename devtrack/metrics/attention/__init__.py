@@ -1,1 +1,1 @@
-""""""
+"""Scores of attention heads, from their patterns and from their weights."""

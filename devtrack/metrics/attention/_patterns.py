@@ -94,7 +94,7 @@ class _Frame:
         self.path = path
         self.called: list[torch.Tensor] = []  # patterns of functions called here
         self.told: list[torch.Tensor] = []  # patterns that modules returned: they go first
-        self.hooked = False  # a hook_pattern told it: what is returned is the same once more
+        self.hooked = False  # a hook_pattern gave it: the returned value is the same
         self.wanted: dict[str, bool] | None = None  # what a MultiheadAttention was asked for
 
 
@@ -107,7 +107,7 @@ class _Watch(TorchFunctionMode):
         super().__init__()
         self._sites, self._seen, self._reduce = sites, seen, reduce
         self._running: list[_Frame] = []
-        # patterns told already, further down; weak, since the id of a freed one is used again
+        # # patterns seen already, further down; weak, since the id of a freed one is used again
         self._returned: WeakValueDictionary[int, torch.Tensor] = WeakValueDictionary()
 
     def enter(self, path: str, is_multihead: bool):
@@ -170,7 +170,7 @@ class _Watch(TorchFunctionMode):
         kwargs = kwargs or {}
         output = func(*args, **kwargs)
         if self._running and func is functional.scaled_dot_product_attention:
-            self._running[-1].called.append(pattern_of(*args, **kwargs))
+            self._running[-1].called.append(attention_pattern_of(*args, **kwargs))
         elif self._running and func in _SOFTMAX and output.ndim == 4:
             dim = args[1] if len(args) > 1 else kwargs.get("dim")
             if dim in (-1, 3):
@@ -178,7 +178,7 @@ class _Watch(TorchFunctionMode):
         return output
 
 
-def pattern_of(
+def attention_pattern_of(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor | None = None,

@@ -36,8 +36,9 @@ class HeadWeights(NamedTuple):
 def known_weights(model: nn.Module) -> list[HeadWeights]:
     """Return the heads of every module whose weights are known.
 
-    They are ``nn.MultiheadAttention`` with q, k and v of one width, and TransformerLens' attention:
-    W_Q, W_K, W_V (head, model width, head width) and W_O (head, head width, model width).
+    Known are ``nn.MultiheadAttention`` with q, k and v of one width, and TransformerLens'
+    attention. The latter has W_Q, W_K, W_V (head, model width, head width) and W_O (head, head
+    width, model width).
 
     Raises:
         MetricError: If there is none.
@@ -67,10 +68,9 @@ def _is_per_head(weights: Any) -> bool:
 def composition(later: HeadWeights, earlier: HeadWeights, kind: Kind) -> torch.Tensor:
     """Return the composition scores of all pairs of heads, (later head, earlier head).
 
-    ‖A B‖_F / (‖A‖_F ‖B‖_F) with B = W_OV of the earlier head and A = W_QK (``k``: it reads the
-    earlier head's output as key), W_QKᵀ (``q``) or W_OV (``v``) of the later one, where
-    W_QK = W_Qᵀ W_K and W_OV = W_O W_V. Between 0 and 1. Computed from products no larger than
-    (head width, head width).
+    The score is ‖A B‖_F / (‖A‖_F ‖B‖_F), between 0 and 1. B is W_OV of the earlier head. A is W_QKᵀ
+    (``q``), W_QK (``k``) or W_OV (``v``) of the later one. Here W_QK = W_Qᵀ W_K and W_OV = W_O W_V.
+    It is computed from products no larger than (head width, head width).
 
     Source:
         Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits".
@@ -92,10 +92,11 @@ def composition(later: HeadWeights, earlier: HeadWeights, kind: Kind) -> torch.T
 class HeadComposition(MetricOptions):
     """The strongest Q-, K- and V-composition of each head with a head of an earlier layer.
 
-    Rows ``<name>/q``, ``/k``, ``/v`` at ``<module>.head.<h>``; ``attrs["earlier"]`` names the
-    earlier head. ``attrs["chance"]`` = 1/√(model width) is the root mean square of the score for
-    matrices of the same spectra that are turned at random against each other; the strongest of
-    many is above it by luck alone. Read off the weights, hence without standard errors. Layer
+    Rows are ``<name>/q``, ``<name>/k`` and ``<name>/v`` at ``<module>.head.<h>``. The key
+    ``earlier`` of ``attrs`` names the earlier head. The key ``chance`` is 1/√(model width), the
+    root mean square of the score for randomly rotated matrices of the same spectra. The strongest
+    of
+    many is above it by chance. Read off the weights, hence without standard errors. Layer
     norms between the heads are not folded in; fold them in ``head_weights`` where they matter.
 
     Args:

@@ -36,8 +36,9 @@ class HeadScores(MetricOptions):
       after its first; high for induction heads.
     - ``<name>/duplicate_token``: the same to the first occurrence itself.
 
-    These sequences depend on ``seed`` alone: they stay the same along a run and after a resume.
-    ``attrs["uniform"]`` is the score of a causal head that attends equally to all it may see.
+    These sequences depend on ``seed`` alone, and stay the same along a run and after a resume. The
+    key ``uniform`` of ``attrs`` is the score of a causal head that attends equally to all it may
+    see.
     Standard errors come from the spread over sequences. Padding is not known of: its positions
     count as any others.
 

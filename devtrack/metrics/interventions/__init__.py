@@ -1,1 +1,1 @@
-""""""
+"""Causal effects: activations are removed, or replaced by those of another input."""

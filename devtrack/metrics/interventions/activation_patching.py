@@ -29,16 +29,18 @@ from devtrack.records import Row, Status
 class ActivationPatching(MetricOptions):
     """How much of the effect returns when one site of the corrupted run is given clean activations.
 
-    ``<name>`` at a site = mean(patched − corrupted) / mean(clean − corrupted): 0 where the site
-    carries nothing of the difference, 1 where it carries all; values outside are possible.
-    ``<name>/gap`` = mean(clean − corrupted). Errors leave out one group of pairs at a time. Where
+    ``<name>`` at a site = mean(patched − corrupted) / mean(clean − corrupted). It is 0 where the
+    site carries nothing of the difference, 1 where it carries all. Values outside are possible. The
+    gap is mean(clean − corrupted), in the row ``<name>/gap``. Errors leave out one group of pairs
+    at a time. Where
     the gap is within two of its errors of 0, the model does not tell the inputs apart (yet): the
     shares are then suspect.
 
     Args:
         sites: Globs of module paths.
-        effect: Maps (model, inputs, batch) to a number per pair, (pair,), e.g. the difference
-            between the logits of two answers; inputs are the clean or the corrupted ones.
+        effect: Maps (model, inputs, batch) to a number per pair, (pair,). An example is the
+            difference between the logits of two answers. Inputs are the clean or the corrupted
+            ones.
         data: Batches that begin with (clean inputs, corrupted inputs): a tuple of tensors with a
             row per pair, and whatever else ``effect`` needs.
         name: The rows' metric.

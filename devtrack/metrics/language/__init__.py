@@ -1,1 +1,1 @@
-"""Metrics of language models."""
+"""Metrics of language models: statistics of text, and sampling around the weights."""

@@ -37,8 +37,9 @@ class InContextLoss(MetricOptions):
     """Loss by position, and the in-context learning score.
 
     The loss at position k is the cross-entropy, in nats, of the token that follows the first k
-    tokens. ``<name>/icl_score`` is the mean loss at ``late`` minus that at ``early``: below 0 where
-    the model makes use of its context. ``<name>/position_<k>`` is the mean loss at k. The score's
+    tokens. The row ``<name>/icl_score`` is the mean loss at ``late`` minus that at ``early``. It is
+    below 0 where the model makes use of its context. The row ``<name>/position_<k>`` is the mean
+    loss at k. The score's
     error comes from the difference within each sequence, since both ends share its difficulty.
 
     Args:

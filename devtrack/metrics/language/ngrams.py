@@ -42,12 +42,12 @@ class NGramScores(MetricOptions):
     """Cross-entropy between the model's next-token distribution and the empirical n-gram.
 
     For each n, ``num_contexts`` contexts of n − 1 tokens are drawn from the text as often as they
-    occur there; the model sees nothing else. ``<name>/1gram``, ``.2gram``, … is the mean over them
-    of −Σ_x p̂(x | context) ln p_model(x | context), in nats: the bigram score of Hoogland et al. for
-    n = 2, and the loss on n-token contexts. For n = 1 the model is given one token, since it needs
-    some, and is held to p̂(x). ``attrs["floor"]`` is the entropy of p̂, the value of a model that is
-    the n-gram itself; a score falls to its floor in the stage that has learned just these
-    statistics, and the unigram's rises again.
+    occur there; the model sees nothing else. The row ``<name>/<n>gram`` is their mean of −Σ_x p̂(x
+    | context) ln p_model(x | context), in nats. That is the bigram score of Hoogland et al. for n =
+    2, and the loss on n-token contexts. For n = 1 the model is given one token, since it needs
+    some, and is compared with p̂(x). The key ``floor`` of ``attrs`` is the entropy of p̂, the value
+    of the n-gram itself. A score falls to its floor in the stage that has learned just these
+    statistics. The unigram score rises again later.
 
     Text and contexts are fixed by ``seed``: they stay the same along a run and after a resume. The
     standard error is that of the choice of contexts, with the text taken as it is.

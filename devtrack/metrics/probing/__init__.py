@@ -1,1 +1,1 @@
-""""""
+"""Linear read-outs of activations, with controls."""

@@ -14,9 +14,9 @@ _SHORTEST = 16  # rows
 class OnlineCode:
     """The online code of labels given activations: every block by a map fitted on those before it.
 
-    The first chunk is cut into blocks that double in length, the first of which costs log₂ K bits a
-    row; each further chunk is a block. To the map's probabilities half a count per class is added,
-    so that no row costs more than log₂(2t + K) bits after t rows (Krichevsky & Trofimov 1981).
+    The first chunk is cut into blocks that double in length. The first block costs log₂ K bits a
+    row. Each further chunk is a block. Half a count per class is added to the map's probabilities.
+    So no row costs more than log₂(2t + K) bits after t rows (Krichevsky & Trofimov 1981).
 
     Args:
         num_classes: K.

@@ -14,9 +14,9 @@ Labels = npt.NDArray[np.integer]
 class AveragedLogistic:
     """Logistic regressions of several targets on the same features, fitted chunk by chunk.
 
-    A map is the mean, weighted by rows, of those that scikit-learn fits on each chunk alone: of one
-    chunk it is scikit-learn's own, and of many it is as good as a fit on all rows at once up to
-    terms of the order of (units / rows of a chunk)². A class that a chunk lacks is taken from the
+    A map is the mean, weighted by rows, of the maps that scikit-learn fits on each chunk alone. For
+    one chunk it is scikit-learn's own. For many it equals a fit on all rows up to terms of the
+    order of (units / rows of a chunk)². A class that a chunk lacks is taken from the
     others.
 
     Args:

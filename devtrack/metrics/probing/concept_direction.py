@@ -41,15 +41,16 @@ class ConceptDirection(MetricOptions):
 
     - ``concept/<name>/norm``: length of the direction Δ = mean(with) − mean(without).
     - ``concept/<name>/cosine_previous`` or ``/cosine_first``: cosine of Δ with that of the previous
-      snapshot, or of the first one seen (the last is not known during a run); 1 where it stayed. No
-      row for the first snapshot. ``attrs["reference_step"]`` says which one it was. What
-      was seen is kept in memory: after a resume ``previous`` misses one row, and ``first`` marks
+      snapshot, or of the first one. It is 1 where Δ kept its direction. No
+      row for the first snapshot. ``attrs["reference_step"]`` says which one it was. Earlier
+      snapshots are kept in memory. After a resume ``previous`` misses one row, and ``first`` marks
       its rows suspect where its reference is not step 0.
 
     Activations stream by; kept are the sums of ``num_groups`` random groups of samples. Errors are
     from a bootstrap over these groups, drawn alike for both snapshots since the data are the same.
-    Noise in Δ makes cosines too small: ``attrs["split_half"]`` is the cosine between the directions
-    of two halves of the data at this one snapshot, what noise alone leaves of 1. Near a cosine of
+    Noise in Δ makes cosines too small. The key ``split_half`` of ``attrs`` is the cosine between
+    the directions of two halves of the data at this snapshot. It is what noise alone leaves of 1.
+    Near a cosine of
     1, its maximum, the error is an order of magnitude only.
 
     Args:

@@ -36,15 +36,16 @@ class LinearProbe(MetricOptions):
     """Accuracy of a linear classifier on activations, next to the same on random labels.
 
     A probe that is rich enough to memorise says little about the representation. The control task
-    gives every group of rows a label drawn at random from the real labels' distribution;
-    selectivity is the accuracy minus the control's (Hewitt & Liang 2019, arXiv:1909.03368). The
-    classifier is a logistic regression on standardised features, fitted on one half of the samples
-    and scored on the other, or cross-validated; the parts and the control labels are the same at
-    every snapshot.
+    gives every group of rows a random label with the real labels' distribution. Selectivity is the
+    accuracy minus the control's (Hewitt & Liang 2019, arXiv:1909.03368). The classifier is a
+    logistic regression on standardised features. It is fitted on one half of the samples and scored
+    on the other, or cross-validated. The parts and the control labels are the same at every
+    snapshot.
 
-    Activations stream by in chunks of bounded memory. What fits in one is fitted at once; else the
-    classifier is the mean of those fitted on each chunk (see ``logistic.AveragedLogistic``), and a
-    second pass scores all rows. Logistic regression and not a map from second moments, as in
+    Activations stream by in chunks of bounded memory. Data that fit in one chunk are fitted at
+    once. Otherwise the classifier is the mean of those fitted on each chunk (see
+    ``AveragedLogistic``), and a second pass scores all rows. Logistic regression and not a map from
+    second moments, as in
     ``RegressionProbe``: where units are not Gaussian, the latter reads less.
 
     Args:
@@ -53,18 +54,18 @@ class LinearProbe(MetricOptions):
             of shape (batch, position, feature).
         name: Rows are named ``probe/<name>/accuracy``, ``/control_accuracy``, ``/selectivity``.
         data: What to probe on (see ``fixed_batches``); else the run's batches.
-        control_group: Maps a batch to integers of the labels' shape: rows of one group share their
+        control_group: Maps a batch to integers of the labels' shape. Rows of one group share their
             control label, as all occurrences of a word do in Hewitt & Liang. Without it, every row
             is a group of its own and the control cannot generalise.
         regularization: Strength of the l2 penalty on standardised features, per row (1 / (n · C) in
             scikit-learn's terms). Choose it once and keep it for the run.
-        num_folds: None for two halves; else every row is scored once, by a classifier fitted on
-            the other folds: all rows count, at ``num_folds`` times the cost. Errors treat the
+        num_folds: None for two halves. Otherwise every row is scored once, by a classifier fitted
+            on the other folds. All rows count, at ``num_folds`` times the cost. Errors treat the
             scores of samples as independent; since the fits share data, they are a little small.
-        description_length: Adds ``probe/<name>/mdl_bits``, the online code's length in bits per
-            row (Voita & Titov 2020, arXiv:2003.12298), and ``.compression``, log₂ of the number of
-            classes over it: above 1 where the labels can be read off, and the more the fewer rows
-            it takes to learn that. Costs about one fit more.
+        description_length: Adds ``probe/<name>/mdl_bits``, the online code's length in bits per row
+            (Voita & Titov 2020, arXiv:2003.12298). Adds ``probe/<name>/compression``, log₂ of the
+            number of classes over it. That is above 1 where the labels can be decoded, and larger
+            the fewer rows it takes to learn. Costs about one fit more.
         max_memory_gb: Memory, 10⁹ bytes, that activations may take; those of one batch and the
             model's own come on top. A chunk should hold several times more rows than units.
         seed: Chooses the halves or folds, the control labels and the order of the code.

@@ -25,8 +25,8 @@ from devtrack.records import Row, Status
 class RegressionProbe(MetricOptions):
     """Cross-validated R² of a ridge regression on activations, next to that on random numbers.
 
-    Activations stream by: only their second moments are kept, so that memory does not grow with
-    the data (1M tokens × 1024 units take less than 2 GiB, if they come in batches). Samples fall
+    Activations stream by. Only their second moments are kept, so that memory does not grow with the
+    data. Samples fall
     into ``num_folds`` folds at random; each is predicted by the regression on the others.
 
     - ``probe/<name>/r_squared`` = 1 − Σ(y − ŷ)² / Σ(y − ȳ)², with ȳ the mean of the training folds.
@@ -35,8 +35,8 @@ class RegressionProbe(MetricOptions):
       arXiv:1909.03368).
     - ``probe/<name>/selectivity``: the first minus the second.
 
-    Errors leave out one fold's residuals at a time, with the fitted maps as they are; since these
-    share data, the errors are a little small.
+    Errors leave out one fold's residuals at a time, with the fitted maps as they are. These share
+    data, so the errors are a little small.
 
     Args:
         site: Module path whose output is probed.

@@ -1,1 +1,1 @@
-""""""
+"""Shapes of activations: dimensionality, similarity, activity of units."""

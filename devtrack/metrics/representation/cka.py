@@ -28,17 +28,18 @@ class _Seen(NamedTuple):
 class CKA(MetricOptions):
     """Linear centred kernel alignment of the activations now with those of another snapshot.
 
-    CKA = HSIC(K, L) / √(HSIC(K, K) · HSIC(L, L)) for K = XXᵀ, L = YYᵀ on the same rows: 1 when the
-    two agree up to a rotation and a scale, 0 when they have nothing linear in common. HSIC is the
+    CKA = HSIC(K, L) / √(HSIC(K, K) · HSIC(L, L)) for K = XXᵀ, L = YYᵀ on the same rows. It is 1
+    when the two agree up to a rotation and a scale, 0 when they have nothing linear in common. HSIC
+    is the
     unbiased estimator, since the plain one tends to 1 when there are fewer rows than units; a value
     slightly below 0 is therefore possible. Standard errors leave out one group of samples at a
     time.
 
-    The last snapshot of a run is not known while it runs, so the other one is ``previous``, the
+    The last snapshot of a run is not known while it runs. So the reference is ``previous``, the
     snapshot observed before this one, or ``first``, the first that this object saw. The metric
-    remembers it in memory: a training that is resumed starts anew. Then ``previous`` has no row
-    for one snapshot, and ``first`` marks its rows suspect whenever its reference is not step 0.
-    ``attrs["reference_step"]`` always says which one it was. To compare with any other weights, in
+    remembers it in memory: a training that is resumed starts anew. Then ``previous`` has no row for
+    one snapshot, and ``first`` marks its rows suspect whenever its reference is not step 0. The key
+    ``reference_step`` of ``attrs`` names the reference. To compare with any other weights, in
     particular with the last ones after a run, give them: ``reference=torch.load(…)`` or
     ``reference=module.state_dict()``; that survives a resume.
 

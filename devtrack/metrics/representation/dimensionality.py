@@ -24,9 +24,9 @@ class Dimensionality(MetricOptions):
 
     - ``<name>/effective_rank`` = exp(−Σ p_i ln p_i), p_i = σ_i / Σσ, with σ the singular values of
       the centred activations. It is a plug-in value: it grows with the number of rows until every
-      direction has been seen, so compare it along a run, not between models.
+      direction is sampled. Compare it along a run, not between models.
     - ``<name>/participation_ratio`` = (tr Σ)² / tr Σ². Both parts are estimated without bias
-      (U-statistics), so that few rows in many dimensions do not lower it; the plug-in value could
+      (U-statistics), so that few rows in many dimensions do not lower it. The plug-in value could
       not exceed the number of rows.
 
     Standard errors leave out one group of samples at a time.

@@ -32,8 +32,8 @@ class UnitActivity(MetricOptions):
     - ``<name>/dead``: output 0 on every row, the sense of the word for ReLU. No standard error:
       a unit that slept on all rows may fire on others, which no resampling of these rows can show.
     - ``<name>/dormant``: E|h_i| at most ``dormant_below`` times its mean over the site's units.
-    - ``<name>/saturated``: share of all outputs that lie within ``margin`` of the range's ends, for
-      activation functions with two bounds, or for ``bounds`` that you state; else no row.
+    - ``<name>/saturated``: share of all outputs that lie within ``margin`` of the range's ends. It
+      exists for activation functions with two bounds, or where ``bounds`` are given.
 
     Standard errors leave out one group of samples at a time; for ``dormant`` this measures how many
     units sit near the threshold.

@@ -9,10 +9,10 @@ import ruptures
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from devtrack.changepoints._templates import STEP, Shape, bend
-from devtrack.changepoints.offline._clustering import Cluster, Part, merge
-from devtrack.changepoints.offline._segmentation import learn_noise
-from devtrack.changepoints.offline._significance import Chance
+from devtrack.changepoints._templates import STEP, Shape, kink
+from devtrack.changepoints.offline._clustering import ChangeCluster, SeriesChange, merge
+from devtrack.changepoints.offline._segmentation import estimate_noise
+from devtrack.changepoints.offline._significance import NullDistribution
 from devtrack.changepoints.offline.detector import detect
 from devtrack.errors import ConfigError
 from devtrack.series import ConfigEvent, Series
@@ -79,11 +79,11 @@ def test_what_is_not_believed_is_noise(monkeypatch):
     detector that threw out the change but kept that noise raised an alarm in seven."""
 
     def too_much(model):
-        learn_noise(model)
+        estimate_noise(model)
         model.set_noise(model.noise, 0.0)
         return [Shape(STEP, 0.5, 0.005)]
 
-    monkeypatch.setattr("devtrack.changepoints.offline.detector.learn_noise", too_much)
+    monkeypatch.setattr("devtrack.changepoints.offline.detector.estimate_noise", too_much)
     runs = [detect([series(np.zeros(U.size), seed=seed, phi=0.7)]) for seed in range(12)]
     assert sum(bool(found) for found in runs) <= 2
 
@@ -92,9 +92,9 @@ def test_many_quiet_metrics_do_not_add_up():
     rng = np.random.default_rng(3)
     runs = [
         [series(0.1 * QUIET["relaxation"](rng), seed=20 * r + m, name=f"m{m}") for m in range(8)]
-        for r in range(8)
+        for r in range(5)
     ]
-    assert sum(bool(detect(run)) for run in runs) <= 2
+    assert sum(bool(detect(run)) for run in runs) <= 1
 
 
 def test_metrics_that_move_together_are_one_transition():
@@ -110,9 +110,16 @@ def test_metrics_that_move_together_are_one_transition():
 def test_the_louder_of_a_series_two_parts_stays():
     """As in a transformer that learns bigrams: an early loud rise of one head, and a faint late one
     that had already joined the wide change of another head."""
-    faint, loud = Part(0, Shape(STEP, 0.55, 0.05), 20.0), Part(0, Shape(STEP, 0.5, 0.1), 100.0)
-    wide = Part(1, Shape(STEP, 0.54, 0.25), 150.0)
-    (merged,) = merge([Cluster([wide, faint]), Cluster([loud])], Chance([], U, U, U), alpha=0.05)
+    faint, loud = (
+        SeriesChange(0, Shape(STEP, 0.55, 0.05), 20.0),
+        SeriesChange(0, Shape(STEP, 0.5, 0.1), 100.0),
+    )
+    wide = SeriesChange(1, Shape(STEP, 0.54, 0.25), 150.0)
+    (merged,) = merge(
+        [ChangeCluster([wide, faint]), ChangeCluster([loud])],
+        NullDistribution([], U, U, U),
+        alpha=0.05,
+    )
     assert merged.parts == [wide, loud]
 
 
@@ -125,8 +132,8 @@ def test_two_steps_of_a_staircase_are_two():
 def test_a_staircase_is_told_by_few_snapshots(seed):
     """Of several steps alike the first alone gains little, and snapshots lie far apart.
 
-    Without ``_all_at_once`` seed 2 has none of the four; with the bank's places near a step sought
-    within a fixed distance only, seed 3 has one and seed 4 three.
+    Without ``_joint_segmentation`` seed 2 has none of the four; with the bank's places near a step
+    sought within a fixed distance only, seed 3 has one and seed 4 three.
     """
     steps = np.delete(np.unique(np.geomspace(10, 2400, 32).astype(int)), 10)
     sizes = {20: 1.0, 58: 1.2, 287: 0.5, 991: 1.0}  # from the first snapshot on the new level
@@ -150,7 +157,7 @@ def test_a_harmless_resume_hides_no_turn():
     """A jump that was free at the resume explained these turns away: 1 of 5 was left."""
     steps = np.unique(np.geomspace(10, 10_000, 80).astype(int))
     u = np.log1p(steps) / np.log1p(10_000)
-    value = 18 * u - 27 * bend(u, 0.72, 0.08)[:, 0]
+    value = 18 * u - 27 * kink(u, 0.72, 0.08)[:, 0]
     runs = [series(value, se=0.7, phi=0.3, seed=seed, steps=steps) for seed in range(5)]
     resume = ConfigEvent(step_of(0.85), "resume")
 
@@ -162,10 +169,10 @@ def test_a_harmless_resume_hides_no_turn():
 
 def test_what_a_resume_did_is_no_transition_nearby():
     """Small jumps in ten series. A detector that asked each by itself, at a price of 9, explained
-    them by changes beside the resume in three of these four runs."""
+    them by changes beside the resume in both of these runs."""
     steps = np.arange(1, 81) * 50
     resume = ConfigEvent(2020.0, "resume")
-    for seed in range(4):
+    for seed in range(2):
         rng = np.random.default_rng(seed)
         sign = np.array([[-1], [1]] * 5)
         values = 3 * np.exp(-steps / 600) + 1.2 * sign * (steps >= resume.step)
@@ -404,11 +411,11 @@ def test_no_part_is_larger_than_its_series():
 
 @pytest.mark.parametrize("rate, size", [(5, 1.0), (10, 1.0), (10, 0.5)])
 def test_a_step_against_a_decay_is_told(rate, size):
-    """Beside the trend fitted without it a wide rise gains more: 12 to 16 of 20 were found, and
-    those up to 22 steps late."""
+    """Beside the trend fitted without it a wide rise gains more: of these four runs 1, 3 and 3 were
+    found in place (of 20 runs 12 to 16, and those up to 22 steps late)."""
     share = np.arange(100) / 100
     value = np.exp(-rate * share) + size * (share > 0.5)
-    for seed in range(6):
+    for seed in range(4):
         noise = 0.02 * np.random.default_rng(seed).standard_normal(100)
         (found,) = detect([Series("llc", "model", np.arange(100) * 10, value + noise)])
         assert found.midpoint == pytest.approx(505, abs=3)

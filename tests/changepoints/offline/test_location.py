@@ -3,13 +3,18 @@
 import numpy as np
 import pytest
 
-from devtrack.changepoints._preprocessing import make_curve
+from devtrack.changepoints._preprocessing import prepare_series
 from devtrack.changepoints._step_scale import choose_axis
-from devtrack.changepoints._templates import STEP, Shape, make_bank, widest
-from devtrack.changepoints.offline._clustering import Cluster, Part, add_company, strength
-from devtrack.changepoints.offline._location import _step, date, settle
+from devtrack.changepoints._templates import STEP, Shape, make_template_bank, max_transition_width
+from devtrack.changepoints.offline._clustering import (
+    ChangeCluster,
+    SeriesChange,
+    add_comoving_series,
+    cluster_evidence,
+)
+from devtrack.changepoints.offline._location import _step, locate, relocate
 from devtrack.changepoints.offline._series_model import SeriesModel
-from devtrack.changepoints.offline._significance import chance
+from devtrack.changepoints.offline._significance import simulate_null
 from devtrack.changepoints.offline.detector import detect
 from devtrack.series import Series
 
@@ -21,9 +26,11 @@ def falls_at(step, *, seed=0):
     rng = np.random.default_rng(seed)
     value = 2.3 * (steps < step) + 0.05 * rng.standard_normal(steps.size)
     series = Series("loss", "model", steps, value, np.full(steps.size, 0.05))
-    curve = make_curve(series, axis, steps.astype(float))
-    top = widest(axis)
-    return SeriesModel(curve, np.empty((steps.size, 0)), make_bank(curve.u, top), top), axis
+    curve = prepare_series(series, axis, steps.astype(float))
+    top = max_transition_width(axis)
+    return SeriesModel(
+        curve, np.empty((steps.size, 0)), make_template_bank(curve.position, top), top
+    ), axis
 
 
 @pytest.mark.parametrize("fall_at, is_dated", [(4, False), (40, True)])
@@ -31,7 +38,7 @@ def test_no_change_is_dated_in_the_gap_after_the_first_steps(fall_at, is_dated):
     """Between steps 1 and 10 a fall of many sizes fits: two snapshots lie before it."""
     model, axis = falls_at(fall_at)
     shape = Shape(STEP, float(axis.fraction(fall_at)), 0.05)
-    assert (_step(Part(0, shape, 30.0), model, [shape]) is not None) == is_dated
+    assert (_step(SeriesChange(0, shape, 30.0), model, [shape]) is not None) == is_dated
 
 
 @pytest.mark.parametrize("off, joins", [(0.0, True), (0.025, True), (0.065, False)])
@@ -41,8 +48,8 @@ def test_company_is_kept_at_one_place(off, joins):
     place = float(axis.fraction(300))
     steps = np.arange(10, 5_000)
     guest, _ = falls_at(int(steps[np.abs(axis.fraction(steps) - place - off).argmin()]), seed=1)
-    cluster = Cluster([Part(0, Shape(STEP, place, 0.1), 300.0)])
-    add_company(chance([host, guest], np.random.default_rng(0)), [cluster])
+    cluster = ChangeCluster([SeriesChange(0, Shape(STEP, place, 0.1), 300.0)])
+    add_comoving_series(simulate_null([host, guest], np.random.default_rng(0)), [cluster])
     assert cluster.has(1) == joins
 
 
@@ -50,8 +57,8 @@ def test_company_is_kept_at_one_place(off, joins):
 def test_a_change_told_beside_its_place_goes_there_and_leaves_what_is_too_far(off, stays):
     model, axis = falls_at(300)
     place = float(axis.fraction(300))
-    cluster = Cluster([Part(0, Shape(STEP, place + off, 0.02), 30.0)])
-    settled = settle([cluster], chance([model], np.random.default_rng(0)))
+    cluster = ChangeCluster([SeriesChange(0, Shape(STEP, place + off, 0.02), 30.0)])
+    settled = relocate([cluster], simulate_null([model], np.random.default_rng(0)))
     assert len(settled) == stays
     for part in settled[0].parts if settled else ():
         assert part.shape.mid == pytest.approx(place, abs=0.02)
@@ -65,10 +72,10 @@ def test_a_wide_change_told_as_narrow_stays():
     rng = np.random.default_rng(0)
     value = 1 / (1 + np.exp(-(steps / 4_000 - 0.5) / 0.03)) + 0.03 * rng.standard_normal(100)
     series = Series("llc", "model", steps, value, np.full(100, 0.03))
-    curve = make_curve(series, axis, steps.astype(float))
-    model = SeriesModel(curve, np.empty((100, 0)), make_bank(curve.u, 0.25), 0.25)
-    flank = Cluster([Part(0, Shape(STEP, 0.54, 0.01), 30.0)])
-    (settled,) = settle([flank], chance([model], np.random.default_rng(0)))
+    curve = prepare_series(series, axis, steps.astype(float))
+    model = SeriesModel(curve, np.empty((100, 0)), make_template_bank(curve.position, 0.25), 0.25)
+    flank = ChangeCluster([SeriesChange(0, Shape(STEP, 0.54, 0.01), 30.0)])
+    (settled,) = relocate([flank], simulate_null([model], np.random.default_rng(0)))
     assert settled.mid == pytest.approx(axis.fraction(2_000), abs=0.01)
 
 
@@ -77,41 +84,43 @@ def test_intervals_hold_where_the_noise_is_not_quite_what_was_learned():
     covered (82 or less: 1 in 100), and a posterior that doubts nothing covers 77."""
     steps = np.unique(np.geomspace(1, 10_000, 90).astype(int))
     axis = choose_axis(steps)
-    u, top, covered = axis.fraction(steps), widest(axis), 0
+    u, top, covered = axis.fraction(steps), max_transition_width(axis), 0
     for seed in range(100):
         rng = np.random.default_rng(seed)
         place, noise = rng.uniform(0.3, 0.7), rng.standard_normal(steps.size)
         for i in range(1, noise.size):
             noise[i] = 0.5 * noise[i - 1] + np.sqrt(1 - 0.5**2) * noise[i]
         value = 10 / (1 + np.exp(-(u - place) * 60)) + noise
-        curve = make_curve(
+        curve = prepare_series(
             Series("llc", "model", steps, value, np.ones(steps.size)), axis, steps.astype(float)
         )
-        model = SeriesModel(curve, np.empty((steps.size, 0)), make_bank(curve.u, top), top)
+        model = SeriesModel(
+            curve, np.empty((steps.size, 0)), make_template_bank(curve.position, top), top
+        )
         shape = Shape(STEP, place, 0.1)
-        dated = _step(Part(0, shape, 30.0), model, [shape])
-        covered += dated.low <= place <= dated.high
+        located = _step(SeriesChange(0, shape, 30.0), model, [shape])
+        covered += located.low <= place <= located.high
     assert covered >= 83
 
 
 def test_a_change_is_believed_for_the_parts_that_hold_alone():
     """The loud part lies in the gap after the first steps, where none can be dated."""
     (loud, axis), (quiet, _) = falls_at(4), falls_at(40)
-    odds = chance([loud, quiet], np.random.default_rng(0))
+    null = simulate_null([loud, quiet], np.random.default_rng(0))
 
-    def dated(gain):
+    def located(glr):
         parts = [
-            Part(s, Shape(STEP, float(axis.fraction(at)), 0.05), g)
-            for s, (at, g) in enumerate([(4, 300.0), (40, gain)])
+            SeriesChange(s, Shape(STEP, float(axis.fraction(at)), 0.05), g)
+            for s, (at, g) in enumerate([(4, 300.0), (40, glr)])
         ]
-        cluster = Cluster(parts)
-        return date(cluster, [cluster], odds, axis, alpha=0.05)
+        cluster = ChangeCluster(parts)
+        return locate(cluster, [cluster], null, axis, alpha=0.05)
 
-    assert dated(1.0) is None
-    found = dated(300.0)
+    assert located(1.0) is None
+    found = located(300.0)
     assert len(found.moves) == 1
-    alone = Cluster([Part(1, Shape(STEP, 0.5, 0.05), 300.0)])
-    assert found.evidence == odds.p_value(strength(alone, odds))
+    alone = ChangeCluster([SeriesChange(1, Shape(STEP, 0.5, 0.05), 300.0)])
+    assert found.evidence == null.p_value(cluster_evidence(alone, null))
 
 
 @pytest.mark.parametrize("dip, is_told", [(0.008, False), (0.05, True)])

@@ -1,11 +1,15 @@
 import numpy as np
 import pytest
 
-from devtrack.changepoints._preprocessing import make_curve
+from devtrack.changepoints._preprocessing import prepare_series
 from devtrack.changepoints._step_scale import choose_axis
-from devtrack.changepoints._templates import BEND, STEP, Shape, columns, make_bank
-from devtrack.changepoints._trend import decay_columns, relaxations
-from devtrack.changepoints.offline._segmentation import recount, relearn_noise, without_ramps
+from devtrack.changepoints._templates import KINK, STEP, Shape, columns, make_template_bank
+from devtrack.changepoints._trend import exponential_basis, fit_relaxations
+from devtrack.changepoints.offline._segmentation import (
+    merge_or_split,
+    reestimate_noise,
+    replace_ramps,
+)
 from devtrack.changepoints.offline._series_model import SeriesModel
 from devtrack.changepoints.offline._shape_checks import turning_point
 from devtrack.series import Series
@@ -16,8 +20,10 @@ def build(values, *, se=0.1, steps=None):
     axis = choose_axis(steps)
     y = values(axis.fraction(steps))
     series = Series("m", "model", steps, y, np.full(y.shape, se))
-    curve = make_curve(series, axis, steps.astype(float))
-    return SeriesModel(curve, np.empty((curve.u.size, 0)), make_bank(curve.u, 0.2), 0.2)
+    curve = prepare_series(series, axis, steps.astype(float))
+    return SeriesModel(
+        curve, np.empty((curve.position.size, 0)), make_template_bank(curve.position, 0.2), 0.2
+    )
 
 
 def noisy_step(u):
@@ -37,25 +43,25 @@ def test_gains_are_those_of_the_slow_twin(phi, given):
     root = np.linalg.cholesky(np.outer(model.noise, model.noise) * phi**lag)
 
     def misfit(extra):
-        own = [columns(curve.u, *s)[:, 0] for s in given]
-        trend = relaxations(
-            decay_columns(curve.step),
-            curve.y,
+        own = [columns(curve.position, *s)[:, 0] for s in given]
+        trend = fit_relaxations(
+            exponential_basis(curve.step),
+            curve.value,
             lambda a: np.linalg.solve(root, a),
-            extra=np.column_stack(own) if own else np.empty((curve.u.size, 0)),
+            extra=np.column_stack(own) if own else np.empty((curve.position.size, 0)),
         )
-        x = np.column_stack([np.ones(curve.u.size), *own, trend.columns, *extra])
+        x = np.column_stack([np.ones(curve.position.size), *own, trend.columns, *extra])
         sd = [1e6] * (1 + len(own)) + list(trend.sd) + [1e9] * len(extra)
         design = np.vstack([np.linalg.solve(root, x), np.diag(1 / np.array(sd))])
-        target = np.append(np.linalg.solve(root, curve.y), np.zeros(len(sd)))
+        target = np.append(np.linalg.solve(root, curve.value), np.zeros(len(sd)))
         rest = target - design @ np.linalg.lstsq(design, target, rcond=None)[0]
         return rest @ rest + model.prior_points
 
-    shapes = [Shape(STEP, 0.3, 0.05), Shape(STEP, 0.52, 0.1), Shape(BEND, 0.7, 0.03)]
+    shapes = [Shape(STEP, 0.3, 0.05), Shape(STEP, 0.52, 0.1), Shape(KINK, 0.7, 0.03)]
     kind, mid, width = (np.array(a) for a in zip(*shapes, strict=True))
-    fast = model.gains(given, kind, mid, width)
+    fast = model.glr_at(given, kind, mid, width)
     slow = [
-        model.num_effective * np.log(misfit([]) / misfit([columns(curve.u, *s)[:, 0]]))
+        model.num_effective * np.log(misfit([]) / misfit([columns(curve.position, *s)[:, 0]]))
         for s in shapes
     ]
     assert fast == pytest.approx(slow, rel=1e-4, abs=1e-6)
@@ -67,15 +73,15 @@ def test_bends_near_an_end_of_a_line_gain_as_any():
     model = build(lambda u: np.interp(u, [0, 0.1, 1], [0, 3, 0]))
     model.is_straight = True
     mids = np.linspace(0.06, 0.3, 13)
-    gain = model.gains([], np.full(13, BEND), mids, np.full(13, 0.01))
-    alone = [model.cost([]) - model.cost([Shape(BEND, mid, 0.01)]) for mid in mids]
-    assert gain == pytest.approx(alone, rel=1e-4)
-    assert mids[np.argmax(gain)] == pytest.approx(0.1, abs=0.02)
+    glr = model.glr_at([], np.full(13, KINK), mids, np.full(13, 0.01))
+    alone = [model.cost([]) - model.cost([Shape(KINK, mid, 0.01)]) for mid in mids]
+    assert glr == pytest.approx(alone, rel=1e-4)
+    assert mids[np.argmax(glr)] == pytest.approx(0.1, abs=0.02)
 
 
 def test_the_scan_peaks_at_a_planted_step():
     model = build(noisy_step)
-    best = model.bank.shape(int(np.argmax(model.scan([]))))
+    best = model.bank.shape(int(np.argmax(model.glr_scan([]))))
     assert best.kind == STEP
     assert best.mid == pytest.approx(0.5, abs=0.02)
 
@@ -89,17 +95,17 @@ def test_the_fit_recovers_a_planted_effect():
 
 def test_noise_alone_gains_like_chi_squared():
     model = build(lambda u: np.random.default_rng(1).standard_normal(u.size), se=1.0)
-    gain = model.quiet_gains(np.random.default_rng(2), 2000)
+    glr = model.simulate_null_glr(np.random.default_rng(2), 2000)
     middle = np.flatnonzero((model.bank.kind == STEP) & (np.abs(model.bank.mid - 0.5) < 0.01))
     # one degree of freedom, the noise factor estimated from some 80 points: a few per cent above 1
-    assert gain[middle].mean() == pytest.approx(1.0, abs=0.12)
+    assert glr[middle].mean() == pytest.approx(1.0, abs=0.12)
 
 
 def test_draws_are_as_wild_as_the_series():
     model = build(lambda u: np.random.default_rng(1).standard_normal(u.size), se=1.0)
-    tame = model.quiet_gains(np.random.default_rng(2), 500).max(axis=0)
+    tame = model.simulate_null_glr(np.random.default_rng(2), 500).max(axis=0)
     model.scatter = np.where(np.arange(80) % 20, 0.1, 4.5)
-    wild = model.quiet_gains(np.random.default_rng(2), 500).max(axis=0)
+    wild = model.simulate_null_glr(np.random.default_rng(2), 500).max(axis=0)
     assert np.quantile(wild, 0.99) > 1.5 * np.quantile(tame, 0.99)
 
 
@@ -113,17 +119,17 @@ def test_a_change_does_not_pay_for_what_the_trend_had_made_of_it():
 
     model = build(rises, se=1.0)
     shape = Shape(STEP, 0.5, 0.03 * 2 * np.log(19))
-    beside = model.gains([], *shape)[0]
+    beside = model.glr_at([], *shape)[0]
     assert beside > 0.6 * (model.cost([]) - model.cost([shape]))
 
 
 def test_the_trend_takes_what_a_mark_of_limited_size_cannot():
     step = np.arange(100.0)
-    decays = decay_columns(step)
+    decays = exponential_basis(step)
     values = 5.0 * decays[:, 4] + 0.01 * np.random.default_rng(0).standard_normal(step.size)
     ramp = decays[:, [4]]
-    free = relaxations(decays, values, lambda a: a, extra=ramp)
-    tied = relaxations(decays, values, lambda a: a, extra=ramp, extra_sd=np.array([0.1]))
+    free = fit_relaxations(decays, values, lambda a: a, extra=ramp)
+    tied = fit_relaxations(decays, values, lambda a: a, extra=ramp, extra_sd=np.array([0.1]))
     assert np.ptp(free.columns.sum(axis=1)) < 0.1 * np.ptp(values)
     assert np.ptp(tied.columns.sum(axis=1)) == pytest.approx(np.ptp(values), rel=0.05)
 
@@ -136,20 +142,20 @@ def test_a_wide_change_is_two_only_where_the_curve_rests_between(apart, count):
         return sum(1 / (1 + np.exp(-(u - mid) / 0.005)) for mid in mids) + noise
 
     model = build(rises, se=0.05)
-    assert len(recount(model, [Shape(STEP, 0.5, 0.17 if apart else 0.06)])) == count
+    assert len(merge_or_split(model, [Shape(STEP, 0.5, 0.17 if apart else 0.06)])) == count
     two = [Shape(STEP, mid, 0.02) for mid in ((0.43, 0.57) if apart else (0.48, 0.52))]
-    assert len(recount(model, two)) == count
+    assert len(merge_or_split(model, two)) == count
 
 
 def test_a_ramp_is_a_level_change():
     model = build(lambda u: 5 * np.clip((u - 0.3) / 0.12, 0, 1))
-    bends = [Shape(BEND, 0.3, 0.01), Shape(BEND, 0.42, 0.01)]
-    (step,) = without_ramps(model, bends)
+    bends = [Shape(KINK, 0.3, 0.01), Shape(KINK, 0.42, 0.01)]
+    (step,) = replace_ramps(model, bends)
     assert step.kind == STEP
     assert step.mid == pytest.approx(0.36, abs=0.01)
-    kinks = [Shape(BEND, 0.3, 0.01), Shape(BEND, 0.6, 0.01)]  # too far apart for a step
+    kinks = [Shape(KINK, 0.3, 0.01), Shape(KINK, 0.6, 0.01)]  # too far apart for a step
     model = build(lambda u: 5 * np.clip((u - 0.3) / 0.3, 0, 1))
-    assert without_ramps(model, kinks) == kinks
+    assert replace_ramps(model, kinks) == kinks
 
 
 @pytest.mark.parametrize("phi", [0.0, 0.6])
@@ -164,11 +170,11 @@ def test_noise_is_learned_again_beside_what_is_believed(phi):
         return 10 * columns(u, *step)[:, 0] + noise
 
     model = build(values, se=1.0)
-    relearn_noise(model, [step])
+    reestimate_noise(model, [step])
     assert model.phi == pytest.approx(phi, abs=0.2)
     beside = float(np.median(model.noise))
     assert beside == pytest.approx(1.0, abs=0.3)
-    relearn_noise(model, [])
+    reestimate_noise(model, [])
     assert np.median(model.noise) > 1.3 * beside  # the step is noise now
 
 
@@ -177,10 +183,10 @@ def test_bends_of_one_sign_share_a_turn():
     up to the neighbouring bends, of whatever sign, found none."""
     model = build(lambda u: np.hypot(u - 0.5, 0.05), se=0.03)
     model.is_straight = True
-    bends = [Shape(BEND, 0.46, 0.01), Shape(BEND, 0.55, 0.01)]
-    tops = [turning_point(model, bends, bend) for bend in bends]
+    bends = [Shape(KINK, 0.46, 0.01), Shape(KINK, 0.55, 0.01)]
+    tops = [turning_point(model, bends, kink) for kink in bends]
     (top,) = [top for top in tops if top is not None]
-    assert 0.44 < model.curve.u[top] < 0.57
+    assert 0.44 < model.curve.position[top] < 0.57
 
 
 @pytest.mark.parametrize("height, turns", [(0.0, True), (4.0, False)])
@@ -193,5 +199,5 @@ def test_no_turn_where_the_curve_itself_goes_on(height, turns):
 
     model = build(rising, se=0.03)
     model.is_straight = True
-    bend = Shape(BEND, 0.4, 0.01)
-    assert (turning_point(model, [rise, bend], bend) is not None) == turns
+    kink = Shape(KINK, 0.4, 0.01)
+    assert (turning_point(model, [rise, kink], kink) is not None) == turns

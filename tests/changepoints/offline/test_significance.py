@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from devtrack.changepoints.offline._significance import CAUTION, DRAWS, Chance
+from devtrack.changepoints.offline._significance import DRAWS, P_VALUE_INFLATION, NullDistribution
 
 
 def largest_scans(rng, num, *, size=40):
@@ -17,7 +17,7 @@ def largest_scans(rng, num, *, size=40):
 def fitted():
     """What a hundred runs, each by its own draws, take chance to be."""
     rng, none = np.random.default_rng(1), np.empty(0)
-    return [Chance([], none, largest_scans(rng, DRAWS), none) for _ in range(100)]
+    return [NullDistribution([], none, largest_scans(rng, DRAWS), none) for _ in range(100)]
 
 
 @pytest.fixture(scope="module")
@@ -32,14 +32,14 @@ def test_a_p_value_is_the_share_of_quiet_series_that_show_more(fitted, truth, ra
     when the share of draws that lie there was forgotten. Standard errors: 2 % of the share's own
     at 0.01 (500 of 50 000 series are above), and 1 to 4 % of the hundred runs."""
     value = np.quantile(truth, 1 - rate)
-    told = np.exp(np.mean(np.log([odds.p_value(value) for odds in fitted])))
-    assert 0.85 < told / (CAUTION * rate) < 1.7
+    selected = np.exp(np.mean(np.log([null.p_value(value) for null in fitted])))
+    assert 0.85 < selected / (P_VALUE_INFLATION * rate) < 1.7
 
 
 def test_a_p_value_falls_throughout(fitted):
     """Also where the fitted tail takes over from the counted draws; from 1, and never to 0."""
-    for odds in fitted[:10]:
-        values = [odds.p_value(value) for value in np.linspace(0, 60, 100)]
+    for null in fitted[:10]:
+        values = [null.p_value(value) for value in np.linspace(0, 60, 100)]
         assert values[0] == 1.0
         assert np.all(np.diff(values) <= 0)
         assert values[-1] > 0

@@ -4,11 +4,15 @@ from itertools import product
 import numpy as np
 import pytest
 
-from devtrack.changepoints._event_regressors import ConfigEvent, recipe_columns
+from devtrack.changepoints._event_regressors import ConfigEvent, event_columns
 from devtrack.changepoints._step_scale import choose_axis
-from devtrack.changepoints.online._bayes_factor import Surprise, surprise
-from devtrack.changepoints.online._window import recent_past
-from devtrack.changepoints.online.detector import MOST, OnlineDetector, joint
+from devtrack.changepoints.online._bayes_factor import LogBayesFactor, log_bayes_factor
+from devtrack.changepoints.online._window import history_window
+from devtrack.changepoints.online.detector import (
+    MAX_MOVING_SHARE,
+    OnlineDetector,
+    combine_bayes_factors,
+)
 from devtrack.errors import ConfigError
 
 N = 80
@@ -29,7 +33,7 @@ def watch(grid, curves, *, se=1.0, seed=0, noise=1.0, detector=None, events=(), 
     rng = np.random.default_rng(seed)
     detector = detector or OnlineDetector()
     for event in events:
-        detector.note(event)
+        detector.add_event(event)
     alarms = {}
     for i, step in enumerate(grid):
         values = {
@@ -81,7 +85,7 @@ def alarms_on_quiet_runs(count, *, seed):
 def test_quiet_runs_stay_quiet():
     """At 1 in 1000, 560 snapshots bring 3 alarms or more once in 50 such tests; the seed is fixed.
 
-    Cut ``MARGIN`` by 4 and there are more.
+    Cut ``THRESHOLD_OFFSET`` by 4 and there are more.
     """
     assert alarms_on_quiet_runs(7, seed=5) <= 2
 
@@ -116,7 +120,7 @@ def test_joint_odds_average_one_when_nothing_moves():
     for count in (1, 3, 20):
         z = rng.standard_normal((count, 20_000))
         odds = z - 0.5  # log likelihood ratio of N(1, 1) against N(0, 1)
-        mean = np.exp(joint(list(odds))).mean()
+        mean = np.exp(combine_bayes_factors(list(odds))).mean()
         assert mean == pytest.approx(1.0, abs=0.1)
 
 
@@ -126,13 +130,13 @@ def test_joint_odds_are_those_of_every_subset_that_may_move():
         log_odds = 3 * np.random.default_rng(count).standard_normal(count)
         log_odds[-1] -= 20  # sure to have stayed: it costs power and no more
         told = []
-        for share in {1 / count, count**-0.5, MOST}:
+        for share in {1 / count, count**-0.5, MAX_MOVING_SHARE}:
             told.append(0.0)
             for moves in product([False, True], repeat=count):
                 odds = [math.exp(one) if moved else 1 for one, moved in zip(log_odds, moves)]
                 chances = [share if moved else 1 - share for moved in moves]
                 told[-1] += math.prod(odds) * math.prod(chances)
-        (found,) = joint([np.array([one]) for one in log_odds])
+        (found,) = combine_bayes_factors([np.array([one]) for one in log_odds])
         assert found == pytest.approx(math.log(np.mean(told)), abs=1e-9)
 
 
@@ -142,20 +146,20 @@ def test_series_may_move_a_lag_apart():
     near = [(1 + 1 + 2) / 3, (1 + 2 + 6) / 3, (2 + 6 + 6) / 3]
     other = np.ones(1)
     for age, one in enumerate(near):
-        wanted = joint([np.log([one]), np.log(other)])
-        assert joint(list(np.log(odds)))[age] == pytest.approx(wanted[0])
+        wanted = combine_bayes_factors([np.log([one]), np.log(other)])
+        assert combine_bayes_factors(list(np.log(odds)))[age] == pytest.approx(wanted[0])
 
 
 def test_every_snapshot_after_which_it_may_have_begun_is_counted(monkeypatch):
     """Shiryaev-Roberts: where nothing speaks for or against any onset, their number is left. Far
     back a few stand for all: each must count for the stretch of snapshots since the last."""
-    indifferent = lambda *_, onset, **__: Surprise(0 * onset, 1 + 0 * onset)  # noqa: E731
-    monkeypatch.setattr("devtrack.changepoints.online.detector.surprise", indifferent)
+    indifferent = lambda *_, onset, **__: LogBayesFactor(0 * onset, 1 + 0 * onset)  # noqa: E731
+    monkeypatch.setattr("devtrack.changepoints.online.detector.log_bayes_factor", indifferent)
     for snapshots, onsets in ((8, 6), (14, 10), (20, 14), (101, 60), (600, 420)):
         detector = OnlineDetector(false_alarms_per_1000=100)
         noise = np.random.default_rng(0).standard_normal(snapshots)
         for step in range(1, snapshots):
-            detector.remember(step, {"a": (noise[step], 1.0)})
+            detector.observe(step, {"a": (noise[step], 1.0)})
         alarm = detector.update(snapshots, {"a": (noise[0], 1.0)})
         # within the oldest three quarters, and in whole stretches: 1 to 10, then 12, 14, ... 420
         assert alarm.log_evidence == pytest.approx(math.log(onsets))
@@ -195,10 +199,12 @@ def test_more_marks_than_points_leave_the_odds_finite():
     events = [ConfigEvent(200.0, "lr_change"), ConfigEvent(500.0, "lr_change")]
     step = LINEAR[:16].astype(float)
     noise = np.random.default_rng(4).standard_normal(step.size)
-    past = recent_past([(s, v, math.nan) for s, v in zip(step, noise)], step)
+    window = history_window([(s, v, math.nan) for s, v in zip(step, noise)], step)
     axis = choose_axis(step)
-    marks = recipe_columns(step, axis, events=events, schedules=())
-    found = surprise(past, axis.fraction(step), now=1.0, onset=np.array([0.8, 0.5]), marks=marks)
+    marks = event_columns(step, axis, events=events, schedules=())
+    found = log_bayes_factor(
+        window, axis.fraction(step), now=1.0, onset=np.array([0.8, 0.5]), marks=marks
+    )
     assert marks.shape[1] > step.size
     assert np.all(np.isfinite(found.log_odds))
 
@@ -213,8 +219,8 @@ def test_no_alarm_while_the_learning_rate_warms_up():
 
 def test_a_series_without_visible_noise_is_no_sole_witness():
     """A weight norm moves smoothly and has no standard error: it can only support others."""
-    bend = 1e-3 * LINEAR**1.1 + np.where(LINEAR > 2000, (LINEAR - 2000) / 50.0, 0.0) ** 2
-    assert watch(LINEAR, {"weight_norm": bend}, se=math.nan, noise=0.0) == {}
+    kink = 1e-3 * LINEAR**1.1 + np.where(LINEAR > 2000, (LINEAR - 2000) / 50.0, 0.0) ** 2
+    assert watch(LINEAR, {"weight_norm": kink}, se=math.nan, noise=0.0) == {}
 
 
 def test_a_rewound_run_forgets_what_came_after():
@@ -226,7 +232,7 @@ def test_a_rewound_run_forgets_what_came_after():
         assert clean.update(int(step), {"a": (values[i], 1.0)}) is None
         assert dirty.update(int(step), {"a": (values[i], 1.0)}) is None
     for step in LINEAR[40:43]:
-        dirty.remember(int(step), {"a": (99.0, 1.0)})
+        dirty.observe(int(step), {"a": (99.0, 1.0)})
     for i, step in enumerate(LINEAR[40:], start=40):
         pair = [d.update(int(step), {"a": (values[i], 1.0)}) for d in (clean, dirty)]
         assert pair[0] == pair[1]
@@ -239,7 +245,7 @@ def test_remembering_is_updating_without_alarms():
     for i, step in enumerate(LINEAR):
         here = {"a": (values[i], 1.0)}
         if i < 50:
-            told.remember(int(step), here)
+            told.observe(int(step), here)
             seen.update(int(step), here)
         else:
             assert told.update(int(step), here) == seen.update(int(step), here)
@@ -259,12 +265,12 @@ def test_gaps_nan_and_late_series_are_taken_as_they_come():
 
 def test_old_points_are_binned_without_bias():
     points = [(i, float(i), 1.0) for i in range(1000)]
-    past = recent_past(points, np.arange(1000.0))
-    assert past.step.size < 120
-    assert np.all(np.diff(past.step) > 0)
-    np.testing.assert_allclose(past.step, past.number)
-    np.testing.assert_allclose(past.step[-40:], np.arange(960, 1000))
-    slope = np.diff(past.y) / np.diff(past.step)
+    window = history_window(points, np.arange(1000.0))
+    assert window.step.size < 120
+    assert np.all(np.diff(window.step) > 0)
+    np.testing.assert_allclose(window.step, window.number)
+    np.testing.assert_allclose(window.step[-40:], np.arange(960, 1000))
+    slope = np.diff(window.value) / np.diff(window.step)
     np.testing.assert_allclose(slope, slope[-1])
 
 

@@ -7,7 +7,11 @@ from torch.nn import functional
 from torch.nn.functional import scaled_dot_product_attention as imported_early
 
 from devtrack.errors import MetricError
-from devtrack.metrics.attention._patterns import attention_patterns, pattern_of, require_patterns
+from devtrack.metrics.attention._patterns import (
+    attention_pattern_of,
+    attention_patterns,
+    require_patterns,
+)
 
 HEADS, WIDTH = 2, 8
 
@@ -122,7 +126,7 @@ def test_the_recomputed_pattern_gives_torchs_own_output(mask, options):
         attn_mask[0, 0, 2] = False  # a query that may attend to nothing
     elif mask == "float":
         attn_mask = torch.randn(6, 7, generator=rng)
-    pattern = pattern_of(q, k, v, attn_mask, **options)
+    pattern = attention_pattern_of(q, k, v, attn_mask, **options)
     if options.get("enable_gqa"):
         v = v.repeat_interleave(2, 1)
         q_like = functional.scaled_dot_product_attention(q, k.repeat_interleave(2, 1), v, attn_mask)
@@ -134,7 +138,7 @@ def test_the_recomputed_pattern_gives_torchs_own_output(mask, options):
 @pytest.mark.parametrize("shape", [(5, 4), (2, 5, 4)])
 def test_without_a_head_dimension_there_is_one_head(shape):
     q = torch.randn(shape)
-    pattern = pattern_of(q, q)
+    pattern = attention_pattern_of(q, q)
     assert pattern.shape == (math.prod(shape[:-2]), 1, 5, 5)
 
 

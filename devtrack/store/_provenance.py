@@ -23,8 +23,8 @@ def utc_now() -> datetime:
 def new_run_id(name: str, created_utc: datetime) -> str:
     """Return a folder name that sorts by time within a name and is unique in practice.
 
-    Of the name it keeps what every file system takes: letters lose their accents, and what has no
-    ASCII letter becomes a dash. ``run.json`` keeps the name as it was given.
+    The id keeps of the name what every file system accepts. Letters lose their accents, and other
+    characters become a dash. ``run.json`` keeps the name as it was given.
 
     Example:
         >>> new_run_id("_my Übung/1", datetime(2026, 11, 21, 9, 30, 12))[:-8]
