@@ -20,10 +20,10 @@ class Chains(NamedTuple):
         loss, baseline: (chain, num_burnin_steps + draw); L(w_t) and L(w*) on the same batch.
         virial: likewise; ∇L(w_t)·(w_t − w*).
         batch: (chain, num_burnin_steps + draw); index of the batch.
-        full_loss: (chain, evaluation); mean over the first ``full_batches`` batches, at evenly
-            spaced steps after burn-in. With one batch in all it is ``loss`` at every draw.
-        squared_distance, first_order, squared_gradient, gradient_diff_1, gradient_diff_2:
-            (chain, evaluation); see ``ChainState``.
+        full_loss: (chain, evaluation); the mean over the first ``full_batches`` batches, at evenly
+        spaced steps after burn-in. With one batch in all it is ``loss`` at every draw.
+        squared_distance, first_order, squared_gradient: (chain, evaluation); see ``ChainState``.
+        gradient_diff_1, gradient_diff_2: likewise.
 
     Attributes:
         full_baseline: L(w*) on the same batches as ``full_loss``.

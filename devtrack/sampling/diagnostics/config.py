@@ -25,16 +25,16 @@ class DiagnosticsConfig:
             mean and s² in the variance. Fitted on the gates.
         gamma_ratio_sigmas: Distance from that range, in standard errors. Chosen by hand; not
             fitted.
-        drift_share: Difference between first and last third of the draws, as a share of |λ̂|.
+        drift_share: Difference between first and last third of the draws, as a share of abs(λ̂).
             Fitted on the gates.
         drift_sigmas: The same in standard errors. Errors of such short pieces are too small, so it
             is large. Fitted on the gates.
         negative_share: Share of full-data draws below L(w*). Fitted on the gates and on points that
             were moved away from a minimum.
-        first_order_share: λ̂ lost to the gradient at w*, as a share of |λ̂|. Fitted on the gates and
+        first_order_share: λ̂ lost to the gradient at w*, a share of abs(λ̂). Fitted on the gates and
             on points that were moved away from a minimum.
         first_order_sigmas: The same in standard errors. Chosen by hand; not fitted.
-        step_bias_share: Predicted bias from the step size, as a share of |λ̂|. It is also the
+        step_bias_share: Predicted bias from the step size, as a share of abs(λ̂). It is also the
             largest share of λ̂ that is subtracted. Fitted on the gates.
         localization_virial_max: γ E‖w − w*‖² per parameter. The prior alone gives 1, and a loss
             without negative curvature cannot exceed it. Fitted on the gates.
@@ -45,7 +45,7 @@ class DiagnosticsConfig:
             equilibrium. Chosen by hand; not fitted.
         equilibrated_sigmas: Distance below it, in standard errors. Chosen by hand; not fitted.
         anharmonic_share: Growth of the anharmonic part of λ̂ from first to last third of the draws,
-            as a share of |λ̂|. Chosen by hand; not fitted.
+            as a share of abs(λ̂). Chosen by hand; not fitted.
         anharmonic_sigmas: The same in standard errors. Chosen by hand; not fitted.
         bound_sigmas: Excess of λ̂ over its bound parameters / 2, in standard errors. Chosen by hand;
             not fitted.
