@@ -46,7 +46,7 @@ def test_chains_that_have_not_spread_never_pass_as_ok():
     row = gates.estimate(replace(gate, settings=replace(gate.settings, n_beta=1e7, num_draws=500)))
     assert row.value < 0.85 * gate.truth
     assert row.attrs["rhat"] < 1.1 and 0.7 < row.attrs["gamma_ratio"] < 1.3
-    assert "directions have not settled" in row.attrs["reasons"][0]
+    assert "directions have not reached equilibrium" in row.attrs["reasons"][0]
     assert row.status is Status.SUSPECT
 
 
