@@ -131,10 +131,8 @@ def _in_bowl(
     lr=None,
     num_chains=32,
     burnin=100,
-    precision="full",
 ):
     config = SamplerConfig(
-        precision=precision,
         method=method,  # LM-SGLD is exact on quadratics
         n_beta=100.0,
         localization=localization,
@@ -167,17 +165,6 @@ def test_step_bias_is_subtracted(lr):
     assert abs(as_met - truth - added) < 3 * found.se
     assert abs(found.value - truth) < 3 * found.se
     assert found.status is Status.OK
-
-
-def test_noise_of_16_bits_gives_the_same_estimate():
-    """In the weights' own precision otherwise: a bowl has no products of matrices to round."""
-    curvature = torch.ones(200, dtype=torch.float64)
-    _, found = _in_bowl(curvature, localization=10.0, precision="bf16")
-    _, other = _in_bowl(curvature, localization=10.0)
-    assert found.value != other.value
-    assert found.se < 0.01 * found.value
-    assert abs(found.value - 100 / 1.1) < 3 * found.se
-    assert found.gamma_ratio == pytest.approx(other.gamma_ratio, abs=0.15)
 
 
 def test_at_most_a_tenth_is_subtracted():
