@@ -16,7 +16,7 @@ SHORT = {"num_chains": 3, "num_draws": 20, "num_burnin_steps": 5, "n_beta": 50.0
 
 
 class Net(nn.Module):
-    """Embedding, buffer and a tied output, so that the engines meet more than matrices."""
+    """Embedding, buffer and a tied output, so that the engines handle more than matrices."""
 
     def __init__(self, dtype=torch.float64):
         super().__init__()
@@ -124,7 +124,8 @@ def test_every_chain_steps_through_whole_orders_of_the_batches():
 
 
 def test_chains_together_use_all_batches_soon():
-    # 4 batches, blocks of up to 4 chains: a step shows each block as many batches as it has chains
+    # 4 batches, blocks of up to 4 chains: at each step a block uses as many batches as it has
+    #     chains
     chains = _sample(num_chains=6, num_burnin_steps=3, num_draws=8)
     for block in (chains.batch[:4], chains.batch[4:]):
         for step in block.T:
@@ -231,8 +232,8 @@ def test_batches_of_different_shapes_run_one_after_another():
 
 
 def test_a_non_finite_chain_affects_no_other():
-    # One weight; a chain that wanders above the wall meets NaN. Without noise from the others its
-    # neighbours take the path that they take alone.
+    # One weight; a chain above the wall has loss NaN. The others must take the same path
+    # as without the wall.
     class Wall(nn.Module):
         def __init__(self):
             super().__init__()
@@ -256,7 +257,7 @@ def test_large_chains_run_one_after_another_and_take_the_same_paths(monkeypatch)
     alone = _sample()
     assert (together.engine, alone.engine, alone.engine_note) == ("vectorized", "sequential", "")
     np.testing.assert_allclose(alone.loss, together.loss, rtol=1e-9)
-    assert _sample("vectorized").engine == "vectorized"  # who asks for it gets it
+    assert _sample("vectorized").engine == "vectorized"  # an explicit engine is obeyed
 
 
 def test_an_unknown_engine_is_refused():
@@ -352,7 +353,7 @@ def test_chains_that_stop_early_are_the_beginning_of_full_chains(engine, stride)
     size = {"num_draws": 200, "num_steps_bw_draws": stride}
     whole = _sample(engine, **size)
     stopped = _sample(engine, should_stop=should_stop, **size)
-    assert asked == [100, 130]  # from 100 on, a quarter more each time, rounded up to a look
+    assert asked == [100, 130]  # from 100 on, a quarter more each time, rounded up to an evaluation
     assert stopped.loss.shape == stopped.baseline.shape == stopped.batch.shape == (3, 135)
     np.testing.assert_array_equal(stopped.loss, whole.loss[:, :135])
     np.testing.assert_array_equal(stopped.baseline, whole.baseline[:, :135])
@@ -362,7 +363,7 @@ def test_chains_that_stop_early_are_the_beginning_of_full_chains(engine, stride)
 
 def test_chains_that_never_stop_run_to_the_end():
     whole = _sample(num_draws=70)
-    told = _sample(num_draws=70, should_stop=lambda chains: False)
-    np.testing.assert_array_equal(told.loss, whole.loss)
+    never_stopped = _sample(num_draws=70, should_stop=lambda chains: False)
+    np.testing.assert_array_equal(never_stopped.loss, whole.loss)
     grouped = _sample(num_draws=70, should_stop=lambda chains: False, max_memory_bytes=1)
     np.testing.assert_allclose(grouped.loss, whole.loss, rtol=1e-9)
