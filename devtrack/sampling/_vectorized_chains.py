@@ -9,7 +9,6 @@ from typing import NamedTuple, Protocol
 
 import torch
 
-from devtrack.sampling._noise import build_noise
 from devtrack.sampling._objective import Objective
 from devtrack.sampling.chain_record import Floats, Indices
 from devtrack.sampling.kernels import Kernel
@@ -105,7 +104,6 @@ class VectorizedChains:
         self._weights = objective.anchor.repeat(len(self._generators), 1)  # (chain, parameter)
         self._gradient = torch.empty_like(self._weights)
         self._noise = torch.empty_like(self._weights)
-        self._draw_noise = build_noise(objective.precision, objective.anchor)
         self._displacement = torch.empty_like(self._weights)  # w − w*
         self._gradient_statistics = [torch.full_like(self._weights[:, 0], torch.nan)] * 3
 
@@ -125,7 +123,7 @@ class VectorizedChains:
                 elif last - step <= 2:
                     previous.append(self._gradient.clone())
                 for row, generator in zip(self._noise, self._generators, strict=True):
-                    self._draw_noise(row, generator)
+                    row.normal_(generator=generator)  # as devinterp draws it
                 self._kernel.apply(self._weights, self._displacement, self._gradient, self._noise)
         return StepRecord(
             *(torch.stack(values, dim=1).double().cpu().numpy() for values in (losses, virials))

@@ -58,13 +58,14 @@ def test_a_regular_model_has_half_its_parameters():
 
 def test_full_data_estimates_agree_with_those_from_draws():
     at_draws, _ = _records(LLC(**QUICK))
-    at_looks, _ = _records(LLC(**QUICK, evaluate_on="full_data"))
+    on_full_data, _ = _records(LLC(**QUICK, evaluate_on="full_data"))
     assert (
-        at_looks.attrs["evaluate_on"] == "full_data" and at_looks.attrs["control_variate"] == "all"
+        on_full_data.attrs["evaluate_on"] == "full_data"
+        and on_full_data.attrs["control_variate"] == "all"
     )
     # an exact solution: gradients hardly differ over batches, and both measure the same chains
-    assert at_looks.value == pytest.approx(at_draws.value, abs=3 * at_draws.se)
-    assert at_looks.value != at_draws.value
+    assert on_full_data.value == pytest.approx(at_draws.value, abs=3 * at_draws.se)
+    assert on_full_data.value != at_draws.value
 
 
 def test_the_trace_holds_burn_in_and_gives_the_value_without_it():
@@ -185,7 +186,7 @@ def test_a_wrong_setting_is_refused_at_construction(wrong, message):
 
 
 def test_chains_stop_at_the_target_error_and_it_has_its_coverage():
-    """A regular quadratic: each claim covers the long-run mean as often as one of fixed length."""
+    """On a regular quadratic the intervals cover the long-run mean as often as at fixed length."""
     size = {"method": "lm_sgld", "n_beta": 1e4, "localization": 1.0, "lr": 1e-4}
     metric = LLC(**size, num_chains=8, num_draws=4000, num_burnin_steps=50, target_se=0.11)
     rows = [_records(metric, _subject(seed=seed))[0] for seed in range(40)]
@@ -217,7 +218,7 @@ def test_chains_continue_while_more_draws_may_remove_a_warning(monkeypatch, code
 
     monkeypatch.setattr("devtrack.metrics.llc.estimate", with_warning)
     row, _ = _records(LLC(**{**QUICK, "num_draws": 400}, target_se=1.0))
-    assert row.attrs["num_draws_taken"] == taken  # 20 of burn-in, asked after 100, 130 and 170
+    assert row.attrs["num_draws_taken"] == taken  # 20 of burn-in, checked after 100, 130 and 170
 
 
 def test_an_unreachable_target_takes_all_draws():

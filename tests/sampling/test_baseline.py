@@ -57,14 +57,14 @@ def test_draws_and_baselines_are_of_one_loss(loss, engine):
 
 
 def test_fixed_noise_is_that_of_a_loss_without_any():
-    """Naive twin: the noise drawn beforehand, handed over with the batch."""
+    """Naive twin: the noise is drawn beforehand and passed with the batch."""
 
-    def told(model, batch):
+    def given(model, batch):
         with isolated(seed=zlib.crc32(f"noise of batch {int(batch[1][0])}".encode())):
             noise = torch.randn_like(batch[0])
         return (model(batch[0] + 0.3 * noise) - batch[0]).square().mean()
 
-    drawn, twin = _sample(_denoising), _sample(told, engine="sequential")
+    drawn, twin = _sample(_denoising), _sample(given, engine="sequential")
     np.testing.assert_array_equal(drawn.loss, twin.loss)
     np.testing.assert_array_equal(drawn.baseline, twin.baseline)
     assert (drawn.prior_loss_increase, twin.engine_note) == (twin.prior_loss_increase, "")

@@ -1,4 +1,4 @@
-"""What importing the sampler loads and exports, and who knows the kernels by name."""
+"""Imports and exports of the sampler, and which files know the kernels by name."""
 
 import re
 import subprocess

@@ -69,11 +69,11 @@ def test_lm_sgld_is_exact_on_a_quadratic_where_sgld_is_not():
         kernel = build_kernel(config, n_beta=1.0)
         generator = torch.Generator().manual_seed(0)
         x = torch.zeros(20000, 1, dtype=torch.float64)
-        seen = []
+        recorded = []
         for step in range(60):
             noise = torch.randn(x.shape, generator=generator, dtype=x.dtype)
             kernel.apply(x, x.clone(), x.clone(), noise)
-            seen += [float(x.var())] if step >= 40 else []
-        variances[method] = sum(seen) / len(seen)
+            recorded += [float(x.var())] if step >= 40 else []
+        variances[method] = sum(recorded) / len(recorded)
     assert abs(variances["lm_sgld"] - 1.0) < 0.02
     assert abs(variances["sgld"] - 4 / 3) < 0.03

@@ -228,21 +228,21 @@ def test_a_loss_that_ignores_the_weights_is_refused():
 
 
 def test_a_part_of_the_weights_equals_all_with_the_rest_fixed():
-    """Naive twin: the full objective, read and differentiated at the chosen elements only."""
+    """Naive twin: the full objective, read and differentiated at the sampled elements only."""
     batches, mask = _batches(), torch.zeros(4, 3, dtype=torch.bool)
     mask[1:3] = True
     whole = Objective(_mlp(), _loss, batches)
     part = Objective(_mlp(), _loss, batches, parts={"0.weight": mask, "2.bias": None})
     assert part.num_parameters == 6 + 2
-    chosen = torch.cat([mask.reshape(-1), torch.zeros(4 + 8), torch.ones(2)]).bool()
+    sampled = torch.cat([mask.reshape(-1), torch.zeros(4 + 8), torch.ones(2)]).bool()
     points = _points(part)
     around = whole.anchor.repeat(len(points), 1)
-    around[:, chosen] = points
+    around[:, sampled] = points
     looked_at = torch.tensor([0, 1, 2, 0])
     gradient, expected = torch.empty_like(points), torch.empty_like(around)
     values = part.gradients(points, looked_at, out=gradient)
     torch.testing.assert_close(values, whole.gradients(around, looked_at, out=expected))
-    torch.testing.assert_close(gradient, expected[:, chosen])
+    torch.testing.assert_close(gradient, expected[:, sampled])
     alone = torch.empty_like(points[0])
     torch.testing.assert_close(part.gradient(points[0], 0, out=alone), values[0])
     torch.testing.assert_close(alone, gradient[0])

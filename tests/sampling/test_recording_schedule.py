@@ -1,4 +1,4 @@
-"""How often chains are looked at, and how closely."""
+"""How often chains are evaluated, and on how many batches."""
 
 import pytest
 
@@ -28,8 +28,8 @@ def test_there_are_always_some_full_data_evaluations():
 
 @pytest.mark.parametrize("may_stop", [False, True])
 def test_one_batch_is_measured_at_every_draw_anyway(may_stop):
-    measured = _plan(1, evaluate_on="full_data", may_stop=may_stop)
-    assert measured == _plan(1, evaluate_on="minibatch", may_stop=may_stop)
+    on_full_data = _plan(1, evaluate_on="full_data", may_stop=may_stop)
+    assert on_full_data == _plan(1, evaluate_on="minibatch", may_stop=may_stop)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The metrics that go through devinterp, on a model of transformers, as a tracker runs them."""
+"""The metrics that sample by devinterp, on a model of transformers, as a tracker runs them."""
 
 import random
 import tempfile

@@ -38,7 +38,7 @@ def _subject():
 
 
 def _tree(losses, names, baseline):
-    """What devinterp's own post-processing takes, from losses per sequence."""
+    """Return losses per sequence in the form that devinterp's own post-processing takes."""
     arrays = {"init_loss": xr.DataArray(np.array([[baseline]]), dims=("chain0", "token_pos"))}
     for name, part in zip(names, losses, strict=True):
         dims = ("chain", "draw", f"batch_{name}", "token_pos")

@@ -24,7 +24,7 @@ GAMMA_RATIO_LOW = {"n_betas": (100.0,), "localizations": (1.0,)}
 
 
 class Bowl(nn.Module):
-    """L = ½ Σ h_i w_i², curvatures from ½ to 2: λ = 5 less what the pull takes."""
+    """L = ½ Σ h_i w_i², curvatures from ½ to 2: λ = 5 without localization."""
 
     def __init__(self):
         super().__init__()
@@ -97,11 +97,12 @@ def test_the_largest_n_beta_that_passes_is_taken_with_the_weakest_localization()
 
 
 def test_a_larger_n_beta_that_fails_at_a_snapshot_is_replaced():
-    # near the bottom, chains at a large nβ slide down; those at a small one do not care
-    away = Bowl()
+    # near the bottom, chains at a large nβ descend further; at a small one the difference is
+    # negligible
+    moved = Bowl()
     with torch.no_grad():
-        away.w.fill_(0.05)
-    points = [snapshots.take(away), snapshots.take(Bowl())]
+        moved.w.fill_(0.05)
+    points = [snapshots.take(moved), snapshots.take(Bowl())]
     found = _calibrate(points=points, n_betas=(1000.0, 3.0))
     passed = {(t.config.n_beta, t.point) for t in found.trials if t.status is Status.OK}
     assert (1000.0, 1) in passed and (1000.0, 0) not in passed
@@ -118,13 +119,13 @@ def test_that_a_snapshot_is_no_minimum_is_the_main_warning():
         )
     )
     config = SamplerConfig(n_beta=1.0)
-    slope = Trial("pilot", 0, config, 1.0, 1.0, 1.0, Status.SUSPECT, warnings, np.zeros(1))
-    assert _main_warning(slope) == "nonzero_gradient"
-    assert _main_warning(slope._replace(warnings=warnings[::2])) == "gamma_ratio_high"
+    trial_ = Trial("pilot", 0, config, 1.0, 1.0, 1.0, Status.SUSPECT, warnings, np.zeros(1))
+    assert _main_warning(trial_) == "nonzero_gradient"
+    assert _main_warning(trial_._replace(warnings=warnings[::2])) == "gamma_ratio_high"
 
 
 class _Stub:
-    """Trials that were planted: one tuple of doubts for each run."""
+    """Trials that were planted: one tuple of warning codes for each run."""
 
     curvature = 2.0
     criteria = CalibrationConfig()
@@ -173,7 +174,7 @@ def test_a_step_size_that_disagrees_with_its_half_is_replaced():
 @pytest.mark.parametrize(
     ("warnings", "value", "holds"),
     [((), 40.2, True), ((), 30.0, False), ({WarningCode.HIGH_RHAT}, 40.2, False)],
-    ids=["stays", "elsewhere", "doubted"],
+    ids=["stays", "elsewhere", "warned"],
 )
 def test_chains_that_leave_in_the_long_trial_are_rejected(warnings, value, holds):
     class Leaving(_Stub):
@@ -199,13 +200,14 @@ def test_a_step_size_too_large_for_the_long_trial_is_halved():
 
 @pytest.mark.parametrize(("localization", "n_beta"), [(10.0, 30.0), (100.0, 1000.0)])
 def test_a_localization_dominated_config_does_not_replace_the_best(localization, n_beta):
-    # the slope takes 2 nβ h w² of λ̂; at nβ 30 and γ 100 the pull leaves .7 of the rise
-    away = Bowl()
+    # the gradient lowers λ̂ by 2 nβ h w²; at nβ 30 and γ 100 localization allows 0.7 of the
+    # increase
+    moved = Bowl()
     with torch.no_grad():
-        away.w.fill_(0.02)
-    points = [snapshots.take(away), snapshots.take(Bowl())]
-    pulls = (localization,)
-    found = _calibrate(points=points, n_betas=(1000.0, 30.0), localizations=pulls)
+        moved.w.fill_(0.02)
+    points = [snapshots.take(moved), snapshots.take(Bowl())]
+    n_betas, localizations = (1000.0, 30.0), (localization,)
+    found = _calibrate(points=points, n_betas=n_betas, localizations=localizations)
     assert found.config.n_beta == n_beta
     assert any(t.config.n_beta == 30.0 for t in found.trials)
 
@@ -213,13 +215,13 @@ def test_a_localization_dominated_config_does_not_replace_the_best(localization,
 @pytest.mark.parametrize(
     ("planted", "purposes"),
     [
-        # too large a step: one smaller; it passes as a pilot and as a whole
+        # too large a step: a smaller one passes as a pilot and as a full trial
         ([{WarningCode.GAMMA_RATIO_HIGH}, (), ()], ["pilot", "pilot", "sweep"]),
-        # what no step size mends ends it at once
+        # a warning that no step size removes ends the search
         ([{WarningCode.LEFT_BASIN}], ["pilot"]),
         ([{WarningCode.NONZERO_GRADIENT, WarningCode.GAMMA_RATIO_HIGH}], ["pilot"]),
         ([{WarningCode.GAMMA_RATIO_HIGH, WarningCode.NOT_EQUILIBRATED}], ["pilot"]),
-        # a whole trial may be too slow once more, not twice
+        # a full trial may be too slow once, not twice
         (
             [
                 (),
@@ -302,7 +304,7 @@ def test_equal_generators_give_equal_answers():
 
 
 def test_where_nothing_passes_it_says_why():
-    # A loss without a bottom: every chain slides down, whatever the settings.
+    # A loss without a bottom: every chain descends at any setting.
     with pytest.raises(MetricError, match=r"none passed every check. Most often: .*minimum"):
         _calibrate(loss=lambda m, _: m.w.sum())
 

@@ -1,4 +1,4 @@
-"""Landmarks of landscapes whose curvature and whose loss of knowing nothing are known."""
+"""Losses whose curvature, and whose value at zero weights, are known."""
 
 import math
 
@@ -33,13 +33,13 @@ def _curvature(model, loss, batches=None):
 
 def test_the_largest_curvature_of_a_quadratic_is_found_everywhere():
     assert _curvature(Point(), _height) == pytest.approx(2.0, rel=0.1)
-    away = Point(3 * torch.ones(10, dtype=torch.float64))
-    assert _curvature(away, _height) == pytest.approx(2.0, rel=0.1)
+    moved = Point(3 * torch.ones(10, dtype=torch.float64))
+    assert _curvature(moved, _height) == pytest.approx(2.0, rel=0.1)
     assert _curvature(Point(), lambda m, b: 40 * _height(m, b)) == pytest.approx(80.0, rel=0.1)
 
 
 def test_curvature_is_that_of_the_mean_over_batches():
-    # two batches that bend against each other: ½ w² (1 ± 3)
+    # two batches of opposite curvature: ½ w² (1 ± 3)
     def loss(model, batch):
         return batch[0] * 0.5 * model.w.square().sum()
 

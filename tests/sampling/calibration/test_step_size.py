@@ -51,7 +51,7 @@ def test_equal_generators_find_the_same():
 
 
 def test_lm_sgld_gets_the_step_size_of_plain_sgld():
-    """Its own trials bear a larger one, which weights of more curvature may not."""
+    """Its own trials accept a larger one, which larger curvature may not."""
     assert _find(*_problem(), method="lm_sgld") == _find(*_problem(), method="sgld")
 
 

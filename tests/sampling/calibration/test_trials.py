@@ -1,4 +1,4 @@
-"""Trials on bowls: what a pilot foresees, and chains that are where they tell of nothing."""
+"""Trials on quadratics: what a pilot predicts, and chains that left the basin."""
 
 from dataclasses import replace
 
@@ -29,13 +29,13 @@ class Bowl(nn.Module):
         self.w = nn.Parameter(torch.zeros(dims, dtype=torch.float64))
 
 
-def _runner(*, held=20, dims=20, untrained=None):
-    """L = ½ ‖w‖² over the first ``held`` of the weights."""
+def _runner(*, num_curved=20, dims=20, untrained=None):
+    """L = ½ ‖w‖² over the first ``num_curved`` of the weights."""
     model = Bowl(dims)
     return TrialRunner(
         model,
         [snapshots.take(model)],
-        lambda m, _: 0.5 * m.w[:held].square().sum(),
+        lambda m, _: 0.5 * m.w[:num_curved].square().sum(),
         [torch.zeros(2)],
         torch.Generator().manual_seed(0),
         untrained,
@@ -53,19 +53,19 @@ def test_a_pilot_takes_a_sixth_of_the_steps():
     assert pilot.status is Status.OK, pilot.warnings
 
 
-@pytest.mark.parametrize(("lr", "settles"), [(1e-4, False), (3e-3, True)])
-def test_a_pilot_predicts_whether_all_directions_equilibrate(lr, settles):
-    # 4 of 20 directions are held by the loss; the others by a pull of 10, at rate ε γ
-    runner = _runner(held=4)
+@pytest.mark.parametrize(("lr", "equilibrates"), [(1e-4, False), (3e-3, True)])
+def test_a_pilot_predicts_whether_all_directions_equilibrate(lr, equilibrates):
+    # 4 of 20 directions are curved; localization of 10 constrains the others at rate ε γ
+    runner = _runner(num_curved=4)
     pilot = runner.run(replace(CONFIG, lr=lr), 0, purpose="pilot")
     whole = runner.run(replace(CONFIG, lr=lr), 0)
-    assert (WarningCode.NOT_EQUILIBRATED not in pilot.codes) == settles
-    assert (WarningCode.NOT_EQUILIBRATED not in whole.codes) == settles
+    assert (WarningCode.NOT_EQUILIBRATED not in pilot.codes) == equilibrates
+    assert (WarningCode.NOT_EQUILIBRATED not in whole.codes) == equilibrates
 
 
 def test_an_imprecise_estimate_is_a_warning():
     # one direction: λ̂ 0.45 with a spread of 0.7 over few effective draws
-    whole = _runner(held=1, dims=1).run(replace(CONFIG, num_draws=40), 0)
+    whole = _runner(num_curved=1, dims=1).run(replace(CONFIG, num_draws=40), 0)
     assert whole.se > 0.1 * whole.value
     assert whole.codes == {WarningCode.LOW_ESS}
     assert _runner().run(CONFIG, 0).status is Status.OK
@@ -101,11 +101,13 @@ def test_the_training_gain_is_measured_from_the_lower_loss():
 
 
 def test_localization_dominated_chains_are_recognized():
-    # the loss rises by γ / (nβ + γ) of what it rises by without its own hold
-    for n_beta, pulled in [(3.0, True), (100.0, False)]:
+    # the loss rises by γ / (nβ + γ) of its increase at nβ = 0
+    for n_beta, dominated in [(3.0, True), (100.0, False)]:
         tried = replace(CONFIG, n_beta=n_beta, localization=100.0)
-        pilot = _runner(held=400, dims=400).run(tried, 0, purpose="pilot")  # many: little noise
-        assert (WarningCode.LOCALIZATION_DOMINATED in pilot.codes) == pulled
+        pilot = _runner(num_curved=400, dims=400).run(
+            tried, 0, purpose="pilot"
+        )  # many: little noise
+        assert (WarningCode.LOCALIZATION_DOMINATED in pilot.codes) == dominated
 
 
 def test_the_prior_control_runs_once_per_localization():

@@ -63,12 +63,12 @@ def test_the_interval_has_its_nominal_coverage(memory):
         unwidened.append(found.mcse)
     covered = np.mean(np.array(errors) < 1.96 * np.array(claims))
     assert 0.91 <= covered <= 0.98
-    # the fewer effective draws, the more of it is the error's own error
+    # the fewer effective draws, the larger the uncertainty of the error
     assert covered >= np.mean(np.array(errors) < 1.96 * np.array(unwidened))
 
 
 def test_batch_noise_does_not_mask_a_slow_part():
-    """The modular MLP's draws. By autocorrelations of the draws alone 86 of 100 hold the truth."""
+    """Draws as those of the modular MLP: autocorrelations of the draws alone cover too little."""
     errors, claims = [], []
     for seed in range(200):
         slow = _slow_gamma_draws(memory=0.98, draws=400, seed=seed)
@@ -206,7 +206,7 @@ def test_one_chain_is_refused_unless_checks_are_off():
 
 
 def test_a_negative_estimate_is_never_ok():
-    """It enters no detection, checks or not."""
+    """It must enter no detection, with or without checks."""
     signal = -_gamma_draws(chains=1)
     found = diagnose(signal, signal, num_parameters=100, checks="off")
     assert found.status is Status.SUSPECT
@@ -219,48 +219,52 @@ def test_gamma_ratio_has_the_standard_error_it_claims():
     assert np.std(ratios) == pytest.approx(claimed, rel=0.12)  # sd of 400: 3.5 %, and O(1/n) terms
 
 
-def _on_path(
+def _with(
     *,
     first_order=0.0,
     step_bias=0.0,
-    pull=0.1,
+    localization_virial=0.1,
     equilibrated_fraction=1.0,
     anharmonic=0.0,
     value=10.0,
 ):
     signal = _gamma_draws(value)
-    slopes = first_order + np.random.default_rng(1).normal(size=(4, 25)) * 0.1
+    first_orders = first_order + np.random.default_rng(1).normal(size=(4, 25)) * 0.1
     observables = ChainObservables(
-        slopes, step_bias, pull, equilibrated_fraction, np.zeros_like(signal) + anharmonic
+        first_orders,
+        step_bias,
+        localization_virial,
+        equilibrated_fraction,
+        np.zeros_like(signal) + anharmonic,
     )
     return diagnose(signal, signal, num_parameters=100, observables=observables)
 
 
 def test_good_observables_raise_no_warning():
-    found = _on_path()
+    found = _with()
     assert found.status is Status.OK, found.reasons
 
 
 def test_a_gradient_at_the_anchor_raises_a_warning():
-    found = _on_path(first_order=-1.0)  # a tenth of the value, its own error a hundredth
+    found = _with(first_order=-1.0)  # a tenth of the value, its own error a hundredth
     assert found.value > 0
     assert "the slope at w* lowers λ̂ by about 1: w* is not a minimum" in _reason(found)
 
 
 def test_a_gradient_within_its_error_raises_no_warning():
     signal = _gamma_draws()
-    slopes = np.random.default_rng(0).normal(-1.0, 10.0, size=(4, 25))
-    observables = ChainObservables(slopes, 0.0, 0.1, 1.0, np.zeros_like(signal))
+    first_orders = np.random.default_rng(0).normal(-1.0, 10.0, size=(4, 25))
+    observables = ChainObservables(first_orders, 0.0, 0.1, 1.0, np.zeros_like(signal))
     found = diagnose(signal, signal, num_parameters=100, observables=observables)
     assert found.status is Status.OK, found.reasons
 
 
 def test_a_step_bias_raises_a_warning():
-    assert "the step size adds about 5 to λ̂: lr too large" in _reason(_on_path(step_bias=5.0))
+    assert "the step size adds about 5 to λ̂: lr too large" in _reason(_with(step_bias=5.0))
 
 
 def test_repelled_chains_raise_a_warning():
-    assert "4.0 times farther from w* than localization" in _reason(_on_path(pull=4.0))
+    assert "4.0 times farther from w* than localization" in _reason(_with(localization_virial=4.0))
 
 
 def test_unknown_observables_raise_no_warning():
@@ -273,44 +277,44 @@ def test_unknown_observables_raise_no_warning():
 
 
 def test_directions_without_equilibrium_raise_a_warning():
-    assert _on_path(equilibrated_fraction=0.8).status is Status.OK
+    assert _with(equilibrated_fraction=0.8).status is Status.OK
     assert "40% of the directions have not reached equilibrium: chains still" in _reason(
-        _on_path(equilibrated_fraction=0.6)
+        _with(equilibrated_fraction=0.6)
     )
 
 
 def test_without_a_prior_nearly_all_directions_must_equilibrate():
     assert "without localization nothing confines" in _reason(
-        _on_path(equilibrated_fraction=0.8, pull=0.0)
+        _with(equilibrated_fraction=0.8, localization_virial=0.0)
     )
-    assert _on_path(equilibrated_fraction=0.95, pull=0.0).status is Status.OK
+    assert _with(equilibrated_fraction=0.95, localization_virial=0.0).status is Status.OK
 
 
 def test_an_equilibrated_fraction_within_its_error_raises_no_warning():
     wild = np.random.default_rng(0).normal(scale=2000.0, size=(4, 500))  # error of the share: 0.9
-    assert _on_path(equilibrated_fraction=0.0, anharmonic=wild).status is Status.OK
+    assert _with(equilibrated_fraction=0.0, anharmonic=wild).status is Status.OK
 
 
 def test_escaping_chains_raise_a_warning():
     growing = np.linspace(0, 6, 500) + np.random.default_rng(0).normal(size=(4, 500))
-    assert "keep leaving the neighbourhood" in _reason(_on_path(anharmonic=growing))
-    assert _on_path(anharmonic=growing / 3).status is Status.OK  # a tenth of the value
+    assert "keep leaving the neighbourhood" in _reason(_with(anharmonic=growing))
+    assert _with(anharmonic=growing / 3).status is Status.OK  # a tenth of the value
 
 
-def _causes(found):
+def _codes(found):
     return [warning.code for warning in found.warnings]
 
 
 def test_every_check_has_its_code():
     signal = _gamma_draws()
-    lost, gone = signal.copy(), signal.copy()
-    lost[1, 300:] = np.nan
-    gone[2] *= 1e6
+    non_finite, diverged = signal.copy(), signal.copy()
+    non_finite[1, 300:] = np.nan
+    diverged[2] *= 1e6
     wide = 10 + 10 * np.random.default_rng(0).normal(size=(4, 500))
     growing = np.linspace(0, 6, 500) + np.random.default_rng(0).normal(size=(4, 500))
     planted = {
-        WarningCode.NON_FINITE: _diagnose(lost),
-        WarningCode.DIVERGED: _diagnose(gone),
+        WarningCode.NON_FINITE: _diagnose(non_finite),
+        WarningCode.DIVERGED: _diagnose(diverged),
         WarningCode.CONSTANT: _diagnose(np.zeros((4, 50))),
         WarningCode.HIGH_RHAT: _diagnose(signal + np.array([0.0, 5.0, 10.0, 15.0])[:, None]),
         WarningCode.LOW_ESS: _diagnose(_slow_gamma_draws(memory=0.999)),
@@ -320,11 +324,11 @@ def test_every_check_has_its_code():
         ),
         WarningCode.DRIFT: _diagnose(signal * np.linspace(0.5, 1.5, 500)),
         WarningCode.NEGATIVE_LLC: _diagnose(signal - 12.0),
-        WarningCode.NONZERO_GRADIENT: _on_path(first_order=-1.0),
-        WarningCode.STEP_BIAS: _on_path(step_bias=5.0),
-        WarningCode.REPELLED: _on_path(pull=4.0),
-        WarningCode.NOT_EQUILIBRATED: _on_path(equilibrated_fraction=0.6),
-        WarningCode.ESCAPING: _on_path(anharmonic=growing),
+        WarningCode.NONZERO_GRADIENT: _with(first_order=-1.0),
+        WarningCode.STEP_BIAS: _with(step_bias=5.0),
+        WarningCode.REPELLED: _with(localization_virial=4.0),
+        WarningCode.NOT_EQUILIBRATED: _with(equilibrated_fraction=0.6),
+        WarningCode.ESCAPING: _with(anharmonic=growing),
         WarningCode.ABOVE_BOUND: _diagnose(signal, num_parameters=12),
     }
     assert set(planted) == set(WarningCode) - {
@@ -332,12 +336,12 @@ def test_every_check_has_its_code():
         WarningCode.LOCALIZATION_DOMINATED,
     }  # those of calibration
     for code, found in planted.items():
-        assert code in _causes(found), (code, found.reasons)
+        assert code in _codes(found), (code, found.reasons)
     assert _diagnose(signal).warnings == ()
 
 
 def test_reasons_are_plain_sentences_as_a_store_keeps_them():
-    found = _on_path(pull=4.0)
+    found = _with(localization_virial=4.0)
     assert [type(reason) for reason in found.reasons] == [str]
     assert found.reasons[0].endswith("raise localization, or lower n_beta")
 
