@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from devtrack.errors import SnapshotError as SnapshotError
     from devtrack.errors import StoreError as StoreError
     from devtrack.errors import UnknownRunError as UnknownRunError
-    from devtrack.metrics import *  # noqa: F403
+    from devtrack.metrics import *  # noqa: F403 - the list of metrics stands there, once
     from devtrack.monitoring import Call as Call
     from devtrack.monitoring import Densify as Densify
     from devtrack.monitoring import Invariant as Invariant
@@ -78,9 +78,8 @@ def _exports(file: str) -> dict[str, str]:
 
 _HOMES = _exports(__file__)
 __all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
-__doc__ = (
-    f"{__doc__}" + "\nPublic names:\n    " + ", ".join(__all__) + "\n"
-)  # before help() lists the rooms
+# help() shows them before it lists the rooms
+__doc__ = f"{__doc__}\nPublic names:\n    {', '.join(__all__)}\n"
 
 
 def __getattr__(name: str) -> Any:

@@ -21,7 +21,7 @@ class Status(StrEnum):
     """How far a number may be trusted."""
 
     OK = "ok"
-    SUSPECT = "suspect"  # a finite number with a reason to doubt it; the reasons stand in attrs
+    SUSPECT = "suspect"  # a finite number with a reason not to trust it; the reasons stand in attrs
     FAILED = "failed"  # no number: value is NaN and attrs["error"] says why
 
 

@@ -234,7 +234,7 @@ class Cursor:
 
         Example:
             >>> cursor = Cursor(at([10, 30]), start=12)
-            >>> cursor.own_steps(3)
+            >>> cursor.scheduled_steps(3)
             [10, 30, 50, 70]
         """
         steps = [self._last, *islice(self._look_ahead(count), count)]

@@ -133,8 +133,9 @@ class Transition(NamedTuple):
         evidence: What speaks for the change, in the measure that ``evidence_method`` names.
         evidence_method: Name of that measure.
         alpha: Nominal rate of runs without a change in which one or more is reported.
-        event: Kind of the recipe event that the change coincides with; None if there is none.
-            A change with an event is a mark of the recipe, not a transition of its own.
+        event: Kind of the configuration event that the change coincides with; None if there is
+            none. A change with an event is attributed to an event of the configuration, not a
+            transition of its own.
         moves: One per series that took part, in the order of their midpoints.
     """
 

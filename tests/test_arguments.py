@@ -80,7 +80,9 @@ def is_in_three_parts(text, name):
 
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
 def test_each_class_can_be_built(kind, tmp_path):
-    assert build(kind, tmp_path) is not None
+    built = build(kind, tmp_path)
+    given = REQUIRED.get(kind.__name__, {})
+    assert {name: getattr(built, name) for name in given} == given
 
 
 @pytest.mark.parametrize(

@@ -213,7 +213,7 @@ def _found_text(index: int, one: Transition) -> str:
     """Write a transition in a line.
 
     Example:
-        >>> from devtrack.changepoints import Move, Transition
+        >>> from devtrack.series import Move, Transition
         >>> move = Move("llc", "model", "down", -60., 3., 150., 301.6, 610., 280., 330.)
         >>> _found_text(0, Transition("step", 150., 301.6, 610., 280., 330., .9, 1., "p", .05,
         ...                           None, (move,)))
@@ -232,9 +232,9 @@ def _none_text(coverage: Coverage) -> str:
     """Say that there is no transition, and what that rests on.
 
     Example:
-        >>> _none_text(Judged(("llc", "loss"), {}))
+        >>> _none_text(Coverage(("llc", "loss"), {}))
         'no transition so far; 2 series evaluated'
-        >>> _none_text(Judged((), {"fewer than 10 ok points": ("llc (9 ok)",)}))
+        >>> _none_text(Coverage((), {"fewer than 10 ok points": ("llc (9 ok)",)}))
         'no series can be evaluated yet; fewer than 10 ok points: llc (9 ok)'
     """
     return (

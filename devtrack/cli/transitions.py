@@ -35,7 +35,7 @@ def transitions(
     The result replaces the run's previous analysis in the store. The table has a line per
     transition and per series that took part in it; from, mid and to are optimizer steps. --json
     and --csv print the view 'transitions'. Where nothing was found, it says how many series could
-    be judged, and why the others could not.
+    be evaluated, and why the others could not.
     """
     require_one_format(as_json=as_json, as_csv=as_csv)
     from devtrack.store import open_store
@@ -80,7 +80,7 @@ def write_transitions(found: Sequence[Transition]) -> None:
 def transition_lines(found: Sequence[Transition]) -> list[tuple[str, ...]]:
     """Return the table's lines: one per transition, one per series that moved in it.
 
-    A transition of a single series has one line. The last cell is the recipe's event, if any.
+    A transition of a single series has one line. The last cell is the event, if any.
     """
     from devtrack.report.formatting import measured_text, number_text
 

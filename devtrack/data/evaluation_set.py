@@ -112,8 +112,7 @@ class EvaluationSet:
     def lend(self, device: torch.device) -> list[Any]:
         """Return the batches to measure on: copies on ``device`` of a set kept on the CPU."""
         if self._on_cpu and device.type != "cpu":
-            to = lambda tensor: tensor.to(device)  # noqa: E731
-            self._lent = [map_tensors(to, batch) for batch in self.batches]
+            self._lent = [map_tensors(lambda t: t.to(device), one) for one in self.batches]
             whose = zip(self._lent, self.batches, strict=True)
             self.infos.update((id(lent), self.infos[id(own)]) for lent, own in list(whose))
         else:

@@ -72,11 +72,11 @@ class AnomalyRate(MetricOptions):
         """Yield one row per site."""
         sites = [site for site, _ in matching_modules(subject.model, self.sites)]
         trusted = self._vectors(subject, sites, self.trusted_data)
-        judged = self._vectors(subject, sites, self.data)
+        tested = self._vectors(subject, sites, self.data)
         for site in sites:
-            yield self._row(site, trusted[site], judged[site])
+            yield self._row(site, trusted[site], tested[site])
 
-    def _row(self, site: str, trusted: Array, judged: Array) -> Row:
+    def _row(self, site: str, trusted: Array, tested: Array) -> Row:
         rng = np.random.default_rng(self.seed)
         order = rng.permutation(len(trusted))
         fitted, held_out = order[: len(order) // 2], order[len(order) // 2 :]
@@ -84,7 +84,7 @@ class AnomalyRate(MetricOptions):
         _require_finite(trusted, site)
         mean, precision = shrunk_gaussian(trusted[fitted])
         normal = mahalanobis(trusted[held_out], mean, precision)
-        distance = mahalanobis(judged, mean, precision)
+        distance = mahalanobis(tested, mean, precision)
         threshold = conformal_threshold(normal, self.false_positive_rate)
         rate = float((distance > threshold).mean())
         others = [
@@ -96,13 +96,13 @@ class AnomalyRate(MetricOptions):
             "threshold": threshold,
             "num_fitted": len(fitted),
             "num_held_out": len(held_out),
-            "num_judged": len(judged),
+            "num_tested": len(tested),
             "num_not_finite": int(np.isinf(distance).sum()),
             "median_ratio": without_nan(
                 float(np.median(distance) / max(np.median(normal), 1e-300))
             ),
         }
-        se = math.hypot(binomial_se(rate, len(judged)), float(np.std(others)))
+        se = math.hypot(binomial_se(rate, len(tested)), float(np.std(others)))
         return Row(self.name, rate, se, site, attrs=attrs)
 
     def _vectors(self, subject: Subject, sites: Sequence[str], data: Any) -> dict[str, Array]:

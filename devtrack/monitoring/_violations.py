@@ -100,8 +100,8 @@ def _violation_event(rule: Invariant, row: Row) -> Event:
     _, _, operator, bound = rule.parsed
     value = float(row.attrs.get(NOT_FINITE, row.value))
     spread = f" ± {row.se:.4g}" if math.isfinite(row.se) else ""
-    doubt = " (a suspect number)" if row.status is Status.SUSPECT else ""
-    reported = f"{value:.4g}{spread}{doubt}" if math.isfinite(value) else f"not finite ({value})"
+    flag = " (a suspect number)" if row.status is Status.SUSPECT else ""
+    reported = f"{value:.4g}{spread}{flag}" if math.isfinite(value) else f"not finite ({value})"
     return Event(
         "violation",
         f"{_named(row)} is {reported}, must be {operator} {bound:g}",

@@ -101,7 +101,7 @@ def parse(rule: str) -> Rule:
 
     Example:
         >>> parse("llc@blocks.0 >= 3")
-        Rule(metric='llc', site='blocks.0', sign='>=', bound=3.0)
+        Rule(metric='llc', site='blocks.0', operator='>=', bound=3.0)
     """
     match = _RULE.fullmatch(rule) if isinstance(rule, str) else None
     bound = _number(match["bound"]) if match else None

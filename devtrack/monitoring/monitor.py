@@ -32,9 +32,9 @@ class Monitor:
         invariants: Rules that the run must keep; a rule with ``stop=True`` ends the training, and
             ends it again if it is resumed in spite of it.
         false_alarms_per_1000: Alarms per 1000 snapshots of a run in which nothing changes. All
-            metrics are judged together: more of them do not mean more alarms.
+            metrics are tested together: more of them do not mean more alarms.
         metrics: Names or globs of the metrics to watch, such as ``("llc", "probe/*")``; all if
-            None. Learning rates are never watched: they are the recipe.
+            None. Learning rates are never watched: they are configuration.
 
     Raises:
         ConfigError: An argument that cannot work.
@@ -91,7 +91,7 @@ class MonitorSession:
         self._broken = False
 
     def add_events(self, step: int, events: Iterable[Event]) -> None:
-        """Take in that the recipe changed: what it does to the curves is no change of the run."""
+        """Take in that the training configuration changed: its effects are no change."""
         for event in events:
             self._detector.add_event(
                 ConfigEvent(step, event.kind, event.attrs.get("momentum", 0.0))
@@ -110,7 +110,7 @@ class MonitorSession:
         Args:
             rows: Steps and rows, by step.
             alarms: Steps at which an alarm was raised.
-            events: Changes of the recipe.
+            events: Changes of the training configuration.
             reported: Steps and events of invariants: what still lasts is not said again, nor acted
                 on.
         """

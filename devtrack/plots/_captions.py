@@ -28,12 +28,12 @@ def summary(
     Example:
         >>> summary([], most_chars=80)
         'no transition marked'
-        >>> summary([], most_chars=80, judged=Judged(("loss",), {"constant": ("llc",)}))
+        >>> summary([], most_chars=80, coverage=Coverage(("loss",), {"constant": ("llc",)}))
         'no transition marked; 1 of 2 series evaluated; constant: llc'
     """
     if not bands:
-        told = f"; {coverage}" if coverage is not None and coverage.excluded else ""
-        line = " ".join(f"no transition marked{told}".split())
+        addition = f"; {coverage}" if coverage is not None and coverage.excluded else ""
+        line = " ".join(f"no transition marked{addition}".split())
         return line if len(line) <= most_chars else f"{line[: most_chars - 1]}…"
     dated = [f"T{index} at step {dated_text(band)}" for index, band in enumerate(bands)]
     dated = [
@@ -89,9 +89,11 @@ def caption(
     if any(band.kind == "turn" for band in bands):
         parts.append("Triangle: a turn, whose midpoint is where the slope is zero.")
     if any(band.event for band in bands):
-        parts.append("Hatched band: a change that coincides with an event of the training recipe.")
+        parts.append(
+            "Hatched band: a change that coincides with an event of the training configuration."
+        )
     if marks:
-        parts.append("Dotted: events of the training recipe.")
+        parts.append("Dotted: events of the training configuration.")
     return " ".join(parts)
 
 

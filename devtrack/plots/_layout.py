@@ -32,7 +32,8 @@ class Page:
         title: Bold first line, taken literally.
         bands: The transitions that the second line dates.
         caption: Text below, wrapped to the page's width.
-        coverage: What was judged; the second line tells of it where there are no transitions.
+        coverage: Which series were evaluated; the second line says so where there are no
+            transitions.
     """
 
     def __init__(

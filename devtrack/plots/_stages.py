@@ -24,7 +24,7 @@ class Stage(NamedTuple):
 def stages(bands: Sequence[Transition], *, first: float, last: float) -> list[Stage]:
     """Return the stages between transitions; transitions that overlap leave none between them.
 
-    A change that coincides with an event of the recipe divides nothing.
+    A change that coincides with an event of the training configuration divides nothing.
 
     Example:
         >>> stages([], first=0, last=10)

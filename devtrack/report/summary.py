@@ -27,7 +27,7 @@ def summarize(
     Args:
         found: The transitions, by number.
         steps: The observed steps, ascending; at least one.
-        coverage: What was judged; None if nobody has looked for transitions.
+        coverage: Which series were evaluated; None if nobody has looked for transitions.
     """
     over = (
         f"{len(steps)} observed steps, from {steps[0]} to {steps[-1]}"
@@ -120,7 +120,7 @@ def order_text(moves: Sequence[Move]) -> str:
 
 
 def in_order(moves: Sequence[Move]) -> list[list[Move]]:
-    """Part series into groups, each of which moved before the next beyond doubt.
+    """Part series into groups, each of which moved before the next by their intervals.
 
     Every interval of a group ends before the first of the next group begins; one series
     without an interval leaves the whole order open.

@@ -83,7 +83,7 @@ CREATE TABLE segment.transitions (
     metric_midpoint_low DOUBLE, metric_midpoint_high DOUBLE,
     evidence DOUBLE, evidence_method VARCHAR,
     alpha DOUBLE,              -- nominal false-alarm rate
-    event VARCHAR,             -- the recipe's event that it coincides with, if any
+    event VARCHAR,             -- the configuration event that it coincides with, if any
     query VARCHAR,             -- SQL that reproduces the series
     settings JSON,             -- what it was asked for: alpha, axis, metrics, sites
     detector VARCHAR           -- which detector it was: another devtrack may judge otherwise
@@ -230,7 +230,7 @@ CREATE VIEW snapshots AS
     LEFT JOIN segment.runs r ON r.run_id = s.run_id
     WHERE NOT coalesce(s.step > a.last_step, false);
 
--- What happened in training: changes of the recipe, resumes, alerts.
+-- What happened in training: changes of the training configuration, resumes, alerts.
 CREATE VIEW events AS
     SELECT coalesce(r.name, s.run_id) AS run, s.run_id, s.attempt, s.rank, s.step, s.epoch,
            s.samples_seen, s.ts_utc, s.kind, s.message, s.attrs
@@ -253,7 +253,7 @@ CREATE VIEW runs AS
     ORDER BY r.created_utc, r.run_id;
 
 -- The newest analysis of each run with the line that says that it was made. stale: the run has
--- numbers, or changes of its recipe, that the analysis has not seen, or was rewound since, or
+-- numbers, or configuration events, that the analysis has not seen, or was rewound since, or
 -- another devtrack's detector made it; run `devtrack transitions` again.
 CREATE VIEW segment.analysis_lines AS
     WITH newest AS (

@@ -203,7 +203,7 @@ class Store:
         if rank == 0 and attempt is not None:
             raise ConfigError(
                 f"attempt={attempt}: rank 0 claims the next attempt itself; only ranks above 0 "
-                "are told. Leave attempt out."
+                "are given one. Leave attempt out."
             )
         try:
             run_dir = write_run(self.path, info)

@@ -1,4 +1,4 @@
-"""The recipe's own changes, so that no detector takes them for development."""
+"""Events of the training configuration, so that no detector takes their effects for development."""
 
 from __future__ import annotations
 

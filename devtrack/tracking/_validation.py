@@ -1,4 +1,4 @@
-"""What a tracker can be given: every argument is judged before anything has started."""
+"""What a tracker can be given: every argument is checked before anything has started."""
 
 from __future__ import annotations
 

@@ -42,7 +42,8 @@ def find_transitions(
         save: Write the result; it replaces the run's previous analysis.
 
     Returns:
-        The transitions by midpoint. One whose ``event`` is set is a mark of the recipe.
+        The transitions by midpoint. One whose ``event`` is set is attributed to an event of the
+        configuration.
 
     Raises:
         UnknownRunError: The store has no such run.

@@ -19,9 +19,9 @@ def _like(count, seed, shift=0.0):
     return x @ turn
 
 
-def _row(trusted, judged, **options):
+def _row(trusted, tested, **options):
     subject = Subject(
-        nn.Sequential(nn.Identity()), 0, [judged], lambda m, b: m(b).sum(), torch.Generator()
+        nn.Sequential(nn.Identity()), 0, [tested], lambda m, b: m(b).sum(), torch.Generator()
     )
     (row,) = AnomalyRate(**{"sites": ("0",), "trusted_data": [trusted]} | options).compute(subject)
     return row
@@ -51,11 +51,11 @@ def test_a_small_shift_of_a_quiet_direction_is_found():
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_activations_that_are_not_finite_are_beyond_every_threshold(value):
-    judged = _like(200, 1)
-    plain = _row(_like(400, 0), judged)
-    hit = mahalanobis(judged.double().numpy(), np.zeros(4), np.eye(4)).argsort()[:10]
-    judged[hit[:, None], [0, 2]] = value  # of the most harmless ones
-    row = _row(_like(400, 0), judged)
+    tested = _like(200, 1)
+    plain = _row(_like(400, 0), tested)
+    hit = mahalanobis(tested.double().numpy(), np.zeros(4), np.eye(4)).argsort()[:10]
+    tested[hit[:, None], [0, 2]] = value  # of the most harmless ones
+    row = _row(_like(400, 0), tested)
     assert row.value == pytest.approx(plain.value + 0.05)
     assert row.attrs["num_not_finite"] == 10
     every = _row(_like(400, 0), torch.full((50, 4), value))
@@ -88,11 +88,11 @@ def test_the_threshold_holds_its_rate_on_average(rate):
 
 
 def test_positions_are_pooled():
-    trusted, judged = _like(200, 0), _like(100, 1)
+    trusted, tested = _like(200, 0), _like(100, 1)
     wide = lambda x: torch.stack([x + 5, x - 5, x], 1)  # noqa: E731
-    plain = _row(trusted, judged)
-    assert _row(wide(trusted), wide(judged)).value == pytest.approx(plain.value, abs=0.011)
-    assert _row(wide(trusted), wide(judged), pool="last").value == plain.value
+    plain = _row(trusted, tested)
+    assert _row(wide(trusted), wide(tested)).value == pytest.approx(plain.value, abs=0.011)
+    assert _row(wide(trusted), wide(tested), pool="last").value == plain.value
 
 
 def test_the_row_is_the_same_each_time():

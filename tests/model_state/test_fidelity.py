@@ -9,7 +9,7 @@ from torch import nn
 
 from devtrack.errors import ConfigError
 from devtrack.model_state._private_copy import private_copy
-from devtrack.model_state.fidelity import check_copy, compare
+from devtrack.model_state.fidelity import Mismatch, check_copy, compare
 from devtrack.model_state.isolation import take_streams
 
 X = torch.randn(16, 3, generator=torch.Generator().manual_seed(0))
@@ -77,7 +77,7 @@ def test_an_objective_that_writes_to_an_attribute_of_the_live_module_is_refused(
 def test_another_loss_is_a_mismatch_with_both_numbers():
     found = check(Net(), lambda model: model.layers(X).square().mean())
     mismatch = compare(found, torch.tensor(7.0), is_compiled=False, precision="32-true")
-    assert mismatch is not None
+    assert isinstance(mismatch, Mismatch)
     assert (mismatch.training, mismatch.copy) == (7.0, found.loss)
     assert "returned 7 where its copy gives" in str(mismatch)
 

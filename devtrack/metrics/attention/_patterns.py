@@ -93,7 +93,7 @@ class _Frame:
     def __init__(self, path: str) -> None:
         self.path = path
         self.called: list[torch.Tensor] = []  # patterns of functions called here
-        self.told: list[torch.Tensor] = []  # patterns that modules returned: they go first
+        self.returned: list[torch.Tensor] = []  # patterns that modules returned: they go first
         self.hooked = False  # a hook_pattern gave it: the returned value is the same
         self.wanted: dict[str, bool] | None = None  # what a MultiheadAttention was asked for
 
@@ -128,14 +128,14 @@ class _Watch(TorchFunctionMode):
                 return None
             if frame.wanted is not None:
                 out, weights = output
-                told = weights.detach()
-                frame.told.append(told if told.ndim == 4 else told.unsqueeze(0))
+                returned = weights.detach()
+                frame.returned.append(returned if returned.ndim == 4 else returned.unsqueeze(0))
                 output = (out, _as_wanted(weights, frame.wanted))
             elif isinstance(output, tuple | list):
                 self._take_returned(frame, output[1:])
             elif path.rpartition(".")[2] == "hook_pattern" and _is_pattern(output):
                 if self._running:
-                    self._running[-1].told.append(output.detach())
+                    self._running[-1].returned.append(output.detach())
                     self._running[-1].hooked = True
                 return None
             self._keep(frame)
@@ -149,10 +149,10 @@ class _Watch(TorchFunctionMode):
             if _is_pattern(output) and self._returned.get(id(output)) is not output:
                 self._returned[id(output)] = output
                 if not frame.hooked:
-                    frame.told.append(output.detach())
+                    frame.returned.append(output.detach())
 
     def _keep(self, frame: _Frame) -> None:
-        patterns = frame.told or frame.called
+        patterns = frame.returned or frame.called
         site = frame.path or "model"
         if not patterns or not any(fnmatchcase(site, glob) for glob in self._sites):
             return

@@ -218,7 +218,7 @@ def _fit(
     labels_of: _Rows,
     regularization: float,
 ) -> tuple[list[AveragedLogistic], list[str]]:
-    """Return a probe for each training part, and reasons to doubt them."""
+    """Return a probe for each training part, and reasons not to trust them."""
     num_classes, counts = labels_of.num_classes, labels_of.counts
     probes = [AveragedLogistic(len(tasks), num_classes) for _ in training]
     lacking = 0
