@@ -1,4 +1,4 @@
-"""Marks that the training recipe leaves on a curve, as columns of a linear model.
+"""Effects that events of the training configuration leave on a curve, as columns of a linear model.
 
 The tracker knows when the learning rate changed, the warm-up ended, the evaluation data were
 replaced or the run was resumed. What happens there needs no phase transition to explain it. So each
@@ -16,19 +16,17 @@ import numpy.typing as npt
 from devtrack.changepoints._momentum_transient import OptimizerStart
 from devtrack.changepoints._step_scale import Axis
 from devtrack.changepoints._templates import kink
+from devtrack.changepoints.config import EventConfig
 from devtrack.series import ConfigEvent, Series
 
 Array = npt.NDArray[np.floating]
 
-EVENT_EFFECT_SD = 30.0  # prior standard deviation of a mark, in noise units
-RELAX_FRACTIONS = (0.01, 0.04, 0.15)  # relaxation times after an event, of the steps up to it
-BUMP_WIDTHS = (0.02, 0.03, 0.045)
 OPTIMIZER_START = "optimizer_start"  # leaves no mark of its own: a ball's roll is part of the trend
 JUMP_KINDS = ("resume",)  # events that do not steer the training, and shift a level if anything
 
 
 def is_config_series(series: Series) -> bool:
-    """Say whether a series records the recipe itself (the learning rate)."""
+    """Say whether a series records the training configuration (the learning rate)."""
     return series.metric == "lr" or series.metric.startswith("lr/")
 
 
@@ -55,7 +53,12 @@ def optimizer_starts(
 
 
 def event_columns(
-    step: Array, axis: Axis, *, events: Sequence[ConfigEvent], schedules: Sequence[Series]
+    step: Array,
+    axis: Axis,
+    config: EventConfig,
+    *,
+    events: Sequence[ConfigEvent],
+    schedules: Sequence[Series],
 ) -> Array:
     """Return the columns of events and of the learning-rate schedules, (point, column).
 
@@ -64,11 +67,12 @@ def event_columns(
     Args:
         step: Steps of the series' points, ascending.
         axis: The run's axis.
+        config: What an event may leave on a curve.
         events: What the tracker recorded.
         schedules: Recorded learning rates.
     """
     marks = [e for e in events if e.kind != OPTIMIZER_START and e.kind not in JUMP_KINDS]
-    parts = [_event_columns(step, axis, e) for e in marks] + [
+    parts = [_event_columns(step, axis, config, e) for e in marks] + [
         _schedule_columns(step, s) for s in schedules
     ]
     parts = [p for p in parts if p.size]
@@ -86,14 +90,14 @@ def _jumps(step: Array, event: ConfigEvent) -> Array:
     return np.column_stack([step >= event.step, step > event.step]).astype(float)
 
 
-def _event_columns(step: Array, axis: Axis, event: ConfigEvent) -> Array:
+def _event_columns(step: Array, axis: Axis, config: EventConfig, event: ConfigEvent) -> Array:
     after, elapsed = step >= event.step, np.maximum(step - event.step, 0.0)
     relax = [
         np.where(after, 1 - np.exp(-elapsed / max(f * event.step, 1.0)), 0.0)
-        for f in RELAX_FRACTIONS
+        for f in config.relaxation_times
     ]
     u, place = axis.fraction(step), float(axis.fraction(event.step))
-    bumps = [np.exp(-0.5 * ((u - place) / w) ** 2) for w in BUMP_WIDTHS]
+    bumps = [np.exp(-0.5 * ((u - place) / w) ** 2) for w in config.bump_widths]
     return np.column_stack([_jumps(step, event), *relax, *bumps, kink(u, place, 0.01)[:, 0] * 4])
 
 

@@ -11,13 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import uniform_filter1d
 
+from devtrack.changepoints.config import NoiseConfig
+
 Array = npt.NDArray[np.floating]
 
-PROFILE_SD_KNOWN = 0.4  # prior sd of the log noise's slope over the run beyond reported errors
-PROFILE_SD_UNKNOWN = 1.0  # the same where nothing is reported
 LOG_SCATTER = 1.11  # standard deviation of log |z| of a normal z
-SHAPE_ERROR = 0.05  # of what a curve moves nearby: what an ideal shape may be off by
-NEARBY = 0.05  # of the axis, to either side
 
 
 def reported_errors(se: Array) -> Array:
@@ -58,14 +56,15 @@ def log_jacobian(index: npt.NDArray[np.integer], phi: float) -> float:
     return -0.5 * float(np.sum(np.log(1 - phi ** (2 * np.diff(index))))) if phi > 0 else 0.0
 
 
-def shape_error(u: Array, fit: Array) -> Array:
+def shape_error(u: Array, fit: Array, config: NoiseConfig) -> Array:
     """Return how far the fit may be off because its shapes are ideal ones, (point,)."""
-    low = np.searchsorted(u, u - NEARBY)
-    high = np.searchsorted(u, u + NEARBY, side="right")
-    return SHAPE_ERROR * np.array([np.ptp(fit[a:b]) for a, b in zip(low, high, strict=True)])
+    low = np.searchsorted(u, u - config.nearby)
+    high = np.searchsorted(u, u + config.nearby, side="right")
+    moved = np.array([np.ptp(fit[a:b]) for a, b in zip(low, high, strict=True)])
+    return config.shape_error * moved
 
 
-def profile(u: Array, y: Array, h: Array, *, se_known: bool) -> Array:
+def profile(u: Array, y: Array, h: Array, config: NoiseConfig, *, se_known: bool) -> Array:
     """Return ``h`` bent so that it follows the scatter of the points about their neighbours.
 
     A ridge regression of log |scatter| on the position and its square; the ridge keeps the profile
@@ -75,6 +74,7 @@ def profile(u: Array, y: Array, h: Array, *, se_known: bool) -> Array:
         u: Positions on the axis, ascending, shape (point,).
         y: Values, shape (point,).
         h: Noise as reported, or ones, shape (point,).
+        config: What the noise of a series is taken for.
         se_known: Whether ``h`` was reported.
     """
     if u.size < 12:
@@ -88,7 +88,7 @@ def profile(u: Array, y: Array, h: Array, *, se_known: bool) -> Array:
         return h
     target = np.log(np.clip(scatter / middle, 0.1, 10.0))
     x = np.column_stack([np.ones_like(u), u - 0.5, 6 * (u - 0.5) ** 2 - 0.5])
-    sd = PROFILE_SD_KNOWN if se_known else PROFILE_SD_UNKNOWN
+    sd = config.slope_sd_known if se_known else config.slope_sd_unknown
     penalty = LOG_SCATTER**2 * np.array([0.0, 1 / sd**2, 4 / sd**2])
     inner = x[1:-1]
     weights = np.linalg.solve(inner.T @ inner + np.diag(penalty), inner.T @ target)

@@ -13,15 +13,12 @@ from devtrack.changepoints._momentum_transient import OptimizerStart
 from devtrack.changepoints._noise import profile, reported_errors
 from devtrack.changepoints._step_scale import Axis
 from devtrack.changepoints._trend import exponential_basis, rough_trend
+from devtrack.changepoints.config import DetectorConfig, NoiseConfig
 from devtrack.series import Series
 
 Array = npt.NDArray[np.floating]
 
 MIN_POINTS = 10  # fewer cannot tell a sigmoid (3 numbers) from a trend (3) and noise (2)
-ROUGH = 1.8  # roughness from which the noise of a curve can be seen
-TIED = 0.2  # share of values that repeat the one before, from which quantiles of differences tie
-KEPT = 0.95  # of the differences: what a jump leaves is among the others
-MAX_POINTS = 400  # more are averaged in bins: the narrowest change is still several bins wide
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +56,12 @@ class PreparedSeries:
 
 
 def prepare_series(
-    series: Series, axis: Axis, grid: Array, *, starts: Sequence[OptimizerStart] = ()
+    series: Series,
+    axis: Axis,
+    grid: Array,
+    config: DetectorConfig,
+    *,
+    starts: Sequence[OptimizerStart] = (),
 ) -> PreparedSeries | None:
     """Clean one series; None when too little is left to judge it.
 
@@ -67,6 +69,7 @@ def prepare_series(
         series: The series as measured.
         axis: The run's axis.
         grid: All steps of the run's snapshots, ascending.
+        config: The detector's constants.
         starts: Where an optimizer with momentum started.
     """
     unit = _unit(series.value)
@@ -75,22 +78,22 @@ def prepare_series(
     step, y, se = _tidy(series, unit)
     if step.size < MIN_POINTS:
         return None
-    step, y, se = _bin(step, y, se)
+    step, y, se = _bin(step, y, se, config.noise.max_points)
     u = axis.fraction(step)
     se_known = bool(np.mean(se > 0) >= 0.5)
     h = reported_errors(se) if se_known else np.ones_like(y)
-    decays = exponential_basis(step, starts)
-    rest, cut = _without_spikes(y, h, lambda tame: rough_trend(decays, u, tame, h))
+    decays = exponential_basis(step, config.trend, starts)
+    rest, cut = _without_spikes(y, h, lambda tame: rough_trend(decays, u, tame, h, config.trend))
     y, moved = y + (cut - rest), np.abs(cut - rest)
-    h = profile(u, cut, h, se_known=se_known)
-    # a point that was cut is not believed: it may have been the corner of a change after all
+    h = profile(u, cut, h, config.noise, se_known=se_known)
+    # a point that was cut is not trusted: it may have been the corner of a change after all
     h = np.hypot(h, moved if se_known else moved / _visible_noise(cut))
     # of a curve that is flat but for one fall the median deviation is next to nothing
     spread = max(float(np.median(np.abs(y - np.median(y)))), 0.2 * float(np.std(y)))
     scale = float(np.median(h)) if se_known else spread
     index = np.searchsorted(grid, step).astype(np.int64)
     y, h = (y - np.mean(y)) / scale, h / (scale if se_known else 1.0)
-    shows_noise = se_known or roughness(y) > ROUGH
+    shows_noise = se_known or roughness(y, config.noise) > config.noise.min_roughness
     name = (series.metric, series.site)
     return PreparedSeries(*name, index, step, u, y, h, scale * unit, se_known, shows_noise, decays)
 
@@ -126,7 +129,7 @@ def _visible_noise(y: Array) -> float:
     return max(1.4826 * float(np.median(np.abs(np.diff(y, n=2)))) / np.sqrt(6), 1e-300)
 
 
-def roughness(y: Array, *, quantile: float = 0.7) -> float:
+def roughness(y: Array, config: NoiseConfig, *, quantile: float = 0.7) -> float:
     """Return the ratio of the squared spreads of second and first differences.
 
     White noise has 3, AR(1) noise of correlation phi 3 - phi, a random walk 2, a smooth curve 0.
@@ -137,20 +140,21 @@ def roughness(y: Array, *, quantile: float = 0.7) -> float:
 
     Args:
         y: Values, shape (point,).
+        config: What the noise of a series is taken for.
         quantile: Of the differences' sizes, which is taken for their spread.
     """
     first, second = np.diff(y), np.diff(y, n=2)
-    if np.mean(first == 0) > TIED:
-        spread = [_trimmed_spread(d) for d in (first, second)]
+    if np.mean(first == 0) > config.repeated_share:
+        spread = [_trimmed_spread(d, config.trimmed_share) for d in (first, second)]
     else:
         spread = [float(np.quantile(np.abs(d - np.median(d)), quantile)) for d in (first, second)]
     return (spread[1] / spread[0]) ** 2 if spread[0] > 0 else 0.0
 
 
-def _trimmed_spread(differences: Array) -> float:
+def _trimmed_spread(differences: Array, share: float) -> float:
     """Return the root mean square of all but the largest differences."""
     size = np.sort(np.abs(differences))
-    return float(np.sqrt(np.mean(size[: int(np.ceil(KEPT * size.size))] ** 2)))
+    return float(np.sqrt(np.mean(size[: int(np.ceil(share * size.size))] ** 2)))
 
 
 def _unit(value: Array) -> float | None:
@@ -175,9 +179,9 @@ def _tidy(series: Series, unit: float) -> tuple[Array, Array, Array]:
     return steps.astype(np.float64), value, np.sqrt(variance)
 
 
-def _bin(step: Array, y: Array, se: Array) -> tuple[Array, Array, Array]:
-    """Average neighbours until at most ``MAX_POINTS`` are left."""
-    size = -(-step.size // MAX_POINTS)
+def _bin(step: Array, y: Array, se: Array, most: int) -> tuple[Array, Array, Array]:
+    """Average neighbours until at most ``most`` are left."""
+    size = -(-step.size // most)
     if size == 1:
         return step, y, se
     label = np.arange(step.size) // size

@@ -9,17 +9,12 @@ import numpy.typing as npt
 from scipy.special import expit
 
 from devtrack.changepoints._step_scale import Axis
+from devtrack.changepoints.config import TemplateConfig
 
 Array = npt.NDArray[np.floating]
 
 STEP, KINK = 0, 1
 
-MAX_WIDTH = 0.25  # of the axis, 5-95 %: wider changes are trends
-MAX_DECADES = 0.9  # half of what a single exponential relaxation takes (1.8 decades)
-STEP_WIDTHS = (0.005, 0.02, 0.045, 0.09, 0.15)
-KINK_WIDTHS = (0.02, 0.08)
-MAX_PLACES = 110
-EDGE = 0.045  # no change is looked for this close to the ends, nor in the first or last 3 points
 LOGISTIC_SPAN = 2 * np.log(19.0)  # 5-95 % width of the logistic function of scale 1
 
 
@@ -58,9 +53,10 @@ class TemplateBank(NamedTuple):
         return [slice(i, i + self.place.size) for i in range(0, self.kind.size, self.place.size)]
 
 
-def max_transition_width(axis: Axis) -> float:
+def max_transition_width(axis: Axis, config: TemplateConfig) -> float:
     """Return the largest 5-95 % width that counts as a transition, as a fraction of the axis."""
-    return MAX_WIDTH if axis.kind == "linear" else min(MAX_WIDTH, MAX_DECADES / axis.decades)
+    widest = config.max_width
+    return widest if axis.kind == "linear" else min(widest, config.max_decades / axis.decades)
 
 
 def level_change(u: Array, mid: npt.ArrayLike, width: npt.ArrayLike) -> Array:
@@ -85,20 +81,21 @@ def columns(u: Array, kind: npt.ArrayLike, mid: npt.ArrayLike, width: npt.ArrayL
     return out
 
 
-def make_template_bank(u: Array, top: float) -> TemplateBank | None:
+def make_template_bank(u: Array, top: float, config: TemplateConfig) -> TemplateBank | None:
     """Lay templates between the snapshots; None when there is no room.
 
     Args:
         u: Positions of the snapshots, ascending.
         top: Widest level change.
+        config: Which changes are looked for. None is within the first or last 3 points.
     """
     middle = 0.5 * (u[1:] + u[:-1])
-    low, high = max(EDGE, u[3]), min(1 - EDGE, u[-4])
-    place = _thin(middle[(middle > low) & (middle < high)], 1.0 / MAX_PLACES)
+    low, high = max(config.edge, u[3]), min(1 - config.edge, u[-4])
+    place = _thin(middle[(middle > low) & (middle < high)], 1.0 / config.max_places)
     if place.size < 3:
         return None
-    widths = [w for w in STEP_WIDTHS if w < top] + [top]
-    kinds = [(STEP, w) for w in widths] + [(KINK, w) for w in KINK_WIDTHS]
+    widths = [w for w in config.step_widths if w < top] + [top]
+    kinds = [(STEP, w) for w in widths] + [(KINK, w) for w in config.kink_widths]
     kind = np.repeat([k for k, _ in kinds], place.size)
     width = np.repeat([w for _, w in kinds], place.size)
     return TemplateBank(place, kind, np.tile(place, len(kinds)), width)

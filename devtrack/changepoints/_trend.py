@@ -15,20 +15,11 @@ import numpy.typing as npt
 from scipy.optimize import lsq_linear, nnls
 
 from devtrack.changepoints._momentum_transient import OptimizerStart, heavy_ball_response
+from devtrack.changepoints.config import TrendConfig
 
 Array = npt.NDArray[np.floating]
 
-RATES_PER_DECADE = 3  # a rate between two of the grid is then met to 1 % by its neighbours
-SLOWEST = 0.05  # lowest rate, per length of the run: a straight line in training time
-PRIOR_SCALE = (
-    0.7  # chosen among 0.35 to 1.5 on generated seeds 201 to 203 and three of other shapes
-)
-MAX_FREE_COMPONENTS = 4  # relaxations: more are much alike, and share what one of them would cost
 UNPENALIZED = 1e6  # prior standard deviation of a weight without a prior, in noise units
-MIN_VISIBLE_LENGTH = (
-    1e-5  # of a decay's length, beside the extra columns: less, and its size has no bounds
-)
-FASTEST = 5.0  # highest rate, per shortest gap: gone at the second snapshot
 
 
 class Trend(NamedTuple):
@@ -47,6 +38,7 @@ def fit_relaxations(
     decays: Array,
     values: Array,
     whiten: Callable[[Array], Array],
+    config: TrendConfig,
     *,
     extra: Array,
     extra_sd: Array | None = None,
@@ -55,14 +47,15 @@ def fit_relaxations(
 
     A non-negative least-squares fit picks the decays. However steep the curve, a mixture of decays
     of one sign cannot imitate a level change or a turning point. Free weights could. So their prior
-    has mean 0 and a standard deviation of ``PRIOR_SCALE`` times the fitted size. It is larger where
-    more than ``MAX_FREE_COMPONENTS`` share in the mixture. A prior centred on the fitted weights
+    has mean 0 and a standard deviation of ``prior_scale`` times the fitted size. It is larger where
+    more than ``max_free_components`` share in the mixture. A prior centred on the fitted weights
     would penalize changes that the fit had already absorbed.
 
     Args:
         decays: What the mixture may be made of (``exponential_basis``), (point, column).
         values: The curve, shape (point,).
         whiten: Turns values, (point,), or columns, (point, column), into units of white noise.
+        config: What the smooth part of a series may be.
         extra: Columns with weights of either sign, (point, column).
         extra_sd: Prior standard deviations of those weights, (column,); free where ``UNPENALIZED``
             or more, or if None.
@@ -83,11 +76,11 @@ def fit_relaxations(
 
     target, columns = rest(values), rest(decays)
     beside = whiten(decays - decays.mean(axis=0))
-    columns[:, _lengths(columns) < MIN_VISIBLE_LENGTH * _lengths(beside)] = 0.0
+    columns[:, _lengths(columns) < config.min_visible_length * _lengths(beside)] = 0.0
     fits = [(sign, *_non_negative(columns, sign * target)) for sign in (1.0, -1.0)]
     sign, weights, _ = min(fits, key=lambda fit: fit[2])
     active = decays[:, weights > 0] * (sign * weights[weights > 0])
-    spread = PRIOR_SCALE * np.sqrt(max(1.0, active.shape[1] / MAX_FREE_COMPONENTS))
+    spread = config.prior_scale * np.sqrt(max(1.0, active.shape[1] / config.max_free_components))
     return Trend(active, np.full(active.shape[1], spread))
 
 
@@ -100,10 +93,10 @@ def linear_trend(u: Array) -> Trend:
     return Trend((u - 0.5)[:, None], np.array([UNPENALIZED]))
 
 
-def rough_trend(decays: Array, u: Array, values: Array, h: Array) -> Array:
+def rough_trend(decays: Array, u: Array, values: Array, h: Array, config: TrendConfig) -> Array:
     """Return a first smooth fit, for cleaning only: relaxations and a cubic, (point,)."""
     cubic = np.column_stack([u - 0.5, (u - 0.5) ** 2, (u - 0.5) ** 3])
-    active = fit_relaxations(decays, values, scaled_by(h), extra=cubic).columns
+    active = fit_relaxations(decays, values, scaled_by(h), config, extra=cubic).columns
     x = np.column_stack([np.ones_like(u), cubic, active]) / h[:, None]
     weights = np.linalg.lstsq(x, values / h, rcond=1e-6)[0]
     return (x @ weights) * h
@@ -132,18 +125,21 @@ def _non_negative(columns: Array, target: Array) -> tuple[Array, float]:
     return weights, float(left)
 
 
-def exponential_basis(step: Array, starts: Sequence[OptimizerStart] = ()) -> Array:
+def exponential_basis(
+    step: Array, config: TrendConfig, starts: Sequence[OptimizerStart] = ()
+) -> Array:
     """Return relaxations of all rates, and how balls roll after the starts, (point, column).
 
     Args:
         step: Optimizer steps, ascending, shape (point,).
+        config: What the smooth part of a series may be.
         starts: Where an optimizer with momentum started.
     """
     elapsed = step - step[0]
     total = elapsed[-1]
     gap = float(np.min(np.diff(step)))
-    low, high = np.log10(SLOWEST / total), np.log10(FASTEST / gap)
-    num = max(2, int(np.ceil((high - low) * RATES_PER_DECADE)) + 1)
+    low, high = np.log10(config.slowest / total), np.log10(config.fastest / gap)
+    num = max(2, int(np.ceil((high - low) * config.rates_per_decade)) + 1)
     rates = np.logspace(low, high, num)
     parts = [np.exp(-np.outer(elapsed, rates))]
     return np.hstack([*parts, *(heavy_ball_response(step, start, rates) for start in starts)])

@@ -47,10 +47,10 @@ class Coverage(NamedTuple):
 
     @property
     def reasons_text(self) -> str:
-        """The reasons with the series that each keeps out; empty if all were judged.
+        """The reasons with the series that each keeps out; empty if all were evaluated.
 
         Example:
-            >>> Judged(("loss",), {"constant": ("accuracy", "epoch")}).why
+            >>> Coverage(("loss",), {"constant": ("accuracy", "epoch")}).reasons_text
             'constant: accuracy, epoch'
         """
         return "; ".join(
@@ -58,12 +58,12 @@ class Coverage(NamedTuple):
         )
 
     def __str__(self) -> str:
-        """Say how many series were judged, and why the others were not.
+        """Say how many series were evaluated, and why the others were not.
 
         Example:
-            >>> str(Judged(("a", "b"), {})), str(Judged(("a",), {"constant": ("b",)}))
+            >>> str(Coverage(("a", "b"), {})), str(Coverage(("a",), {"constant": ("b",)}))
             ('2 series evaluated', '1 of 2 series evaluated; constant: b')
-            >>> str(Judged((), {"constant": ("b",)}))
+            >>> str(Coverage((), {"constant": ("b",)}))
             'no series could be evaluated; constant: b'
         """
         count = len(self.evaluated)
@@ -86,7 +86,7 @@ def read_coverage(
 ) -> Coverage:
     """Say which series ``find_transitions`` judges when it is given the same arguments.
 
-    Learning rates are the recipe, which is no witness: they are named only where there is nothing
+    Learning rates are configuration, not evidence: they are named only where there is nothing
     else.
 
     Args:
@@ -107,7 +107,7 @@ def read_coverage(
     bare = [Series(one.metric, one.site, np.empty(0, np.int64), np.empty(0)) for one in rows]
     measured = [one for one, series in zip(rows, bare, strict=True) if not is_config_series(series)]
     if rows and not measured:
-        return Coverage((), {"the recipe itself": tuple(_name(one) for one in rows)})
+        return Coverage((), {"training configuration": tuple(_name(one) for one in rows)})
     grid = np.unique([step for one in measured if not one.has_negative_se for step in one.steps])
     line = choose_axis(grid, kind=axis) if grid.size > 1 else None
     evaluated: list[str] = []
@@ -126,7 +126,7 @@ def read_coverage(
 
 
 def read_last_coverage(store: Store, run_id: str) -> Coverage | None:
-    """Say which series a run's latest analysis judged; None if there is no analysis.
+    """Say which series a run's latest analysis evaluated; None if there is no analysis.
 
     Args:
         store: The store.
@@ -150,9 +150,10 @@ def _counted(one: PointCount) -> str:
 
 
 def _exclusion_reason(one: PointCount, line: Axis | None) -> str:
-    """Return why a series is not judged; empty if it is."""
+    """Return why a series is not evaluated; empty if it is."""
     from devtrack.changepoints._preprocessing import MIN_POINTS
     from devtrack.changepoints._templates import make_template_bank, max_transition_width
+    from devtrack.changepoints.config import TemplateConfig
 
     if one.has_negative_se:
         return "negative standard errors"
@@ -161,7 +162,9 @@ def _exclusion_reason(one: PointCount, line: Axis | None) -> str:
     assert one.low is not None and one.high is not None  # there are points
     if one.high - one.low <= 1e-12 * max(abs(one.low), abs(one.high)):
         return "constant"
-    if make_template_bank(line.fraction(one.steps), max_transition_width(line)) is None:
+    templates = TemplateConfig()
+    top = max_transition_width(line, templates)
+    if make_template_bank(line.fraction(one.steps), top, templates) is None:
         return "points crowded at an end of the run"
     return ""
 

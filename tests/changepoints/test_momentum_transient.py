@@ -5,6 +5,7 @@ import pytest
 
 from devtrack.changepoints._momentum_transient import OptimizerStart, heavy_ball_response
 from devtrack.changepoints._trend import exponential_basis
+from devtrack.changepoints.config import TrendConfig
 from devtrack.changepoints.offline.detector import detect
 from devtrack.changepoints.online.detector import OnlineDetector
 from devtrack.series import ConfigEvent, Series
@@ -54,10 +55,10 @@ def test_rolls_are_those_of_a_ball(momentum, linear):
 
 
 def test_without_a_start_the_trend_is_made_of_relaxations_alone():
-    decays = exponential_basis(STEPS.astype(float))
+    decays = exponential_basis(STEPS.astype(float), TrendConfig())
     assert np.all(np.diff(decays, axis=0) <= 0)
     assert (
-        exponential_basis(STEPS.astype(float), [OptimizerStart(0.0, 0.9)]).shape[1]
+        exponential_basis(STEPS.astype(float), TrendConfig(), [OptimizerStart(0.0, 0.9)]).shape[1]
         > decays.shape[1]
     )
 

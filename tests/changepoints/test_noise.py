@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 
-from devtrack.changepoints._noise import SHAPE_ERROR, log_jacobian, profile, shape_error, whiten
+from devtrack.changepoints._noise import log_jacobian, profile, shape_error, whiten
+from devtrack.changepoints.config import NoiseConfig
 
+CONFIG = NoiseConfig()
 RNG = np.random.default_rng(0)
 INDEX = np.array([0, 1, 2, 4, 7, 8, 9, 15])
 
@@ -26,17 +28,17 @@ def test_without_correlation_nothing_changes():
 def test_the_shape_error_is_a_share_of_what_moves_nearby():
     u = np.linspace(0, 1, 101)
     fit = np.where(u > 0.5, 4.0, 0.0)
-    error = shape_error(u, fit)
+    error = shape_error(u, fit, CONFIG)
     assert error[[0, 40, 60, 100]] == pytest.approx(0)
-    assert error[[49, 50, 51]] == pytest.approx(4 * SHAPE_ERROR)
+    assert error[[49, 50, 51]] == pytest.approx(4 * CONFIG.shape_error)
 
 
 def test_the_profile_follows_a_planted_one():
     u = np.linspace(0, 1, 400)
     planted = np.exp(1.5 * (u - 0.5))
     y = planted * RNG.standard_normal(400)
-    found = profile(u, y, np.ones(400), se_known=False)
+    found = profile(u, y, np.ones(400), CONFIG, se_known=False)
     # three times the error of a slope from 400 logs of scatters of sd 1.1
     assert np.log(found[-1] / found[0]) == pytest.approx(1.5, abs=3 * 1.1 / np.sqrt(400 / 12))
-    flat = profile(u, RNG.standard_normal(400), np.ones(400), se_known=True)
+    flat = profile(u, RNG.standard_normal(400), np.ones(400), CONFIG, se_known=True)
     assert abs(np.log(flat[-1] / flat[0])) < 0.5

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from devtrack.changepoints._preprocessing import ROUGH, prepare_series, roughness
+from devtrack.changepoints._preprocessing import prepare_series, roughness
 from devtrack.changepoints._step_scale import Axis
+from devtrack.changepoints.config import DetectorConfig
 from devtrack.series import Series
+
+CONFIG = DetectorConfig()
 
 
 def test_standard_errors_that_end_in_zeros_leave_finite_noise():
@@ -18,7 +21,7 @@ def test_standard_errors_that_end_in_zeros_leave_finite_noise():
         se = np.where(step < 34, 0.01 * rng.random(40), 0.0)
         value = np.clip(step / 34 + se * rng.standard_normal(40), 0, 1)
         curve = prepare_series(
-            Series("accuracy", "model", step, value, se), Axis("log", 1, 40), step
+            Series("accuracy", "model", step, value, se), Axis("log", 1, 40), step, CONFIG
         )
         assert np.isfinite(curve.noise_sd).all()
         assert (curve.noise_sd > 0).all()
@@ -32,6 +35,7 @@ def noisy(value, *, se=1.0, seed=0):
         Series("loss", "model", steps, value + noise, spread),
         Axis("linear", 0, float(steps[-1])),
         steps.astype(float),
+        CONFIG,
     )
     return curve, value + noise
 
@@ -56,7 +60,7 @@ def test_a_spike_between_gaps_is_cut_though_it_draws_the_trend_to_itself():
         value = 60 * (step / 1000) ** -0.1 + np.random.default_rng(seed).standard_normal(step.size)
         value[48] += 7.0
         series = Series("loss", "model", step.astype(int), value, np.ones(step.size))
-        curve = prepare_series(series, Axis("log", 100, 200_000), step)
+        curve = prepare_series(series, Axis("log", 100, 200_000), step, CONFIG)
         spikes.append(curve.scale * (curve.value[48] - np.mean(curve.value[[47, 49]])))
     assert np.sum(np.array(spikes) > 5) <= 2
 
@@ -76,6 +80,6 @@ def test_the_noise_of_short_series_can_be_seen():
         noise = np.random.default_rng(seed).standard_normal(30)
         for i in range(1, 30):
             noise[i] = 0.5 * noise[i - 1] + np.sqrt(0.75) * noise[i]
-        seen += roughness(noise) > ROUGH
+        seen += roughness(noise, CONFIG.noise) > CONFIG.noise.min_roughness
     assert seen >= 80
-    assert roughness(np.exp(-np.arange(60) / 10)) < 0.5
+    assert roughness(np.exp(-np.arange(60) / 10), CONFIG.noise) < 0.5

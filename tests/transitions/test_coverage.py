@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from devtrack.changepoints._preprocessing import MIN_POINTS
+from devtrack.changepoints.config import DetectorConfig
 from devtrack.changepoints.offline.detector import _models
 from devtrack.records import Row, RunInfo, Status, TrainingProgress
 from devtrack.store import open_store
@@ -57,7 +58,7 @@ def written(path, *names, steps=STEPS):
 @pytest.mark.parametrize("axis", ["auto", "log", "linear"])
 def test_it_says_of_every_series_what_the_detector_does(tmp_path, steps, axis):
     store = written(tmp_path, *SERIES, steps=steps)
-    models, _ = _models(read_series(store, "r1"), axis=axis, events=[], starts=[])
+    models, _ = _models(read_series(store, "r1"), DetectorConfig(), axis=axis, events=[], starts=[])
     at = lambda m: m.metric if m.site == "model" else f"{m.metric}@{m.site}"  # noqa: E731
     told = read_coverage(store, "r1", axis=axis)
     assert told.evaluated == tuple(at(model.curve) for model in models)
@@ -74,7 +75,7 @@ def test_it_says_of_every_series_what_the_detector_does(tmp_path, steps, axis):
         ((), [], "no series could be evaluated; there are no numbers yet"),
         (("loss",), [10], "no series could be evaluated; fewer than 10 ok points: loss (1 ok)"),
         (("loss", "lr"), STEPS, "1 series evaluated"),
-        (("lr",), STEPS, "no series could be evaluated; the recipe itself: lr"),
+        (("lr",), STEPS, "no series could be evaluated; training configuration: lr"),
         (
             ("suspect", "failed", "few"),
             STEPS,

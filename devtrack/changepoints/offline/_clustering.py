@@ -9,17 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from devtrack.changepoints._templates import KINK, STEP, Shape
+from devtrack.changepoints.config import ClusterConfig, DetectorConfig
 from devtrack.changepoints.offline._segmentation import occupied, refine
 from devtrack.changepoints.offline._series_model import SeriesModel
 from devtrack.changepoints.offline._shape_checks import is_visible, turning_point
-from devtrack.changepoints.offline._significance import LAG, LAG_PER_WIDTH, NullDistribution
-
-JOIN_PER_WIDTH = 0.45  # of the mean width: how far apart two series' midpoints may lie
-OVERLAP, OVERLAP_PER_WIDTH = 0.03, 0.6  # changes closer than this are one, and its shape error
-OVERLAP_OF_KINDS = 0.02  # more for a bend beside a level change
-SUPPORT = 4.0  # gain from which a series is said to move along
-WEAK_SUPPORT = 6.0  # the same for changes that only all series together show
-MAX_WEAK = 3
+from devtrack.changepoints.offline._significance import NullDistribution
 
 
 class SeriesChange(NamedTuple):
@@ -82,17 +76,18 @@ def selected_changes(
     return sorted(parts, key=lambda p: -p.glr)
 
 
-def link(parts: Sequence[SeriesChange]) -> list[ChangeCluster]:
+def link(parts: Sequence[SeriesChange], config: DetectorConfig) -> list[ChangeCluster]:
     """Put parts of different series that lie close together into clusters.
 
     Args:
         parts: The loudest first: it gathers the others around it.
+        config: The detector's constants.
     """
     clusters: list[ChangeCluster] = []
     for part in parts:
         near = [c for c in clusters if c.kind == part.shape.kind and not c.has(part.series)]
         gaps = [abs(c.parts[0].shape.mid - part.shape.mid) for c in near]
-        reach = [_join_reach(c.parts[0].shape.width, part.shape.width) for c in near]
+        reach = [_join_reach(config, c.parts[0].shape.width, part.shape.width) for c in near]
         close = [(gap, i) for i, (gap, r) in enumerate(zip(gaps, reach, strict=True)) if gap <= r]
         if close:
             near[min(close)[1]].parts.append(part)
@@ -101,13 +96,17 @@ def link(parts: Sequence[SeriesChange]) -> list[ChangeCluster]:
     return clusters
 
 
-def _join_reach(one: float, other: float) -> float:
+def _join_reach(config: DetectorConfig, one: float, other: float) -> float:
     """Return how far apart midpoints of changes of two widths may lie."""
-    return LAG + JOIN_PER_WIDTH * 0.5 * (one + other)
+    return config.significance.lag + config.clusters.join_per_width * 0.5 * (one + other)
 
 
 def merge(
-    clusters: Sequence[ChangeCluster], null: NullDistribution, *, alpha: float
+    clusters: Sequence[ChangeCluster],
+    null: NullDistribution,
+    config: ClusterConfig,
+    *,
+    alpha: float,
 ) -> list[ChangeCluster]:
     """Make one of clusters of a kind that overlap; a series has one change at one place.
 
@@ -119,6 +118,7 @@ def merge(
     Args:
         clusters: The strongest first.
         null: The run and what chance can do in it.
+        config: Which changes are one.
         alpha: The nominal rate, which a cluster that loses parts must still keep.
     """
     kinks = [c for c in clusters if c.kind == KINK and not _turns(c, clusters, null.models)]
@@ -126,7 +126,7 @@ def merge(
     for cluster in clusters:
         if any(cluster is kink for kink in kinks):
             continue
-        near = [c for c in merged if abs(c.mid - cluster.mid) <= _reach(c, cluster)]
+        near = [c for c in merged if abs(c.mid - cluster.mid) <= _reach(config, c, cluster)]
         other_word = [c for c in near if c.kind != cluster.kind]
         parts = [p for p in cluster.parts if not any(c.has(p.series) for c in other_word)]
         if not parts:
@@ -134,19 +134,19 @@ def merge(
         own = ChangeCluster(parts, list(cluster.nuisance))
         home = next((c for c in near if c.kind == own.kind), None)
         if home is not None:
-            _absorb(home, own)
+            _absorb(config, home, own)
         elif len(parts) == len(cluster.parts) or null.p_value(cluster_evidence(own, null)) <= alpha:
             merged.append(own)
     return [*merged, *kinks]
 
 
-def _reach(one: ChangeCluster, other: ChangeCluster) -> float:
-    reach = OVERLAP + OVERLAP_PER_WIDTH * max(one.width, other.width)
-    return reach + (OVERLAP_OF_KINDS if one.kind != other.kind else 0.0)
+def _reach(config: ClusterConfig, one: ChangeCluster, other: ChangeCluster) -> float:
+    reach = config.overlap + config.overlap_per_width * max(one.width, other.width)
+    return reach + (config.overlap_of_kinds if one.kind != other.kind else 0.0)
 
 
-def _absorb(home: ChangeCluster, cluster: ChangeCluster) -> None:
-    reach = _reach(cluster, home)
+def _absorb(config: ClusterConfig, home: ChangeCluster, cluster: ChangeCluster) -> None:
+    reach = _reach(config, cluster, home)
     for part in cluster.parts:
         rival = next((p for p in home.parts if p.series == part.series), None)
         if abs(part.shape.mid - home.mid) > reach:
@@ -188,11 +188,11 @@ def joint_scan(
 
     Args:
         null: The run and what chance can do in it.
-        clusters: What is believed already.
+        clusters: Clusters that are significant already.
         alpha: The nominal rate.
     """
     found: list[ChangeCluster] = []
-    for _ in range(MAX_WEAK):
+    for _ in range(null.config.max_joint_changes):
         known = [*clusters, *found]
         glr_at = []
         for s, model in enumerate(null.models):
@@ -204,10 +204,10 @@ def joint_scan(
         parts = []
         for s, (model, glr) in enumerate(zip(null.models, glr_at, strict=True)):
             bank = model.bank
-            reach = LAG + LAG_PER_WIDTH * bank.width
+            reach = null.config.lag + null.config.lag_per_width * bank.width
             near = (bank.kind == STEP) & (np.abs(bank.mid - place) <= reach)
             best = int(np.argmax(np.where(near, glr, -1.0)))
-            if near.any() and glr[best] >= WEAK_SUPPORT:
+            if near.any() and glr[best] >= null.config.min_joint_gain:
                 parts.append(_refit(s, model, known, bank.shape(best)))
         if not parts:
             break
@@ -221,18 +221,19 @@ def add_comoving_series(null: NullDistribution, clusters: Sequence[ChangeCluster
         if cluster.kind != STEP:
             continue
         mid, width = cluster.mid, cluster.width
+        reach = null.config.lag + null.config.lag_per_width * width
         for s, model in enumerate(null.models):
             if cluster.has(s):
                 continue
             bank, shapes = model.bank, shapes_in(clusters, s)
             alike = (bank.width <= 2.5 * width + 0.01) & (bank.width >= width / 3 - 0.01)
-            near = (bank.kind == STEP) & (np.abs(bank.mid - mid) <= LAG + LAG_PER_WIDTH * width)
+            near = (bank.kind == STEP) & (np.abs(bank.mid - mid) <= reach)
             glr = np.where(near & alike & ~occupied(model, shapes), model.glr_scan(shapes), -1.0)
             best = int(np.argmax(glr))
-            if glr[best] < max(SUPPORT, null.marginal_quantile[s]):
+            if glr[best] < max(null.config.min_company_gain, null.marginal_quantile[s]):
                 continue
             part = _refit(s, model, clusters, bank.shape(best))
-            if abs(part.shape.mid - mid) <= _join_reach(width, part.shape.width):
+            if abs(part.shape.mid - mid) <= _join_reach(model.config, width, part.shape.width):
                 cluster.parts.append(part)
 
 

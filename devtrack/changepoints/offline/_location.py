@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from devtrack.changepoints._step_scale import Axis
 from devtrack.changepoints._templates import KINK, STEP, Shape
+from devtrack.changepoints.config import DetectorConfig
 from devtrack.changepoints.offline._clustering import (
     ChangeCluster,
     SeriesChange,
@@ -18,31 +19,16 @@ from devtrack.changepoints.offline._clustering import (
 )
 from devtrack.changepoints.offline._series_model import SeriesModel
 from devtrack.changepoints.offline._shape_checks import (
-    TURN_REACH,
     agrees_in_sign,
     exceeds_min_effect,
     turning_point,
 )
-from devtrack.changepoints.offline._significance import LAG, LAG_PER_WIDTH, NullDistribution
+from devtrack.changepoints.offline._significance import NullDistribution
 from devtrack.series import Move, Transition
 
 Array = npt.NDArray[np.floating]
 
-INTERVAL_LEVEL = 0.9
-# A posterior treats noise, correlation, trend and shape as known, but they are estimates. Its width
-# is multiplied by this factor, fitted on generated runs of seeds 201 to 203 (see
-# `experiments.bench. transitions`).
-INTERVAL_INFLATION = {STEP: 1.3, KINK: 1.6}
 METHOD = "p-value, draws of the run's own noise"
-MIDS, WIDTHS = 81, 12
-MOVES = 4  # windows through which a change is followed to its best place
-OUTER = 2  # snapshots at either end before and after which no change is dated
-MAX_WIDTH_RATIO = 1.2  # of the widest transition: a fit wider than this is a trend
-MIN_EFFECT = 0.02  # of its range: a series that moves by less is not said to take part
-# Of its range: a level change larger than this is one that relaxations or marks of the recipe make
-# up for, and says how the fit came about instead of how the series went.
-MAX_EFFECT = 1.25
-TURN_WIDTH = 0.06  # onset to end of a turning point, which has no ends of its own
 
 
 class LocatedChange(NamedTuple):
@@ -63,18 +49,20 @@ def locate(
     clusters: Sequence[ChangeCluster],
     null: NullDistribution,
     axis: Axis,
+    config: DetectorConfig,
     *,
     alpha: float,
 ) -> Transition | None:
-    """Return a believed cluster as a transition; None when too few parts hold on a close look.
+    """Return a significant cluster as a transition; None when too few parts hold on a close look.
 
     The evidence is that of the parts that do.
 
     Args:
         cluster: The change.
-        clusters: All believed changes, this one among them.
+        clusters: All significant changes, this one among them.
         null: The run and what chance can do in it.
         axis: The run's axis.
+        config: The detector's constants.
         alpha: The nominal rate.
     """
     read = _step if cluster.kind == STEP else _turn
@@ -84,7 +72,7 @@ def locate(
         return None
     if cluster.kind == KINK:  # beside a bend at one place a curve may turn at another
         retained = [
-            (p, d) for p, d in retained if abs(d.mid - retained[0][1].mid) <= LAG + TURN_REACH
+            (p, d) for p, d in retained if abs(d.mid - retained[0][1].mid) <= _turn_reach(config)
         ]
     evidence = (
         null.p_value(cluster_evidence(ChangeCluster([p for p, _ in retained]), null))
@@ -102,7 +90,7 @@ def locate(
         end=_step_at(axis, max(d.mid + d.width / 2 for d in located)),
         midpoint_low=_step_at(axis, low),
         midpoint_high=_step_at(axis, high),
-        interval_level=INTERVAL_LEVEL,
+        interval_level=config.location.interval_level,
         evidence=evidence,
         evidence_method=METHOD,
         alpha=alpha,
@@ -114,26 +102,31 @@ def locate(
 _PLACES = ("mid", "low", "high")
 
 
+def _turn_reach(config: DetectorConfig) -> float:
+    return config.significance.lag + config.shape_checks.turn_reach
+
+
 def _step(part: SeriesChange, model: SeriesModel, shapes: list[Shape]) -> LocatedChange | None:
     """Date a level change by the posterior of its midpoint, widths summed over."""
+    location, checks = model.config.location, model.config.shape_checks
     others = [shape for shape in shapes if shape is not part.shape]
     mids, widths, glr = _local_grid(part.shape, others, model)
     mass = np.exp(0.5 * (glr - glr.max()))
     middle = _quantiles(mass.sum(axis=1), mids, [0.5])[0]
-    low, high = _interval(glr, mids, STEP)
+    low, high = _interval(glr, mids, location.interval_level, location.step_inflation)
     by_width = mass.sum(axis=0) / mass.sum()
     width = float(np.exp(by_width @ np.log(widths)))
-    if width > MAX_WIDTH_RATIO * model.top or not _is_observed(model, float(middle)):
+    if width > checks.max_width_ratio * model.top or not _is_observed(model, float(middle)):
         return None
     shape = Shape(STEP, float(middle), width)
     fit = model.fit([*others, shape])
     effect = float(fit.effect[-1])
     extent = float(np.ptp(fit.curve))
-    is_in_bounds = MIN_EFFECT * extent <= abs(effect) <= MAX_EFFECT * extent
-    if not is_in_bounds or not agrees_in_sign(model, fit, shape, effect):
+    least, most = checks.min_effect_share * extent, checks.max_effect_share * extent
+    if not least <= abs(effect) <= most or not agrees_in_sign(model, fit, shape, effect):
         return None
     se = abs(effect) / max(np.sqrt(float(glr.max())), 1e-9)
-    distinct = exceeds_min_effect(fit, effect)
+    distinct = exceeds_min_effect(model, fit, effect)
     return LocatedChange(model, float(middle), float(low), float(high), width, effect, se, distinct)
 
 
@@ -147,16 +140,17 @@ def _local_grid(
     change at the initial location, it anchors the change there. Both are computed, and the one with
     the lower cost is used.
     """
+    location = model.config.location
     reach = 0.02 + 0.6 * shape.width
-    mids = np.linspace(shape.mid - reach, shape.mid + reach, MIDS)
-    widths = np.geomspace(0.004, 1.5 * model.top, WIDTHS)
+    mids = np.linspace(shape.mid - reach, shape.mid + reach, location.num_mids)
+    widths = np.geomspace(0.004, 1.5 * model.top, location.num_widths)
     grid, wide = (a.ravel() for a in np.meshgrid(mids, widths, indexing="ij"))
     looks = []
     for selected in ([shape], []):
         glr = model.glr_at(others, np.full(grid.size, STEP), grid, wide, selected=selected)
         best = int(np.argmax(glr))
         cost = model.cost([*others, Shape(STEP, float(grid[best]), float(wide[best]))])
-        looks.append((cost, glr.reshape(MIDS, WIDTHS)))
+        looks.append((cost, glr.reshape(location.num_mids, location.num_widths)))
     return mids, widths, min(looks, key=lambda look: look[0])[1]
 
 
@@ -168,7 +162,7 @@ def relocate(clusters: Sequence[ChangeCluster], null: NullDistribution) -> list[
     first.
 
     Args:
-        clusters: The believed changes; their parts are changed in place.
+        clusters: The significant changes; their parts are changed in place.
         null: The run and what chance can do in it.
     """
     steps = [(p, c) for c in clusters if c.kind == STEP for p in c.parts]
@@ -180,10 +174,11 @@ def relocate(clusters: Sequence[ChangeCluster], null: NullDistribution) -> list[
         del cluster.parts[at]
         if place is None:
             continue
-        reach = LAG + LAG_PER_WIDTH * max(part.shape.width, place.width)
+        wider = max(part.shape.width, place.width)
+        reach = null.config.lag + null.config.lag_per_width * wider
         if abs(place.mid - home) > abs(part.shape.mid - home) + reach:
             continue
-        if place.width > MAX_WIDTH_RATIO * model.top:
+        if place.width > model.config.shape_checks.max_width_ratio * model.top:
             cluster.nuisance.append(part._replace(shape=place))
         else:
             cluster.parts.insert(at, part._replace(shape=place))
@@ -192,11 +187,11 @@ def relocate(clusters: Sequence[ChangeCluster], null: NullDistribution) -> list[
 
 def _best_place(shape: Shape, others: Sequence[Shape], model: SeriesModel) -> Shape | None:
     """Return the shape where it fits best, followed over its window; None if it runs away."""
-    for _ in range(MOVES):
+    for _ in range(model.config.location.num_windows):
         mids, widths, glr = _local_grid(shape, others, model)
         at, wide = np.unravel_index(int(np.argmax(glr)), glr.shape)
         shape = Shape(STEP, float(mids[at]), float(widths[wide]))
-        if 0 < at < MIDS - 1:
+        if 0 < at < mids.size - 1:
             return shape
     return None
 
@@ -206,8 +201,8 @@ def _is_observed(model: SeriesModel, place: float) -> bool:
 
     In the gap between the first snapshot or two and the next a change of almost any size fits.
     """
-    u = model.curve.position
-    return bool(u[OUTER] < place < u[-1 - OUTER])
+    u, outer = model.curve.position, model.config.shape_checks.min_outer_points
+    return bool(u[outer] < place < u[-1 - outer])
 
 
 def _turn(part: SeriesChange, model: SeriesModel, shapes: list[Shape]) -> LocatedChange | None:
@@ -222,21 +217,22 @@ def _turn(part: SeriesChange, model: SeriesModel, shapes: list[Shape]) -> Locate
     index = next(i for i, shape in enumerate(shapes) if shape is part.shape)
     others = shapes[:index] + shapes[index + 1 :]
     effect, place = float(model.fit(shapes).effect[index]), float(model.curve.position[top])
-    mids = np.linspace(part.shape.mid - TURN_REACH, part.shape.mid + TURN_REACH, MIDS)
-    glr = model.glr_at(others, np.full(MIDS, KINK), mids, np.full(MIDS, part.shape.width))
+    location, reach = model.config.location, model.config.shape_checks.turn_reach
+    mids = np.linspace(part.shape.mid - reach, part.shape.mid + reach, location.num_mids)
+    kind, width = np.full(mids.size, KINK), np.full(mids.size, part.shape.width)
+    glr = model.glr_at(others, kind, mids, width)
     middle = _quantiles(np.exp(0.5 * (glr - glr.max())), mids, [0.5])[0]
-    low, high = _interval(glr[:, None], mids, KINK)
+    low, high = _interval(glr[:, None], mids, location.interval_level, location.kink_inflation)
     se = abs(effect) / max(np.sqrt(float(glr.max())), 1e-9)
     shift = place - middle
-    return LocatedChange(
-        model, place, float(low + shift), float(high + shift), TURN_WIDTH, effect, se
-    )
+    bounds = (float(low + shift), float(high + shift))
+    return LocatedChange(model, place, *bounds, location.turn_width, effect, se)
 
 
-def _interval(glr: Array, mids: Array, kind: int) -> Array:
+def _interval(glr: Array, mids: Array, level: float, inflation: float) -> Array:
     """Return the ends of the midpoint's interval, (2,), of gains (mid, width)."""
-    mass = np.exp(0.5 * (glr - glr.max()) / INTERVAL_INFLATION[kind] ** 2).sum(axis=1)
-    tail = (1 - INTERVAL_LEVEL) / 2
+    mass = np.exp(0.5 * (glr - glr.max()) / inflation**2).sum(axis=1)
+    tail = (1 - level) / 2
     return _quantiles(mass, mids, [tail, 1 - tail])
 
 

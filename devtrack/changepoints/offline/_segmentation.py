@@ -8,50 +8,29 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from devtrack.changepoints._noise import NEARBY, shape_error
-from devtrack.changepoints._templates import KINK, KINK_WIDTHS, STEP, Shape, is_admissible
+from devtrack.changepoints._noise import shape_error
+from devtrack.changepoints._templates import KINK, STEP, Shape, is_admissible
 from devtrack.changepoints.offline._series_model import Fit, SeriesModel
 from devtrack.changepoints.offline._shape_checks import is_non_monotone, turning_point
 
 Array = npt.NDArray[np.floating]
 
-STEP_PENALTY = 11.0  # GLR that a change must reach to be selected; significance is tested later
-KINK_PENALTY = 2.0  # more for a bend: a level change is the simpler story ...
-FIRST_KINK_PENALTY = 3.0  # ... and for the first of them
-JUMP_PENALTY = 6.0  # of what an event may have left: less than of a change, its place is known
-LINEAR_TREND_BONUS = 20.0  # less for bends on a line, when the curve comes back
-KINKED_TREND_BONUS = 40.0  # ... and a bend is needed in any case
-ENTRY_THRESHOLD = 0.57  # fraction of the penalty from which a change is added tentatively
-JOINT_ENTRY_THRESHOLD = (
-    0.25  # the same where changes hide one another: a zigzag's turns, a staircase's steps
-)
-MAX_CHANGES_PER_SERIES = 9
-POINTS_PER_CHANGE = 6
-CORRELATIONS = (0.0, 0.3, 0.55, 0.75, 0.9)
-MIN_NOISE_SHARE = 0.002  # of its range, where no noise is seen
-TREND_ERROR_SHARE = (
-    0.05  # of its range: what the smooth trend of a curve without visible noise may be off by
-)
-TREND_ERROR_LENGTH = 0.1  # of the axis: over which that error stays alike
-MIN_NOISE_FACTOR = 0.3  # of reported standard errors: fixed evaluation data move less than they say
-MIN_SPLIT_WIDTH = 0.04  # of the axis: a narrower level change is not taken for two
-MIN_DISTANCE, MIN_DISTANCE_PER_WIDTH = 0.02, 0.3  # least distance of two changes of one series
-
 
 def estimate_noise(model: SeriesModel) -> list[Shape]:
-    """Set the model's noise, correlation and jumps; return the changes of the cheapest story.
+    """Set the noise, correlation and jumps of a model; return its cheapest segmentation.
 
     Correlated noise and many small changes explain the same fluctuations. So changes are selected
     anew for every correlation, with the jumps and without. The model with the lowest cost wins. The
     noise then includes the error of the ideal shapes (``noise.shape_error``). The round is repeated
     near the winner, which is a candidate again.
     """
-    curve, shapes = model.curve, []
+    curve, noise, shapes = model.curve, model.config.noise, []
     won: list[list[Shape]] = []
     if curve.se_known:  # else what the shapes of a loud change miss would pass for correlation
-        model.set_noise(np.hypot(curve.noise_sd, shape_error(curve.position, curve.value)), 0.0)
+        error = shape_error(curve.position, curve.value, noise)
+        model.set_noise(np.hypot(curve.noise_sd, error), 0.0)
     for around in (None, 0.3):
-        phis = [p for p in CORRELATIONS if around is None or abs(p - model.phi) < around]
+        phis = [p for p in noise.correlations if around is None or abs(p - model.phi) < around]
         model.is_straight = False
         offered, selected = [*won, _joint_segmentation(model)], []
         for phi, jumps in itertools.product(phis, _with_and_without(model.jumps)):
@@ -83,11 +62,11 @@ def reestimate_noise(model: SeriesModel, shapes: Sequence[Shape]) -> None:
 
     Args:
         model: Of a series whose changes were selected.
-        shapes: The changes of the series that are believed.
+        shapes: The changes of the series that are significant.
     """
     model.is_straight = model.is_straight and any(s.kind == KINK for s in shapes)
     costs = []
-    for phi in CORRELATIONS:
+    for phi in model.config.noise.correlations:
         model.set_noise(model.noise, phi)
         costs.append((model.cost(shapes), phi))
     model.noise_known = model.curve.se_known
@@ -100,18 +79,18 @@ def reestimate_noise(model: SeriesModel, shapes: Sequence[Shape]) -> None:
 def _rescale_noise(model: SeriesModel, shapes: Sequence[Shape]) -> None:
     """Scale the noise to what the shapes leave, and add what ideal ones may be off by.
 
-    Where no noise is observable, they are off by ``TREND_ERROR_SHARE`` everywhere. Otherwise the
+    Where no noise is observable, they are off by ``trend_error_share`` everywhere. Otherwise the
     tails of an ideal shape, matched to the last digit, would bias its location.
     """
-    fit = model.fit(shapes)
-    error = shape_error(model.curve.position, fit.curve)
+    fit, noise = model.fit(shapes), model.config.noise
+    error = shape_error(model.curve.position, fit.curve, noise)
     if not model.curve.shows_noise:
-        error = np.hypot(error, MIN_NOISE_SHARE * float(np.ptp(model.curve.value)))
+        error = np.hypot(error, noise.min_share * float(np.ptp(model.curve.value)))
     model.set_noise(np.hypot(model.curve.noise_sd * _noise_factor(model, fit), error), model.phi)
 
 
 def _finish(model: SeriesModel, shapes: Sequence[Shape]) -> None:
-    """Add the doubt about a curve whose noise does not show, and keep what the shapes leave.
+    """Add the uncertainty of a curve whose noise does not show, and keep what the shapes leave.
 
     Such a curve (a deterministic loss, a weight norm) does not show how large a change must be to
     be real. There the error of a smooth trend is used instead, which is correlated over a stretch
@@ -119,23 +98,23 @@ def _finish(model: SeriesModel, shapes: Sequence[Shape]) -> None:
     from one
     snapshot to the next, is no such error.
     """
-    curve = model.curve
+    curve, noise = model.curve, model.config.noise
     if not curve.shows_noise:
-        doubt = TREND_ERROR_SHARE * float(np.ptp(model.fit(shapes).own))
-        alike = float(np.exp(-1 / (TREND_ERROR_LENGTH * curve.position.size)))
-        model.set_noise(np.hypot(model.noise, doubt), max(model.phi, alike))
+        trend_error = noise.trend_error_share * float(np.ptp(model.fit(shapes).own))
+        alike = float(np.exp(-1 / (noise.trend_error_length * curve.position.size)))
+        model.set_noise(np.hypot(model.noise, trend_error), max(model.phi, alike))
     rest = model.residual(shapes)
     if not curve.shows_noise:
-        rest = rest[_beside(curve.position, shapes)]
+        rest = rest[_beside(curve.position, shapes, noise.nearby)]
     spread = float(np.sqrt(np.mean((rest - rest.mean()) ** 2)))
     model.scatter = (rest - rest.mean()) / spread if spread > 0 else None
 
 
-def _beside(u: Array, shapes: Sequence[Shape]) -> npt.NDArray[np.bool_]:
+def _beside(u: Array, shapes: Sequence[Shape], nearby: float) -> npt.NDArray[np.bool_]:
     """Say which points lie beside all level changes; all, if those take most of the run."""
     beside = np.ones(u.size, dtype=bool)
     for shape in shapes:
-        beside &= (np.abs(u - shape.mid) > shape.width + NEARBY) | (shape.kind != STEP)
+        beside &= (np.abs(u - shape.mid) > shape.width + nearby) | (shape.kind != STEP)
     return beside if np.mean(beside) > 0.5 else np.ones_like(beside)
 
 
@@ -152,7 +131,7 @@ def select_changes(
 
     Args:
         model: Of the series.
-        offered: Further stories beside a relaxation; what does not pay in them is left out.
+        offered: Further segmentations beside a relaxation; what does not pay in them is left out.
     """
     model.is_straight = False
     ways = [_search(model, [STEP]), _search(model, [KINK, STEP])]
@@ -162,7 +141,9 @@ def select_changes(
         return price, shapes, False
     model.is_straight = True
     bends = _bends(model)
-    bonus = KINKED_TREND_BONUS if any(s.kind == KINK for s in shapes) else LINEAR_TREND_BONUS
+    selection = model.config.selection
+    kinked = any(s.kind == KINK for s in shapes)
+    bonus = selection.kinked_trend_bonus if kinked else selection.linear_trend_bonus
     bent = penalty_of(model, bends) - (bonus if shapes else 0.0)
     if bent < price and is_non_monotone(model, model.fit(bends)):
         return bent, bends, True
@@ -171,9 +152,11 @@ def select_changes(
 
 def penalty_of(model: SeriesModel, shapes: Sequence[Shape]) -> float:
     """Return what a set of changes costs: its misfit and the price of each, and of the jumps."""
-    price = sum(STEP_PENALTY + (KINK_PENALTY if s.kind == KINK else 0.0) for s in shapes)
-    price += JUMP_PENALTY * len(model.jumps)
-    first = FIRST_KINK_PENALTY if any(s.kind == KINK for s in shapes) else 0.0
+    selection = model.config.selection
+    of_kind = {STEP: selection.step_penalty, KINK: selection.step_penalty + selection.kink_penalty}
+    price = sum(of_kind[s.kind] for s in shapes)
+    price += selection.jump_penalty * len(model.jumps)
+    first = selection.first_kink_penalty if any(s.kind == KINK for s in shapes) else 0.0
     return model.cost(shapes) + price + first
 
 
@@ -191,7 +174,7 @@ def refine(model: SeriesModel, shapes: list[Shape], i: int) -> list[Shape]:
     room = is_admissible(kind, grid)
     if kind == KINK:  # two bends at one place would be a level change
         for mid in (other.mid for other in others if other.kind == KINK):
-            room &= np.abs(grid - mid) >= MIN_DISTANCE
+            room &= np.abs(grid - mid) >= model.config.selection.min_distance
     if not room.any():
         return shapes
     grid, wide = grid[room], wide[room]
@@ -201,20 +184,21 @@ def refine(model: SeriesModel, shapes: list[Shape], i: int) -> list[Shape]:
 
 def occupied(model: SeriesModel, shapes: Sequence[Shape]) -> npt.NDArray[np.bool_]:
     """Say which templates lie on a change that the series already has, (template,)."""
-    bank = model.bank
+    bank, selection = model.bank, model.config.selection
     out = ~is_admissible(bank.kind, bank.mid)
     for shape in shapes:
-        out |= np.abs(bank.mid - shape.mid) < MIN_DISTANCE + MIN_DISTANCE_PER_WIDTH * (
-            bank.width + shape.width
-        )
+        widths = bank.width + shape.width
+        least = selection.min_distance + selection.min_distance_per_width * widths
+        out |= np.abs(bank.mid - shape.mid) < least
     return out
 
 
 def _search(model: SeriesModel, kinds: Sequence[int]) -> list[Shape]:
     """Add changes of one kind after the other while they pay, then leave out those that do not."""
     shapes: list[Shape] = []
+    entry = model.config.selection.entry_threshold
     for kind in kinds:
-        while found := _next(model, kind, shapes, least=ENTRY_THRESHOLD * STEP_PENALTY):
+        while found := _next(model, kind, shapes, entry=entry):
             shapes = [*shapes, found]
             for i in reversed(range(max(0, len(shapes) - 3), len(shapes))):
                 shapes = refine(model, shapes, i)
@@ -224,7 +208,8 @@ def _search(model: SeriesModel, kinds: Sequence[int]) -> list[Shape]:
 def _joint_segmentation(model: SeriesModel) -> list[Shape]:
     """Tell a series as level changes that pay together: of several alike the first gains little."""
     shapes: list[Shape] = []
-    while found := _next(model, STEP, shapes, least=JOINT_ENTRY_THRESHOLD * STEP_PENALTY):
+    entry = model.config.selection.joint_entry_threshold
+    while found := _next(model, STEP, shapes, entry=entry):
         shapes = _fitted(model, [], [*shapes, found])
     return shapes
 
@@ -232,23 +217,28 @@ def _joint_segmentation(model: SeriesModel) -> list[Shape]:
 def _bends(model: SeriesModel) -> list[Shape]:
     """Tell a series as bends alone: the first of a zigzag pays only once the others are in."""
     shapes: list[Shape] = []
-    while found := _next(model, KINK, shapes, least=JOINT_ENTRY_THRESHOLD * STEP_PENALTY):
+    entry = model.config.selection.joint_entry_threshold
+    while found := _next(model, KINK, shapes, entry=entry):
         shapes = _fitted(model, [], [*shapes, found])
     return _fitted(model, [], merge_or_split(model, _eliminate_backward(model, shapes)))
 
 
-def _next(model: SeriesModel, kind: int, shapes: list[Shape], *, least: float) -> Shape | None:
-    """Return the template that gains most beside the shapes; None if that is too little."""
+def _next(model: SeriesModel, kind: int, shapes: list[Shape], *, entry: float) -> Shape | None:
+    """Return the template that gains most beside the shapes; None if it gains too little.
+
+    ``entry`` is the least gain, as a share of the penalty.
+    """
     if len(shapes) >= _most(model):
         return None
     open_to = (model.bank.kind == kind) & ~occupied(model, shapes)
     glr = np.where(open_to, model.glr_scan(shapes), 0.0)
     best = int(np.argmax(glr))
+    least = entry * model.config.selection.step_penalty
     return model.bank.shape(best) if glr[best] >= least else None
 
 
 def merge_or_split(model: SeriesModel, shapes: list[Shape]) -> list[Shape]:
-    """Take neighbouring changes for one, or one for two, where that is the cheaper story.
+    """Take neighbouring changes for one, or one for two, where that is the cheaper segmentation.
 
     Changes are selected one after the other. A wide first one may have taken the place of two. A
     narrow first one may have taken the place of a wide one, whose remainder then takes others.
@@ -264,7 +254,7 @@ def merge_or_split(model: SeriesModel, shapes: list[Shape]) -> list[Shape]:
 
 
 def _merge_candidates(model: SeriesModel, shapes: list[Shape]) -> Iterator[list[Shape]]:
-    """Yield the stories in which a run of level changes is one, or two bends are."""
+    """Yield the segmentations in which a run of level changes is one, or two bends are."""
     steps = sorted((s for s in shapes if s.kind == STEP), key=lambda s: s.mid)
     for i, j in itertools.combinations(range(len(steps)), 2):
         first, last = steps[i], steps[j]
@@ -273,21 +263,23 @@ def _merge_candidates(model: SeriesModel, shapes: list[Shape]) -> Iterator[list[
             one = [Shape(STEP, 0.5 * (first.mid + last.mid), width)]
             yield _fitted(model, [s for s in shapes if s not in steps[i : j + 1]], one)
     bends = sorted((s for s in shapes if s.kind == KINK), key=lambda s: s.mid)
+    rounding = model.config.templates.kink_widths[0]
     for pair in itertools.pairwise(bends):
-        one = [Shape(KINK, 0.5 * (pair[0].mid + pair[1].mid), KINK_WIDTHS[0])]
+        one = [Shape(KINK, 0.5 * (pair[0].mid + pair[1].mid), rounding)]
         yield _fitted(model, [s for s in shapes if s not in pair], one)
 
 
 def _split_candidates(model: SeriesModel, shapes: list[Shape]) -> Iterator[list[Shape]]:
-    """Yield the stories in which one level change is two, between which the curve rests.
+    """Yield the segmentations in which one level change is two, between which the curve rests.
 
     Where it does not, they are one of an odd shape.
     """
+    selection = model.config.selection
     for one in shapes:
         mids = (one.mid - 0.25 * one.width, one.mid + 0.25 * one.width)
         wide = (
             one.kind == STEP
-            and one.width >= MIN_SPLIT_WIDTH
+            and one.width >= selection.min_split_width
             and bool(np.all(is_admissible(STEP, mids)))
         )
         if not wide or len(shapes) >= _most(model):
@@ -295,7 +287,7 @@ def _split_candidates(model: SeriesModel, shapes: list[Shape]) -> Iterator[list[
         halves = [Shape(STEP, mid, 0.4 * one.width) for mid in mids]
         two = _fitted(model, [s for s in shapes if s is not one], halves)
         left, right = sorted(two[-2:], key=lambda s: s.mid)
-        if right.mid - left.mid >= MIN_DISTANCE + 0.5 * (left.width + right.width):
+        if right.mid - left.mid >= selection.min_distance + 0.5 * (left.width + right.width):
             yield two
 
 
@@ -331,17 +323,19 @@ def replace_ramps(model: SeriesModel, shapes: list[Shape]) -> list[Shape]:
 
 
 def _most(model: SeriesModel) -> int:
-    return min(MAX_CHANGES_PER_SERIES, model.curve.position.size // POINTS_PER_CHANGE)
+    selection = model.config.selection
+    return min(selection.max_changes, model.curve.position.size // selection.points_per_change)
 
 
 def _eliminate_backward(model: SeriesModel, shapes: list[Shape]) -> list[Shape]:
+    selection = model.config.selection
     while shapes:
         worth = []
         for i, shape in enumerate(shapes):
             glr = float(model.glr_at(shapes[:i] + shapes[i + 1 :], *shape)[0])
-            worth.append(glr - (KINK_PENALTY + 1.0 if shape.kind == KINK else 0.0))
+            worth.append(glr - (selection.kink_penalty + 1.0 if shape.kind == KINK else 0.0))
         weakest = int(np.argmin(worth))
-        if worth[weakest] >= STEP_PENALTY:
+        if worth[weakest] >= selection.step_penalty:
             break
         shapes = shapes[:weakest] + shapes[weakest + 1 :]
     return shapes
@@ -350,4 +344,4 @@ def _eliminate_backward(model: SeriesModel, shapes: list[Shape]) -> list[Shape]:
 def _noise_factor(model: SeriesModel, fit: Fit) -> float:
     n, prior = model.curve.position.size, model.prior_points
     sigma = np.sqrt((fit.misfit + prior) / (max(n - fit.num_free, 0.5 * n) + prior))
-    return float(max(sigma, MIN_NOISE_FACTOR) if model.curve.se_known else sigma)
+    return float(max(sigma, model.config.noise.min_factor) if model.curve.se_known else sigma)

@@ -1,4 +1,4 @@
-"""One series as a linear model: a smooth trend, marks of the recipe, changes, correlated noise."""
+"""One series as a linear model: a smooth trend, event effects, changes, correlated noise."""
 
 from __future__ import annotations
 
@@ -9,20 +9,13 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from devtrack.changepoints._event_regressors import EVENT_EFFECT_SD
 from devtrack.changepoints._noise import log_jacobian, whiten
 from devtrack.changepoints._preprocessing import PreparedSeries
 from devtrack.changepoints._templates import Shape, TemplateBank, columns
 from devtrack.changepoints._trend import UNPENALIZED, fit_relaxations, linear_trend
+from devtrack.changepoints.config import DetectorConfig
 
 Array = npt.NDArray[np.floating]
-
-PRIOR_POINTS = 3.0  # belief that the noise is what is reported or was learned, in points ...
-PRIOR_SHARE = 0.1  # ... and as a share of the points
-SPENT = 6  # degrees of freedom that trend and noise take away
-# Of a template's squared length beside the fit: less, and it is the trend under another name. A
-# line has no other names.
-LEAST_LEFT, LEAST_LEFT_OF_LINE = 1e-3, 1e-6
 
 
 class Fit(NamedTuple):
@@ -30,7 +23,7 @@ class Fit(NamedTuple):
 
     Args:
         curve: The fitted curve, (point,).
-        own: The same without the marks of the recipe, (point,).
+        own: The same without the event effects, (point,).
         effect: Weights of the changes, (change,).
         misfit: Residual sum of squares in whitened noise units, penalties included.
         num_free: Number of weights without a prior.
@@ -56,17 +49,19 @@ class SeriesModel:
 
     Args:
         curve: The cleaned series.
-        event_effects: Columns of what the recipe may have left on it, (point, mark).
+        event_effects: Columns of what events may have left on it, (point, mark).
         bank: Templates to scan.
         top: Widest level change.
+        config: The detector's constants.
         jumps: The same of events that need not have left anything, each (point, mark); taken out
-            where they do not pay (``story.estimate_noise``).
+            where they do not pay (``segmentation.estimate_noise``).
 
     Attributes:
         noise_known: Whether the noise is reported, or learned by now.
-        noise: Standard deviation, (point,); learned by ``story.estimate_noise``, as are the others.
+        noise: Standard deviation, (point,); learned by ``segmentation.estimate_noise``, as are the
+            others.
         phi: Correlation of neighbouring snapshots.
-        scatter: What the series' own story leaves of it, in units of the noise, (point,).
+        scatter: What the fitted model leaves of it, in units of the noise, (point,).
         is_straight: Whether its trend is a line, or relaxations.
     """
 
@@ -74,6 +69,7 @@ class SeriesModel:
     event_effects: Array
     bank: TemplateBank
     top: float
+    config: DetectorConfig = field(kw_only=True)
     jumps: list[Array] = field(default_factory=list)
     noise: Array = field(init=False)
     phi: float = field(init=False, default=0.0)
@@ -93,12 +89,15 @@ class SeriesModel:
     @property
     def prior_points(self) -> float:
         """Weight of the belief that the noise factor is 1, in points."""
-        return PRIOR_POINTS + PRIOR_SHARE * self.curve.position.size if self.noise_known else 0.0
+        noise = self.config.noise
+        prior = noise.prior_points + noise.prior_points_share * self.curve.position.size
+        return prior if self.noise_known else 0.0
 
     @property
     def num_effective(self) -> float:
         """Points, the prior's included, that tell how large the noise is."""
-        return max(self.curve.position.size - SPENT, 4) + self.prior_points
+        free = self.curve.position.size - self.config.noise.num_fitted
+        return max(free, 4) + self.prior_points
 
     def fit(self, shapes: Sequence[Shape]) -> Fit:
         """Fit trend, marks and the given changes."""
@@ -189,7 +188,9 @@ class SeriesModel:
 
     def _norm(self, templates: Array, basis: Array) -> Array:
         """Squared length of each template beside the basis, (template,)."""
-        least = LEAST_LEFT_OF_LINE if self.is_straight else LEAST_LEFT
+        least = self.config.selection.min_rest
+        if self.is_straight:
+            least = self.config.selection.min_rest_of_line
         whole = np.einsum("ij,ij->j", templates, templates)
         inside = np.sum((basis.T @ templates) ** 2, axis=0)
         return np.maximum(whole - inside, least * whole + 1e-12)
@@ -212,7 +213,8 @@ class SeriesModel:
         """
         u, event_effects = self.curve.position, self._event_effects
         own = self._columns(shapes)
-        extra_sd = np.repeat([UNPENALIZED, EVENT_EFFECT_SD], [own.shape[1], event_effects.shape[1]])
+        sizes = [UNPENALIZED, self.config.events.effect_sd]
+        extra_sd = np.repeat(sizes, [own.shape[1], event_effects.shape[1]])
         if self.is_straight:
             trend = linear_trend(u)
         else:
@@ -221,6 +223,7 @@ class SeriesModel:
                 self.curve.decays,
                 self.curve.value,
                 self._whiten,
+                self.config.trend,
                 extra=np.hstack([own, event_effects, beside]),
                 extra_sd=np.append(extra_sd, np.full(beside.shape[1], UNPENALIZED)),
             )

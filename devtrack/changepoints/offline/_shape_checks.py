@@ -12,14 +12,9 @@ from devtrack.changepoints.offline._series_model import Fit, SeriesModel
 
 Array = npt.NDArray[np.floating]
 
-RETURN, RETURN_SHARE = 2.0, 0.1  # noise units and share of its range that a curve comes back by
-TURN_REACH = 0.06  # to either side of a bend: where else it may lie, and where the curve turns
-PROMINENCE = 1.5  # noise units that a curve must come back by on both sides of a turn
-MIN_STEP_SHARE = 0.06  # of the series' range: a smaller level change is no change of the run
-
 
 def is_non_monotone(model: SeriesModel, fit: Fit) -> bool:
-    """Say whether a fitted curve clearly rises and falls, with the marks of the recipe or without.
+    """Say whether a fitted curve clearly rises and falls, with the event effects or without.
 
     Without event effects, because an event effect is no turn. With them, because the fit of a curve
     that never turned may turn where an event effect compensates for it.
@@ -28,7 +23,11 @@ def is_non_monotone(model: SeriesModel, fit: Fit) -> bool:
 
 
 def _is_non_monotone(model: SeriesModel, curve: Array) -> bool:
-    least = max(RETURN * float(np.median(model.noise)), RETURN_SHARE * float(np.ptp(curve)))
+    checks = model.config.shape_checks
+    least = max(
+        checks.min_return * float(np.median(model.noise)),
+        checks.min_return_share * float(np.ptp(curve)),
+    )
     rise = np.max(curve - np.minimum.accumulate(curve))
     fall = np.max(np.maximum.accumulate(curve) - curve)
     return bool(min(rise, fall) >= least)
@@ -37,13 +36,13 @@ def _is_non_monotone(model: SeriesModel, curve: Array) -> bool:
 def is_visible(model: SeriesModel, fit: Fit, shape: Shape, effect: float) -> bool:
     """Say whether a level change shows: large enough, and the curve itself moves that way."""
     return shape.kind == KINK or (
-        exceeds_min_effect(fit, effect) and agrees_in_sign(model, fit, shape, effect)
+        exceeds_min_effect(model, fit, effect) and agrees_in_sign(model, fit, shape, effect)
     )
 
 
-def exceeds_min_effect(fit: Fit, effect: float) -> bool:
+def exceeds_min_effect(model: SeriesModel, fit: Fit, effect: float) -> bool:
     """Say whether a level change is large enough to be one of the run, by this series alone."""
-    return bool(abs(effect) >= MIN_STEP_SHARE * np.ptp(fit.curve))
+    return bool(abs(effect) >= model.config.shape_checks.min_step_share * np.ptp(fit.curve))
 
 
 def agrees_in_sign(model: SeriesModel, fit: Fit, shape: Shape, effect: float) -> bool:
@@ -60,17 +59,17 @@ def turning_point(model: SeriesModel, shapes: Sequence[Shape], kink: Shape) -> i
     """Return the snapshot at which the fit turns near a bend, as an index; None if it does not.
 
     The candidate is the extremum between the neighbouring kinks of the other sign, without level
-    changes. The curve must decrease by ``PROMINENCE`` of the noise on both sides. The fitted curve
-    including level changes and event effects must turn there too. Otherwise the turn is an artefact
-    of the trend compensating for them. If several kinks of the same sign describe one wide turn, it
-    is attributed to the nearest. A kink without a turn is no change of its own.
+    changes. The curve must decrease by ``turn_prominence`` of the noise on both sides. The fitted
+    curve including level changes and event effects must turn there too. Otherwise the turn is an
+    artefact of the trend compensating for them. If several kinks of the same sign describe one wide
+    turn, it is attributed to the nearest. A kink without a turn is no change of its own.
 
     Args:
         model: Of the series.
         shapes: All of the series' shapes, ``kink`` itself among them.
         kink: The one in question.
     """
-    fit, u = model.fit(shapes), model.curve.position
+    fit, u, checks = model.fit(shapes), model.curve.position, model.config.shape_checks
     bends = [(s, e) for s, e in zip(shapes, fit.effect, strict=True) if s.kind == KINK]
     sign = next(np.sign(e) for s, e in bends if s is kink)
     against = [s.mid for s, e in bends if e * sign < 0]
@@ -88,9 +87,9 @@ def turning_point(model: SeriesModel, shapes: Sequence[Shape], kink: Shape) -> i
     if min(along, key=lambda s: abs(s.mid - u[inside[top]])) is not kink:
         return None
     drop = min(height[top] - height[0], height[top] - height[-1])
-    if drop < PROMINENCE * float(np.median(model.noise)):
+    if drop < checks.turn_prominence * float(np.median(model.noise)):
         return None
-    near = inside[np.abs(u[inside] - u[inside[top]]) <= TURN_REACH]
+    near = inside[np.abs(u[inside] - u[inside[top]]) <= checks.turn_reach]
     turns = [
         seen[inside[top]] > max(seen[near[0]], seen[near[-1]])
         for seen in (-sign * fit.own, -sign * fit.curve)

@@ -18,6 +18,7 @@ from devtrack.changepoints._momentum_transient import OptimizerStart
 from devtrack.changepoints._preprocessing import MIN_POINTS, prepare_series
 from devtrack.changepoints._step_scale import Axis, choose_axis
 from devtrack.changepoints._templates import Shape, make_template_bank, max_transition_width
+from devtrack.changepoints.config import DetectorConfig, ShapeCheckConfig
 from devtrack.changepoints.offline._clustering import (
     ChangeCluster,
     add_comoving_series,
@@ -35,12 +36,6 @@ from devtrack.changepoints.offline._significance import NullDistribution, simula
 from devtrack.errors import ConfigError
 from devtrack.series import ConfigEvent, Series, Transition
 
-SEED = 20261121  # of the draws: the same series give the same answer
-SPIKE_POINTS = 6  # snapshots that two loss spikes take, one upon the other
-MAX_REVERSAL_REST = (
-    0.5  # of the larger of two changes: less left of them, and the second undoes the first
-)
-
 
 def detect(
     series: Sequence[Series],
@@ -48,6 +43,7 @@ def detect(
     alpha: float = 0.05,
     axis: str = "auto",
     events: Sequence[ConfigEvent] = (),
+    config: DetectorConfig | None = None,
 ) -> list[Transition]:
     """Find the transitions of one run.
 
@@ -58,12 +54,13 @@ def detect(
     noise.
 
     Args:
-        series: All metrics of the run. One named ``lr`` or ``lr/...`` is the recipe: no witness,
-            but what happens in step with it is put down to it.
+        series: All metrics of the run. One named ``lr`` or ``lr/...`` is configuration, no
+            evidence, but what happens in step with it is put down to it.
         alpha: Share of runs without a change in which one or more may be reported.
         axis: ``"log"`` or ``"linear"`` steps; ``"auto"`` takes the one the snapshots are spaced on.
         events: What was done to the run. What they explain is no transition; where it would have
             been taken for one, it is returned with the event's kind in ``event``.
+        config: The detector's constants; ``DetectorConfig()`` if None.
 
     Returns:
         The transitions and marks by midpoint; none when the run is too short to tell (10
@@ -74,7 +71,8 @@ def detect(
     """
     if not 0 < alpha < 1:
         raise ConfigError(f"alpha={alpha!r}: must lie between 0 and 1. Pass alpha=0.05.")
-    found = _find(series, alpha=alpha, axis=axis, events=events)
+    config = config or DetectorConfig()
+    found = _find(series, config, alpha=alpha, axis=axis, events=events)
     if not events:
         return found
     # a trend that may swing to either side could pass for a change anywhere: it is asked only for
@@ -82,10 +80,10 @@ def detect(
     starts = optimizer_starts(events, linear=True)
     early = [t for t in found if any(s.step <= t.midpoint <= s.settled for s in starts)]
     if early:
-        confirmed = _find(series, alpha=alpha, axis=axis, events=events, starts=starts)
+        confirmed = _find(series, config, alpha=alpha, axis=axis, events=events, starts=starts)
         found = [t for t in found if t not in early or _overlaps(t, confirmed)]
     measured = [s for s in series if not is_config_series(s)]
-    unexplained = _find(measured, alpha=alpha, axis=axis, events=())
+    unexplained = _find(measured, config, alpha=alpha, axis=axis, events=())
     event_effects = _event_attributed(measured, unexplained, found, events)
     return sorted([*found, *event_effects], key=lambda t: t.midpoint)
 
@@ -125,6 +123,7 @@ def _overlaps(one: Transition, others: Sequence[Transition]) -> bool:
 
 def _find(
     series: Sequence[Series],
+    config: DetectorConfig,
     *,
     alpha: float,
     axis: str,
@@ -133,22 +132,23 @@ def _find(
 ) -> list[Transition]:
     """Return the transitions that the events do not explain."""
     starts = optimizer_starts(events) if starts is None else starts
-    models, line = _models(series, axis=axis, events=events, starts=starts)
+    models, line = _models(series, config, axis=axis, events=events, starts=starts)
     if not models or line is None:
         return []
     selected = [estimate_noise(model) for model in models]
     if any(model.jumps for model in models):  # what a resume left on one series it may have on all
-        models, _ = _models(series, axis=axis, events=events, starts=starts, jumped=True)
+        models, _ = _models(series, config, axis=axis, events=events, starts=starts, jumped=True)
         selected = [estimate_noise(model) for model in models]
-    null, clusters = _significant(models, selected, alpha=alpha)
+    null, clusters = _significant(models, selected, config, alpha=alpha)
     clusters += joint_scan(null, clusters, alpha=alpha)
     add_comoving_series(null, clusters)
-    clusters = relocate(_merged(clusters, null, alpha=alpha), null)
-    located = [locate(c, clusters, null, line, alpha=alpha) for c in clusters]
+    clusters = relocate(_merged(clusters, null, config, alpha=alpha), null)
+    located = [locate(c, clusters, null, line, config, alpha=alpha) for c in clusters]
     found = sorted(
         _drop_duplicates([t for t in located if t is not None]), key=lambda t: t.midpoint
     )
-    return _drop_spikes(found, np.unique(np.concatenate([m.curve.step for m in models])))
+    grid = np.unique(np.concatenate([m.curve.step for m in models]))
+    return _drop_spikes(found, grid, config.shape_checks)
 
 
 def _drop_duplicates(found: Sequence[Transition]) -> list[Transition]:
@@ -168,34 +168,38 @@ def _drop_duplicates(found: Sequence[Transition]) -> list[Transition]:
     return retained
 
 
-def _drop_spikes(found: Sequence[Transition], grid: npt.NDArray[np.floating]) -> list[Transition]:
+def _drop_spikes(
+    found: Sequence[Transition], grid: npt.NDArray[np.floating], config: ShapeCheckConfig
+) -> list[Transition]:
     """Leave out pairs of changes of which the second undoes the first at once: a spike.
 
     Args:
         found: Transitions by midpoint.
         grid: Steps of the run's snapshots, ascending.
+        config: Which changes show in the fitted curve.
     """
     spikes = [
         pair
         for pair in itertools.pairwise(found)
-        if np.sum((grid > pair[0].midpoint) & (grid < pair[1].midpoint)) <= SPIKE_POINTS
-        and _is_reversal(*pair)
+        if np.sum((grid > pair[0].midpoint) & (grid < pair[1].midpoint)) <= config.max_spike_points
+        and _is_reversal(*pair, max_rest=config.max_reversal_rest)
     ]
     return [t for t in found if not any(t is one for pair in spikes for one in pair)]
 
 
-def _is_reversal(first: Transition, last: Transition) -> bool:
+def _is_reversal(first: Transition, last: Transition, *, max_rest: float) -> bool:
     """Say whether two level changes are of the same series, which are then where they were."""
     if {first.kind, last.kind} != {"step"}:
         return False
     one, other = ({(m.metric, m.site): m.effect for m in t.moves} for t in (first, last))
     return one.keys() == other.keys() and all(
-        abs(one[s] + other[s]) <= MAX_REVERSAL_REST * max(abs(one[s]), abs(other[s])) for s in one
+        abs(one[s] + other[s]) <= max_rest * max(abs(one[s]), abs(other[s])) for s in one
     )
 
 
 def _models(
     series: Sequence[Series],
+    config: DetectorConfig,
     *,
     axis: str,
     events: Sequence[ConfigEvent],
@@ -215,27 +219,30 @@ def _models(
     if grid.size < MIN_POINTS:
         return [], None
     line = choose_axis(grid, kind=axis)
+    top = max_transition_width(line, config.templates)
     models = []
     for one in measured:
-        curve = prepare_series(one, line, grid, starts=starts)
-        bank = (
-            make_template_bank(curve.position, max_transition_width(line))
-            if curve is not None
-            else None
-        )
-        if curve is not None and bank is not None:
-            event_effects = event_columns(curve.step, line, events=events, schedules=schedules)
+        curve = prepare_series(one, line, grid, config, starts=starts)
+        if curve is None:
+            continue
+        bank = make_template_bank(curve.position, top, config.templates)
+        if bank is not None:
+            event_effects = event_columns(
+                curve.step, line, config.events, events=events, schedules=schedules
+            )
             jumps = jump_columns(curve.step, events)
             if jumped:
                 event_effects, jumps = np.hstack([event_effects, *jumps]), []
-            models.append(
-                SeriesModel(curve, event_effects, bank, max_transition_width(line), jumps)
-            )
+            models.append(SeriesModel(curve, event_effects, bank, top, jumps, config=config))
     return models, line
 
 
 def _significant(
-    models: Sequence[SeriesModel], selected: Sequence[list[Shape]], *, alpha: float
+    models: Sequence[SeriesModel],
+    selected: Sequence[list[Shape]],
+    config: DetectorConfig,
+    *,
+    alpha: float,
 ) -> tuple[NullDistribution, list[ChangeCluster]]:
     """Return what chance can do, and the clusters it does not explain: strongest first, merged.
 
@@ -245,14 +252,15 @@ def _significant(
 
     Args:
         models: The run's series; their noise is set.
-        selected: The changes that each tells.
+        selected: The changes of each.
+        config: The detector's constants.
         alpha: The nominal rate.
     """
     while True:
-        null = simulate_null(models, np.random.default_rng(SEED))
-        clusters = link(selected_changes(models, selected))
+        null = simulate_null(models, np.random.default_rng(config.seed), config.significance)
+        clusters = link(selected_changes(models, selected), config)
         clusters = [c for c in clusters if null.p_value(cluster_evidence(c, null)) <= alpha]
-        clusters = _merged(clusters, null, alpha=alpha)
+        clusters = _merged(clusters, null, config, alpha=alpha)
         retained = [shapes_in(clusters, s) for s in range(len(models))]
         reduced = [s for s, shapes in enumerate(retained) if len(shapes) < len(selected[s])]
         if not reduced:
@@ -263,6 +271,11 @@ def _significant(
 
 
 def _merged(
-    clusters: Sequence[ChangeCluster], null: NullDistribution, *, alpha: float
+    clusters: Sequence[ChangeCluster],
+    null: NullDistribution,
+    config: DetectorConfig,
+    *,
+    alpha: float,
 ) -> list[ChangeCluster]:
-    return merge(sorted(clusters, key=lambda c: -cluster_evidence(c, null)), null, alpha=alpha)
+    strongest_first = sorted(clusters, key=lambda c: -cluster_evidence(c, null))
+    return merge(strongest_first, null, config.clusters, alpha=alpha)

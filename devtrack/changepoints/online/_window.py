@@ -10,15 +10,10 @@ import numpy.typing as npt
 
 from devtrack.changepoints._noise import reported_errors
 from devtrack.changepoints._preprocessing import cut_spikes, roughness
+from devtrack.changepoints.config import OnlineDetectorConfig
 
 Array = npt.NDArray[np.floating]
 
-MIN_POINTS_KNOWN, MIN_POINTS_UNKNOWN = 7, 14  # with and without standard errors
-SINGLE = 40  # newest points that are kept one by one
-BINS_PER_SIZE = 8  # then so many bins of 2 points, of 4, of 8, …
-WHITE = 2.2  # roughness (by the median) from which on noise is seen: white has 3, a smooth curve 0
-NEWEST = 3  # points that may be a spike or the begin of a change
-SETTLED = 12  # points back from which on no recent change is in the way
 NOISE_PER_SECOND_DIFFERENCE = 1.4826 / 6**0.5  # robust; second differences of white noise
 
 
@@ -43,23 +38,26 @@ class HistoryWindow(NamedTuple):
     noise_observable: bool
 
 
-def history_window(points: Sequence[tuple[int, float, float]], grid: Array) -> HistoryWindow | None:
+def history_window(
+    points: Sequence[tuple[int, float, float]], grid: Array, config: OnlineDetectorConfig
+) -> HistoryWindow | None:
     """Return a series up to now; None when too little is known to judge it.
 
     Args:
         points: (step, value, standard error or NaN), by step, values finite.
         grid: Steps of all snapshots, ascending.
+        config: The detector's constants.
     """
     step, y, se = np.array(points, float).T  # (point,) each
     se_known = bool(np.mean(np.isfinite(se)) >= 0.5 and np.any(se > 0))
-    if step.size < (MIN_POINTS_KNOWN if se_known else MIN_POINTS_UNKNOWN):
+    if step.size < (config.min_points_known if se_known else config.min_points_unknown):
         return None
     h = reported_errors(se) if se_known else _visible(y)
     if np.ptp(y) <= 1e-12 * np.max(np.abs(y)) or not np.all(h > 0):
         return None
-    noise_observable = se_known or _shows_noise(y)
+    noise_observable = se_known or _shows_noise(y, config)
     index = np.searchsorted(grid, step).astype(float)
-    step, y, h, index = _bin(step, _without_spikes(y, h), h, index)
+    step, y, h, index = _bin(step, _without_spikes(y, h, config.num_newest), h, index, config)
     unit = float(np.median(h))
     return HistoryWindow(step, y / unit, h / unit, index, se_known, noise_observable)
 
@@ -70,24 +68,28 @@ def _visible(y: Array) -> Array:
     return np.full(y.size, sigma)
 
 
-def _shows_noise(y: Array) -> bool:
+def _shows_noise(y: Array, config: OnlineDetectorConfig) -> bool:
     """Say whether the past, before a recent change could begin, is rough."""
-    settled = y.size >= MIN_POINTS_UNKNOWN + SETTLED
-    return roughness(y[:-SETTLED] if settled else y, quantile=0.5) > WHITE
+    recent = config.num_recent
+    past = y[:-recent] if y.size >= config.min_points_unknown + recent else y
+    return roughness(past, config.noise, quantile=0.5) > config.min_roughness
 
 
-def _without_spikes(y: Array, h: Array) -> Array:
+def _without_spikes(y: Array, h: Array, num_newest: int) -> Array:
     """Cut spikes, but not at the end, where a spike and a change still look alike."""
     cut = cut_spikes(y, h)
-    cut[-NEWEST:] = y[-NEWEST:]
+    cut[-num_newest:] = y[-num_newest:]
     return cut
 
 
-def _bin(step: Array, y: Array, h: Array, index: Array) -> tuple[Array, Array, Array, Array]:
+def _bin(
+    step: Array, y: Array, h: Array, index: Array, config: OnlineDetectorConfig
+) -> tuple[Array, Array, Array, Array]:
     """Average old points in bins that grow with age: a long run costs no more than a short one."""
-    sizes, left, size = [1] * min(SINGLE, step.size), step.size - SINGLE, 2
+    single = config.num_single
+    sizes, left, size = [1] * min(single, step.size), step.size - single, 2
     while left > 0:
-        of_size = min(BINS_PER_SIZE, -(-left // size))
+        of_size = min(config.bins_per_size, -(-left // size))
         sizes += [size] * of_size
         left -= size * of_size
         size *= 2

@@ -4,7 +4,7 @@ At every snapshot the evidence for a change is a sum over the snapshots after wh
 begun. Each term is the odds "it began there" against "nothing began" (Shiryaev-Roberts). Under a
 right model
 that sum grows by 1 a snapshot on average, so that a threshold of 1000 keeps the average run length
-above 1000. No model is quite right: ``THRESHOLD_OFFSET`` is what measured runs without a change
+above 1000. No model is quite right: ``threshold_offset`` is what measured runs without a change
 need on top.
 
 After an alarm the detector starts anew, with the alarm's snapshot as the first of its past.
@@ -30,25 +30,13 @@ from devtrack.changepoints._event_regressors import (
     optimizer_starts,
 )
 from devtrack.changepoints._step_scale import Axis, choose_axis
+from devtrack.changepoints.config import OnlineDetectorConfig
 from devtrack.changepoints.online._bayes_factor import LogBayesFactor, log_bayes_factor
-from devtrack.changepoints.online._window import MIN_POINTS_KNOWN, HistoryWindow, history_window
+from devtrack.changepoints.online._window import HistoryWindow, history_window
 from devtrack.errors import ConfigError
 from devtrack.series import ConfigEvent, Series
 
 Array = npt.NDArray[np.floating]
-
-# how many snapshots ago a change may have begun: all of the last ten, then ever fewer
-CANDIDATE_LAGS = np.array(
-    [*range(1, 11), 12, 14, 17, 20, 24, 29, 35, 42, 50, 60, 76, 96, 128, 170, 230, 310, 420]
-)
-MAX_LAG_SHARE = 0.75  # of the known past: what lies further back has no past to be judged against
-MAX_MOVING_SHARE = 0.8  # of the series: as many may move together
-STARTUP_MEMORIES = 3.0  # 1 / (1 - momentum) steps each: a ball from rest has 95 % of its speed
-# On the log threshold. At a stated rate of 1 in 1000 snapshots, generated quiet runs of seeds 103
-# and 104 (200 runs each), 105 (120) and 202 (60) then have 0.9, 0.9, 1.4 and 1.0, all their 93 000
-# snapshots 1.0, the quiet runs of labelled seeds 221 to 226 0.7, and the benchmark's 1315 snapshots
-# of real ones none, which bounds that rate at 2.3 (`python -m experiments.bench.monitor`).
-THRESHOLD_OFFSET = -1.1
 
 
 class SeriesAlarm(NamedTuple):
@@ -88,26 +76,33 @@ class OnlineDetector:
 
     Args:
         false_alarms_per_1000: Alarms per 1000 snapshots of a run in which nothing changes.
+        config: The detector's constants; ``OnlineDetectorConfig()`` if None.
 
     Raises:
         ConfigError: That is no positive number, or more than 100.
     """
 
-    def __init__(self, *, false_alarms_per_1000: float = 1.0) -> None:
+    def __init__(
+        self,
+        *,
+        false_alarms_per_1000: float = 1.0,
+        config: OnlineDetectorConfig | None = None,
+    ) -> None:
         rate = false_alarms_per_1000
         if not isinstance(rate, int | float) or not 0 < rate <= 100:
             raise ConfigError(
                 f"false_alarms_per_1000={rate!r}: must be above 0 and at most 100, in alarms per "
                 "1000 snapshots without a change. Pass false_alarms_per_1000=1."
             )
-        self.threshold = math.log(1000 / rate) + THRESHOLD_OFFSET
+        self.config = config or OnlineDetectorConfig()
+        self.threshold = math.log(1000 / rate) + self.config.threshold_offset
         self._points: dict[str, list[tuple[int, float, float]]] = {}
         self._grid: list[int] = []
         self._rates: list[tuple[int, float]] = []
         self._events: list[ConfigEvent] = []
 
     def add_event(self, event: ConfigEvent) -> None:
-        """Take in that the recipe changed; what it does to the curves is no change of the run."""
+        """Take in that the training configuration changed: its effects are no change of the run."""
         self._events.append(event)
 
     def update(
@@ -166,7 +161,9 @@ class OnlineDetector:
 
     def _is_warming_up(self) -> bool:
         now, starts = self._grid[-1], optimizer_starts(self._events)
-        if any(0 <= now - s.step <= STARTUP_MEMORIES / (1 - s.momentum) for s in starts):
+        if any(
+            0 <= now - s.step <= self.config.startup_memories / (1 - s.momentum) for s in starts
+        ):
             return True
         values = [value for _, value in self._rates]
         return len(values) > 1 and values[-1] > values[-2] and values == sorted(values)
@@ -174,24 +171,26 @@ class OnlineDetector:
     def _evidence(self) -> tuple[float, Alarm | None]:
         """Return the log evidence for a change, and the alarm if it suffices."""
         grid = np.array(self._grid, float)
-        if grid.size < MIN_POINTS_KNOWN:
+        if grid.size < self.config.min_points_known:
             return -math.inf, None
         axis = choose_axis(grid)
-        ages = CANDIDATE_LAGS[: int(np.sum(MAX_LAG_SHARE * grid.size >= CANDIDATE_LAGS))]
+        lags = np.array(self.config.lags)
+        ages = lags[: int(np.sum(self.config.max_lag_share * grid.size >= lags))]
         onset = axis.fraction(grid)[-ages - 1]  # (age,)
         found: dict[str, LogBayesFactor] = {}
         measured: list[Array] = []  # with standard errors
         rough: list[Array] = []  # without, but their noise can be seen
         support: list[Array] = []
         for name, points in self._points.items():
-            window = history_window(points, grid) if points else None
+            window = history_window(points, grid, self.config) if points else None
             if window is not None and window.step[-1] > grid[-ages[-1] - 1]:
                 found[name] = log_bayes_factor(
                     window,
                     axis.fraction(window.step),
+                    self.config,
                     now=1.0,
                     onset=onset,
-                    marks=self._marks(window, axis),
+                    event_effects=self._event_effects(window, axis),
                     starts=optimizer_starts(self._events, linear=True),
                 )
                 tier = (
@@ -203,27 +202,30 @@ class OnlineDetector:
         witness, support = (measured, rough + support) if measured else (rough, support)
         if not witness:
             return -math.inf, None
-        odds = combine_bayes_factors(witness)
+        most = self.config.max_moving_share
+        odds = combine_bayes_factors(witness, most)
         if support:  # no sole witness: it can at most double what the others say
-            odds = odds + np.clip(combine_bayes_factors(support), 0.0, np.maximum(odds, 0.0))
+            odds = odds + np.clip(combine_bayes_factors(support, most), 0.0, np.maximum(odds, 0.0))
         odds = odds + np.log(np.diff(ages, prepend=0))  # an age stands for those since the last
         evidence, best = float(np.logaddexp.reduce(odds)), int(np.argmax(odds))
         began = int(grid[-ages[best] - 1])
         moves = _moves(found, best)
         return evidence, Alarm(self._grid[-1], began, evidence, self.threshold, moves)
 
-    def _marks(self, window: HistoryWindow, axis: Axis) -> Array:
-        """Return what the recipe's known changes may have left on a series, (point, column)."""
+    def _event_effects(self, window: HistoryWindow, axis: Axis) -> Array:
+        """Return what known events may have left on a series, (point, column)."""
         rates = [(s, r) for s, r in self._rates if s >= window.step[0]]
         schedules = []
         if len({r for _, r in rates}) > 1:
             steps, values = np.array(rates).T
             schedules = [Series("lr", "optimizer", steps.astype(int), values)]
-        marks = event_columns(window.step, axis, events=self._events, schedules=schedules)
-        return np.hstack([marks, *jump_columns(window.step, self._events)])
+        event_effects = event_columns(
+            window.step, axis, self.config.events, events=self._events, schedules=schedules
+        )
+        return np.hstack([event_effects, *jump_columns(window.step, self._events)])
 
 
-def combine_bayes_factors(odds: Sequence[Array]) -> Array:
+def combine_bayes_factors(odds: Sequence[Array], max_moving_share: float) -> Array:
     """Return the log odds that some of the series changed, per age.
 
     The average over how many move together (one; the square root of all; most) of the product of
@@ -232,17 +234,18 @@ def combine_bayes_factors(odds: Sequence[Array]) -> Array:
 
     Args:
         odds: Per series, log odds per age, (age,).
+        max_moving_share: Share of the series that may change together.
     """
     table = np.array(odds)  # (series, age)
     if len(table) > 1 and table.shape[1] > 1:  # series move together give or take a lag
         padded = np.pad(table, ((0, 0), (1, 1)), mode="edge")
         neighbours = [padded[:, :-2], padded[:, 1:-1], padded[:, 2:]]
         table = np.logaddexp.reduce(neighbours) - math.log(3)
-    stories = []
-    for share in {1 / len(table), len(table) ** -0.5, MAX_MOVING_SHARE}:
+    mixtures = []
+    for share in {1 / len(table), len(table) ** -0.5, max_moving_share}:
         stays = math.log1p(-share) if share < 1 else -math.inf
-        stories.append(np.logaddexp(stays, math.log(share) + table).sum(axis=0))
-    return np.logaddexp.reduce(stories) - math.log(len(stories))
+        mixtures.append(np.logaddexp(stays, math.log(share) + table).sum(axis=0))
+    return np.logaddexp.reduce(mixtures) - math.log(len(mixtures))
 
 
 def _moves(found: Mapping[str, LogBayesFactor], age: int) -> tuple[SeriesAlarm, ...]:

@@ -10,6 +10,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from devtrack.changepoints._templates import STEP, Shape, kink
+from devtrack.changepoints.config import DetectorConfig
 from devtrack.changepoints.offline._clustering import ChangeCluster, SeriesChange, merge
 from devtrack.changepoints.offline._segmentation import estimate_noise
 from devtrack.changepoints.offline._significance import NullDistribution
@@ -117,7 +118,8 @@ def test_the_louder_of_a_series_two_parts_stays():
     wide = SeriesChange(1, Shape(STEP, 0.54, 0.25), 150.0)
     (merged,) = merge(
         [ChangeCluster([wide, faint]), ChangeCluster([loud])],
-        NullDistribution([], U, U, U),
+        NullDistribution([], U, U, U, DetectorConfig().significance),
+        DetectorConfig().clusters,
         alpha=0.05,
     )
     assert merged.parts == [wide, loud]

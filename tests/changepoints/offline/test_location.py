@@ -6,6 +6,7 @@ import pytest
 from devtrack.changepoints._preprocessing import prepare_series
 from devtrack.changepoints._step_scale import choose_axis
 from devtrack.changepoints._templates import STEP, Shape, make_template_bank, max_transition_width
+from devtrack.changepoints.config import DetectorConfig
 from devtrack.changepoints.offline._clustering import (
     ChangeCluster,
     SeriesChange,
@@ -18,6 +19,8 @@ from devtrack.changepoints.offline._significance import simulate_null
 from devtrack.changepoints.offline.detector import detect
 from devtrack.series import Series
 
+CONFIG = DetectorConfig()
+
 
 def falls_at(step, *, seed=0):
     """Return the model of a series with one sharp fall, and its axis."""
@@ -26,10 +29,14 @@ def falls_at(step, *, seed=0):
     rng = np.random.default_rng(seed)
     value = 2.3 * (steps < step) + 0.05 * rng.standard_normal(steps.size)
     series = Series("loss", "model", steps, value, np.full(steps.size, 0.05))
-    curve = prepare_series(series, axis, steps.astype(float))
-    top = max_transition_width(axis)
+    curve = prepare_series(series, axis, steps.astype(float), CONFIG)
+    top = max_transition_width(axis, CONFIG.templates)
     return SeriesModel(
-        curve, np.empty((steps.size, 0)), make_template_bank(curve.position, top), top
+        curve,
+        np.empty((steps.size, 0)),
+        make_template_bank(curve.position, top, CONFIG.templates),
+        top,
+        config=CONFIG,
     ), axis
 
 
@@ -49,7 +56,9 @@ def test_company_is_kept_at_one_place(off, joins):
     steps = np.arange(10, 5_000)
     guest, _ = falls_at(int(steps[np.abs(axis.fraction(steps) - place - off).argmin()]), seed=1)
     cluster = ChangeCluster([SeriesChange(0, Shape(STEP, place, 0.1), 300.0)])
-    add_comoving_series(simulate_null([host, guest], np.random.default_rng(0)), [cluster])
+    add_comoving_series(
+        simulate_null([host, guest], np.random.default_rng(0), CONFIG.significance), [cluster]
+    )
     assert cluster.has(1) == joins
 
 
@@ -58,7 +67,9 @@ def test_a_change_told_beside_its_place_goes_there_and_leaves_what_is_too_far(of
     model, axis = falls_at(300)
     place = float(axis.fraction(300))
     cluster = ChangeCluster([SeriesChange(0, Shape(STEP, place + off, 0.02), 30.0)])
-    settled = relocate([cluster], simulate_null([model], np.random.default_rng(0)))
+    settled = relocate(
+        [cluster], simulate_null([model], np.random.default_rng(0), CONFIG.significance)
+    )
     assert len(settled) == stays
     for part in settled[0].parts if settled else ():
         assert part.shape.mid == pytest.approx(place, abs=0.02)
@@ -72,10 +83,18 @@ def test_a_wide_change_told_as_narrow_stays():
     rng = np.random.default_rng(0)
     value = 1 / (1 + np.exp(-(steps / 4_000 - 0.5) / 0.03)) + 0.03 * rng.standard_normal(100)
     series = Series("llc", "model", steps, value, np.full(100, 0.03))
-    curve = prepare_series(series, axis, steps.astype(float))
-    model = SeriesModel(curve, np.empty((100, 0)), make_template_bank(curve.position, 0.25), 0.25)
+    curve = prepare_series(series, axis, steps.astype(float), CONFIG)
+    model = SeriesModel(
+        curve,
+        np.empty((100, 0)),
+        make_template_bank(curve.position, 0.25, CONFIG.templates),
+        0.25,
+        config=CONFIG,
+    )
     flank = ChangeCluster([SeriesChange(0, Shape(STEP, 0.54, 0.01), 30.0)])
-    (settled,) = relocate([flank], simulate_null([model], np.random.default_rng(0)))
+    (settled,) = relocate(
+        [flank], simulate_null([model], np.random.default_rng(0), CONFIG.significance)
+    )
     assert settled.mid == pytest.approx(axis.fraction(2_000), abs=0.01)
 
 
@@ -84,7 +103,7 @@ def test_intervals_hold_where_the_noise_is_not_quite_what_was_learned():
     covered (82 or less: 1 in 100), and a posterior that doubts nothing covers 77."""
     steps = np.unique(np.geomspace(1, 10_000, 90).astype(int))
     axis = choose_axis(steps)
-    u, top, covered = axis.fraction(steps), max_transition_width(axis), 0
+    u, top, covered = axis.fraction(steps), max_transition_width(axis, CONFIG.templates), 0
     for seed in range(100):
         rng = np.random.default_rng(seed)
         place, noise = rng.uniform(0.3, 0.7), rng.standard_normal(steps.size)
@@ -92,10 +111,17 @@ def test_intervals_hold_where_the_noise_is_not_quite_what_was_learned():
             noise[i] = 0.5 * noise[i - 1] + np.sqrt(1 - 0.5**2) * noise[i]
         value = 10 / (1 + np.exp(-(u - place) * 60)) + noise
         curve = prepare_series(
-            Series("llc", "model", steps, value, np.ones(steps.size)), axis, steps.astype(float)
+            Series("llc", "model", steps, value, np.ones(steps.size)),
+            axis,
+            steps.astype(float),
+            CONFIG,
         )
         model = SeriesModel(
-            curve, np.empty((steps.size, 0)), make_template_bank(curve.position, top), top
+            curve,
+            np.empty((steps.size, 0)),
+            make_template_bank(curve.position, top, CONFIG.templates),
+            top,
+            config=CONFIG,
         )
         shape = Shape(STEP, place, 0.1)
         located = _step(SeriesChange(0, shape, 30.0), model, [shape])
@@ -106,7 +132,7 @@ def test_intervals_hold_where_the_noise_is_not_quite_what_was_learned():
 def test_a_change_is_believed_for_the_parts_that_hold_alone():
     """The loud part lies in the gap after the first steps, where none can be dated."""
     (loud, axis), (quiet, _) = falls_at(4), falls_at(40)
-    null = simulate_null([loud, quiet], np.random.default_rng(0))
+    null = simulate_null([loud, quiet], np.random.default_rng(0), CONFIG.significance)
 
     def located(glr):
         parts = [
@@ -114,7 +140,7 @@ def test_a_change_is_believed_for_the_parts_that_hold_alone():
             for s, (at, g) in enumerate([(4, 300.0), (40, glr)])
         ]
         cluster = ChangeCluster(parts)
-        return locate(cluster, [cluster], null, axis, alpha=0.05)
+        return locate(cluster, [cluster], null, axis, CONFIG, alpha=0.05)
 
     assert located(1.0) is None
     found = located(300.0)

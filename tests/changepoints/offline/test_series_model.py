@@ -5,6 +5,7 @@ from devtrack.changepoints._preprocessing import prepare_series
 from devtrack.changepoints._step_scale import choose_axis
 from devtrack.changepoints._templates import KINK, STEP, Shape, columns, make_template_bank
 from devtrack.changepoints._trend import exponential_basis, fit_relaxations
+from devtrack.changepoints.config import DetectorConfig
 from devtrack.changepoints.offline._segmentation import (
     merge_or_split,
     reestimate_noise,
@@ -14,15 +15,21 @@ from devtrack.changepoints.offline._series_model import SeriesModel
 from devtrack.changepoints.offline._shape_checks import turning_point
 from devtrack.series import Series
 
+CONFIG = DetectorConfig()
+
 
 def build(values, *, se=0.1, steps=None):
     steps = np.unique(np.geomspace(1, 10_000, 80).astype(int)) if steps is None else steps
     axis = choose_axis(steps)
     y = values(axis.fraction(steps))
     series = Series("m", "model", steps, y, np.full(y.shape, se))
-    curve = prepare_series(series, axis, steps.astype(float))
+    curve = prepare_series(series, axis, steps.astype(float), CONFIG)
     return SeriesModel(
-        curve, np.empty((curve.position.size, 0)), make_template_bank(curve.position, 0.2), 0.2
+        curve,
+        np.empty((curve.position.size, 0)),
+        make_template_bank(curve.position, 0.2, CONFIG.templates),
+        0.2,
+        config=CONFIG,
     )
 
 
@@ -45,9 +52,10 @@ def test_gains_are_those_of_the_slow_twin(phi, given):
     def misfit(extra):
         own = [columns(curve.position, *s)[:, 0] for s in given]
         trend = fit_relaxations(
-            exponential_basis(curve.step),
+            exponential_basis(curve.step, CONFIG.trend),
             curve.value,
             lambda a: np.linalg.solve(root, a),
+            CONFIG.trend,
             extra=np.column_stack(own) if own else np.empty((curve.position.size, 0)),
         )
         x = np.column_stack([np.ones(curve.position.size), *own, trend.columns, *extra])
@@ -125,11 +133,13 @@ def test_a_change_does_not_pay_for_what_the_trend_had_made_of_it():
 
 def test_the_trend_takes_what_a_mark_of_limited_size_cannot():
     step = np.arange(100.0)
-    decays = exponential_basis(step)
+    decays = exponential_basis(step, CONFIG.trend)
     values = 5.0 * decays[:, 4] + 0.01 * np.random.default_rng(0).standard_normal(step.size)
     ramp = decays[:, [4]]
-    free = fit_relaxations(decays, values, lambda a: a, extra=ramp)
-    tied = fit_relaxations(decays, values, lambda a: a, extra=ramp, extra_sd=np.array([0.1]))
+    free = fit_relaxations(decays, values, lambda a: a, CONFIG.trend, extra=ramp)
+    tied = fit_relaxations(
+        decays, values, lambda a: a, CONFIG.trend, extra=ramp, extra_sd=np.array([0.1])
+    )
     assert np.ptp(free.columns.sum(axis=1)) < 0.1 * np.ptp(values)
     assert np.ptp(tied.columns.sum(axis=1)) == pytest.approx(np.ptp(values), rel=0.05)
 

@@ -1,7 +1,10 @@
 import numpy as np
 import pytest
 
-from devtrack.changepoints.offline._significance import DRAWS, P_VALUE_INFLATION, NullDistribution
+from devtrack.changepoints.config import SignificanceConfig
+from devtrack.changepoints.offline._significance import NullDistribution
+
+CONFIG = SignificanceConfig()
 
 
 def largest_scans(rng, num, *, size=40):
@@ -17,7 +20,10 @@ def largest_scans(rng, num, *, size=40):
 def fitted():
     """What a hundred runs, each by its own draws, take chance to be."""
     rng, none = np.random.default_rng(1), np.empty(0)
-    return [NullDistribution([], none, largest_scans(rng, DRAWS), none) for _ in range(100)]
+    return [
+        NullDistribution([], none, largest_scans(rng, CONFIG.num_draws), none, CONFIG)
+        for _ in range(100)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +39,7 @@ def test_a_p_value_is_the_share_of_quiet_series_that_show_more(fitted, truth, ra
     at 0.01 (500 of 50 000 series are above), and 1 to 4 % of the hundred runs."""
     value = np.quantile(truth, 1 - rate)
     selected = np.exp(np.mean(np.log([null.p_value(value) for null in fitted])))
-    assert 0.85 < selected / (P_VALUE_INFLATION * rate) < 1.7
+    assert 0.85 < selected / (CONFIG.p_value_inflation * rate) < 1.7
 
 
 def test_a_p_value_falls_throughout(fitted):

@@ -6,15 +6,16 @@ import pytest
 
 from devtrack.changepoints._event_regressors import ConfigEvent, event_columns
 from devtrack.changepoints._step_scale import choose_axis
+from devtrack.changepoints.config import OnlineDetectorConfig
 from devtrack.changepoints.online._bayes_factor import LogBayesFactor, log_bayes_factor
 from devtrack.changepoints.online._window import history_window
 from devtrack.changepoints.online.detector import (
-    MAX_MOVING_SHARE,
     OnlineDetector,
     combine_bayes_factors,
 )
 from devtrack.errors import ConfigError
 
+CONFIG = OnlineDetectorConfig()
 N = 80
 LINEAR = np.arange(1, N + 1) * 50
 LOG = np.unique(np.geomspace(10, 1e5, N).astype(int))
@@ -85,7 +86,7 @@ def alarms_on_quiet_runs(count, *, seed):
 def test_quiet_runs_stay_quiet():
     """At 1 in 1000, 560 snapshots bring 3 alarms or more once in 50 such tests; the seed is fixed.
 
-    Cut ``THRESHOLD_OFFSET`` by 4 and there are more.
+    Cut ``threshold_offset`` by 4 and there are more.
     """
     assert alarms_on_quiet_runs(7, seed=5) <= 2
 
@@ -120,7 +121,7 @@ def test_joint_odds_average_one_when_nothing_moves():
     for count in (1, 3, 20):
         z = rng.standard_normal((count, 20_000))
         odds = z - 0.5  # log likelihood ratio of N(1, 1) against N(0, 1)
-        mean = np.exp(combine_bayes_factors(list(odds))).mean()
+        mean = np.exp(combine_bayes_factors(list(odds), CONFIG.max_moving_share)).mean()
         assert mean == pytest.approx(1.0, abs=0.1)
 
 
@@ -130,13 +131,15 @@ def test_joint_odds_are_those_of_every_subset_that_may_move():
         log_odds = 3 * np.random.default_rng(count).standard_normal(count)
         log_odds[-1] -= 20  # sure to have stayed: it costs power and no more
         told = []
-        for share in {1 / count, count**-0.5, MAX_MOVING_SHARE}:
+        for share in {1 / count, count**-0.5, CONFIG.max_moving_share}:
             told.append(0.0)
             for moves in product([False, True], repeat=count):
                 odds = [math.exp(one) if moved else 1 for one, moved in zip(log_odds, moves)]
                 chances = [share if moved else 1 - share for moved in moves]
                 told[-1] += math.prod(odds) * math.prod(chances)
-        (found,) = combine_bayes_factors([np.array([one]) for one in log_odds])
+        (found,) = combine_bayes_factors(
+            [np.array([one]) for one in log_odds], CONFIG.max_moving_share
+        )
         assert found == pytest.approx(math.log(np.mean(told)), abs=1e-9)
 
 
@@ -146,8 +149,10 @@ def test_series_may_move_a_lag_apart():
     near = [(1 + 1 + 2) / 3, (1 + 2 + 6) / 3, (2 + 6 + 6) / 3]
     other = np.ones(1)
     for age, one in enumerate(near):
-        wanted = combine_bayes_factors([np.log([one]), np.log(other)])
-        assert combine_bayes_factors(list(np.log(odds)))[age] == pytest.approx(wanted[0])
+        wanted = combine_bayes_factors([np.log([one]), np.log(other)], CONFIG.max_moving_share)
+        assert combine_bayes_factors(list(np.log(odds)), CONFIG.max_moving_share)[
+            age
+        ] == pytest.approx(wanted[0])
 
 
 def test_every_snapshot_after_which_it_may_have_begun_is_counted(monkeypatch):
@@ -194,18 +199,23 @@ def test_rough_series_without_standard_errors_witness_only_where_none_has_one():
     assert seen == {"alone": 1, "beside": 0}
 
 
-def test_more_marks_than_points_leave_the_odds_finite():
+def test_more_event_effects_than_points_leave_the_odds_finite():
     """Two events bring 18 columns: nothing is left to tell the noise of 16 points from."""
     events = [ConfigEvent(200.0, "lr_change"), ConfigEvent(500.0, "lr_change")]
     step = LINEAR[:16].astype(float)
     noise = np.random.default_rng(4).standard_normal(step.size)
-    window = history_window([(s, v, math.nan) for s, v in zip(step, noise)], step)
+    window = history_window([(s, v, math.nan) for s, v in zip(step, noise)], step, CONFIG)
     axis = choose_axis(step)
-    marks = event_columns(step, axis, events=events, schedules=())
+    event_effects = event_columns(step, axis, CONFIG.events, events=events, schedules=())
     found = log_bayes_factor(
-        window, axis.fraction(step), now=1.0, onset=np.array([0.8, 0.5]), marks=marks
+        window,
+        axis.fraction(step),
+        CONFIG,
+        now=1.0,
+        onset=np.array([0.8, 0.5]),
+        event_effects=event_effects,
     )
-    assert marks.shape[1] > step.size
+    assert event_effects.shape[1] > step.size
     assert np.all(np.isfinite(found.log_odds))
 
 
@@ -265,7 +275,7 @@ def test_gaps_nan_and_late_series_are_taken_as_they_come():
 
 def test_old_points_are_binned_without_bias():
     points = [(i, float(i), 1.0) for i in range(1000)]
-    window = history_window(points, np.arange(1000.0))
+    window = history_window(points, np.arange(1000.0), CONFIG)
     assert window.step.size < 120
     assert np.all(np.diff(window.step) > 0)
     np.testing.assert_allclose(window.step, window.number)
