@@ -87,6 +87,11 @@ class SeriesModel:
         self.noise, self.phi, self._templates = noise, phi, None
 
     @property
+    def has_event_effects(self) -> bool:
+        """Whether what events may have left is part of the model."""
+        return bool(self._event_effects.size)
+
+    @property
     def prior_points(self) -> float:
         """Weight of the belief that the noise factor is 1, in points."""
         noise = self.config.noise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -72,20 +73,34 @@ def detect(
     if not 0 < alpha < 1:
         raise ConfigError(f"alpha={alpha!r}: must lie between 0 and 1. Pass alpha=0.05.")
     config = config or DetectorConfig()
-    found = _find(series, config, alpha=alpha, axis=axis, events=events)
-    if not events:
-        return found
+    starts = optimizer_starts(events)
+    run = _fit(series, config, axis=axis, events=events, starts=starts)
+    if run is None:
+        return []
+    found = _transitions(run, config, alpha=alpha)
+    if not starts and not any(model.has_event_effects for model in run.models):
+        return found  # nothing but the series themselves explains them
     # a trend that may swing to either side could pass for a change anywhere: it is asked only for
     # those that lie where the optimizer may still swing
-    starts = optimizer_starts(events, linear=True)
-    early = [t for t in found if any(s.step <= t.midpoint <= s.settled for s in starts)]
+    linear = optimizer_starts(events, linear=True)
+    early = [t for t in found if any(s.step <= t.midpoint <= s.settled for s in linear)]
     if early:
-        confirmed = _find(series, config, alpha=alpha, axis=axis, events=events, starts=starts)
+        swinging = _fit(series, config, axis=axis, events=events, starts=linear)
+        confirmed = _transitions(swinging, config, alpha=alpha) if swinging else []
         found = [t for t in found if t not in early or _overlaps(t, confirmed)]
     measured = [s for s in series if not is_config_series(s)]
-    unexplained = _find(measured, config, alpha=alpha, axis=axis, events=())
+    bare = _fit(measured, config, axis=axis, events=(), starts=())
+    unexplained = _transitions(bare, config, alpha=alpha) if bare else []
     event_effects = _event_attributed(measured, unexplained, found, events)
     return sorted([*found, *event_effects], key=lambda t: t.midpoint)
+
+
+class _FittedRun(NamedTuple):
+    """The models of a run's series, their noise learned, and the changes of each."""
+
+    models: list[SeriesModel]
+    selected: list[list[Shape]]
+    line: Axis
 
 
 def _event_attributed(
@@ -121,33 +136,42 @@ def _overlaps(one: Transition, others: Sequence[Transition]) -> bool:
     return any(t.onset <= one.end and one.onset <= t.end for t in others)
 
 
-def _find(
+def _fit(
     series: Sequence[Series],
     config: DetectorConfig,
     *,
-    alpha: float,
     axis: str,
     events: Sequence[ConfigEvent],
-    starts: Sequence[OptimizerStart] | None = None,
-) -> list[Transition]:
-    """Return the transitions that the events do not explain."""
-    starts = optimizer_starts(events) if starts is None else starts
+    starts: Sequence[OptimizerStart],
+) -> _FittedRun | None:
+    """Learn the noise and select the changes of every series; None if there are too few points.
+
+    What a resume left on one series it may have left on all. So as soon as one has a jump, those
+    without are fitted again with it.
+    """
     models, line = _models(series, config, axis=axis, events=events, starts=starts)
     if not models or line is None:
-        return []
+        return None
     selected = [estimate_noise(model) for model in models]
-    if any(model.jumps for model in models):  # what a resume left on one series it may have on all
-        models, _ = _models(series, config, axis=axis, events=events, starts=starts, jumped=True)
-        selected = [estimate_noise(model) for model in models]
-    null, clusters = _significant(models, selected, config, alpha=alpha)
+    if any(model.jumps for model in models):
+        jumped, _ = _models(series, config, axis=axis, events=events, starts=starts, jumped=True)
+        for s, model in enumerate(models):
+            if not model.jumps:
+                models[s], selected[s] = jumped[s], estimate_noise(jumped[s])
+    return _FittedRun(models, selected, line)
+
+
+def _transitions(run: _FittedRun, config: DetectorConfig, *, alpha: float) -> list[Transition]:
+    """Return the transitions that the events do not explain."""
+    null, clusters = _significant(run.models, run.selected, config, alpha=alpha)
     clusters += joint_scan(null, clusters, alpha=alpha)
     add_comoving_series(null, clusters)
     clusters = relocate(_merged(clusters, null, config, alpha=alpha), null)
-    located = [locate(c, clusters, null, line, config, alpha=alpha) for c in clusters]
+    located = [locate(c, clusters, null, run.line, config, alpha=alpha) for c in clusters]
     found = sorted(
         _drop_duplicates([t for t in located if t is not None]), key=lambda t: t.midpoint
     )
-    grid = np.unique(np.concatenate([m.curve.step for m in models]))
+    grid = np.unique(np.concatenate([m.curve.step for m in run.models]))
     return _drop_spikes(found, grid, config.shape_checks)
 
 
