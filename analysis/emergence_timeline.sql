@@ -1,6 +1,6 @@
 -- What every metric had become by the end of each stage of a run. A stage is the interval between
--- two transitions; a change that coincides with an event of the recipe (event IS NOT NULL) parts
--- no stages. Only trusted numbers count: the last one of a stage, and how many there were.
+-- two transitions. A change that coincides with an event of the training configuration
+-- (event IS NOT NULL) parts no stages. Only trusted numbers count: the last one of a stage, and how many there were.
 WITH parting AS (
     SELECT DISTINCT transition, onset, end_step
     FROM transitions

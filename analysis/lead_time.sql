@@ -1,6 +1,6 @@
 -- The change to be foreseen: the largest level change of the target metric in each run, and how many
 -- other series had been half-way through a change of theirs before it. Changes that coincide with
--- an event of the recipe are left out.
+-- an event of the training configuration are left out.
 WITH changes AS (
     FROM transitions
     WHERE run_id IN (SELECT unnest($runs)) AND event IS NULL

@@ -1,6 +1,6 @@
 -- Every change of every run: what a comparison over runs starts from. Changes that coincide with an
--- event of the recipe are left out, since they recur because the recipe does. One line per kind,
--- metric, site and direction; a run may have several changes of a line, so that changes can be
+-- event of the training configuration are left out: they recur because the configuration does. One
+-- line per kind, metric, site and direction; a run may have several changes of a line, so that changes can be
 -- more than runs. decades is the standard deviation of log10(step + 1) over all of them.
 SELECT kind,
        metric,

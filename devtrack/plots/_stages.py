@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from devtrack.plots._data import moved_spans
-from devtrack.plots._style import BAND, FAINT, INK, RECIPE_BAND, RECIPE_HATCH, STAGE_SHADE
+from devtrack.plots._style import BAND, EVENT_BAND, EVENT_HATCH, FAINT, INK, STAGE_SHADE
 from devtrack.series import ConfigEvent, Transition
 
 if TYPE_CHECKING:
@@ -75,8 +75,8 @@ def shade(
     for index, band in enumerate(bands):
         moved = moved_spans(band)
         here = [moved[line] for line in lines if line in moved]
-        weak, strong = BAND if band.event is None else RECIPE_BAND
-        hatch = None if band.event is None else RECIPE_HATCH
+        weak, strong = BAND if band.event is None else EVENT_BAND
+        hatch = None if band.event is None else EVENT_HATCH
         ax.axvspan(
             band.onset,
             band.end,

@@ -61,7 +61,7 @@ def timeline(
     info = store.run(run)
     curves = read_curves(store, info.run_id, metrics=metrics, sites=sites)
     if metrics is None:
-        curves = [curve for curve in curves if not _is_constant_recipe(curve)] or curves
+        curves = [curve for curve in curves if not _is_constant_config(curve)] or curves
     if transitions is None:
         bands, coverage = (
             read_transitions(store, info.run_id),
@@ -137,5 +137,5 @@ def draw_timeline(
     return page.figure
 
 
-def _is_constant_recipe(curve: Series) -> bool:
+def _is_constant_config(curve: Series) -> bool:
     return curve.metric.split("/")[0] == "lr" and bool((curve.value == curve.value[0]).all())

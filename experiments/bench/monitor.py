@@ -87,7 +87,7 @@ def devtrack(run: Run, per_1000: float) -> list[int]:
 
 
 def quiet_runs(count: int, seed: int) -> list[Run]:
-    """Generate runs without a transition, with the recipe's marks in a third of them."""
+    """Generate runs without a transition, with events of the configuration in a third of them."""
     generator, weight = _module("generate"), sum(QUIET_FAMILIES.values())
     runs: list[Run] = []
     for family, share in QUIET_FAMILIES.items():

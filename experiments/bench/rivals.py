@@ -56,7 +56,7 @@ class Even(NamedTuple):
 
 
 def evenly(run: Run, *, places: int | None = None) -> Even:
-    """Resample the series of a run, but for the recipe's, to an even grid.
+    """Resample the series of a run, but for learning rates, to an even grid.
 
     Args:
         run: The run.

@@ -214,7 +214,7 @@ def test_a_resumed_watch_goes_on_as_if_it_had_never_stopped():
         assert again.observe(step, [signal(step)], Asked().controls) == []
 
 
-def test_what_it_reports_is_no_change_of_the_recipe():
+def test_what_it_reports_is_no_event():
     assert not {"alarm", "violation"} & set(CONFIG_EVENT_KINDS)
 
 
@@ -449,7 +449,7 @@ class Annealed:
         yield Row("signal", 1 + math.exp(-step / 50) - fall + noise, se=0.01)
 
 
-def test_a_resumed_training_remembers_what_the_recipe_did(tmp_path):
+def test_a_resumed_training_remembers_its_events(tmp_path):
     def tracker():
         return track(tmp_path / "runs", Monitor(actions=()), metrics=[Annealed()])
 

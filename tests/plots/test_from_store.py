@@ -63,7 +63,9 @@ def test_a_timeline_draws_what_the_store_holds(store):
     (hollow,) = drawn(ax, "suspect:llc@model")
     assert (hollow.get_xdata().tolist(), hollow.get_ydata().tolist()) == ([30], [14])
     assert drawn(ax, "event:lr_change")
-    assert not drawn(ax, "event:cost"), "the tracker's book-keeping is no event of the recipe"
+    assert not drawn(ax, "event:cost"), (
+        "the tracker's book-keeping is no event of the configuration"
+    )
 
 
 def test_transitions_may_be_given_or_come_from_the_store(store):

@@ -181,12 +181,12 @@ def test_overlapping_transitions_leave_no_stage_between_them():
     assert not drawn(ax, "stage:3")
 
 
-def test_a_change_of_the_recipe_is_shown_but_parts_no_stages():
+def test_a_change_at_an_event_is_shown_but_parts_no_stages():
     figure = draw_timeline([curve("llc")], bands=[band(20)._replace(event="lr_change"), band(100)])
     ax = axes(figure, "llc")
-    recipe, own = drawn(ax, "band:0")[0], drawn(ax, "band:1")[0]
-    assert recipe.get_facecolor()[:3] != own.get_facecolor()[:3]
-    assert (recipe.get_hatch(), own.get_hatch()) == ("////", None), "told apart in grey too"
+    explained, own = drawn(ax, "band:0")[0], drawn(ax, "band:1")[0]
+    assert explained.get_facecolor()[:3] != own.get_facecolor()[:3]
+    assert (explained.get_hatch(), own.get_hatch()) == ("////", None), "told apart in grey too"
     assert extent(ax, "stage:1")[1] == pytest.approx(60)
     assert not drawn(ax, "stage:3")
     assert "(lr change)" in texts(figure)

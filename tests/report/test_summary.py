@@ -32,12 +32,12 @@ def test_the_first_sentence_counts_and_the_others_tell():
     assert second == "T0, half-way at step 300 [260, 340]: llc fell by 60.2 ± 3.1."
 
 
-def test_a_change_at_an_event_of_the_recipe_is_no_transition():
-    recipe = found(event="lr_change")
-    first, second = summarize([recipe], steps=[0, 9], coverage=FOUR)
+def test_a_change_at_an_event_is_no_transition():
+    explained = found(event="lr_change")
+    first, second = summarize([explained], steps=[0, 9], coverage=FOUR)
     assert first.endswith("in 1 change at an event of the configuration.")
     assert second.endswith("coincides with lr change, an event of the configuration.")
-    both, *_ = summarize([found(), found(), recipe], steps=[0, 9], coverage=FOUR)
+    both, *_ = summarize([found(), found(), explained], steps=[0, 9], coverage=FOUR)
     assert both.endswith("2 transitions and 1 change at an event of the configuration.")
 
 

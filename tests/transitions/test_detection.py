@@ -60,7 +60,7 @@ def test_globs_choose_metrics_and_sites(store):
         read_series(store, "r2")
 
 
-def test_only_the_recipes_own_events_are_read(store):
+def test_only_events_of_the_configuration_are_read(store):
     assert read_config_events(store, "r1") == [
         (0.0, "optimizer_start", 0.9),
         (77.0, "lr_change", 0.0),
@@ -107,7 +107,7 @@ def test_new_rows_make_the_analysis_stale(tmp_path):
 
 
 @pytest.mark.parametrize("kind", CONFIG_EVENT_KINDS)
-def test_a_change_of_the_recipe_makes_the_analysis_stale(tmp_path, monkeypatch, kind):
+def test_a_event_makes_the_analysis_stale(tmp_path, monkeypatch, kind):
     nothing = lambda *_, **__: []  # noqa: E731  what is found does not matter here
     monkeypatch.setattr("devtrack.changepoints.offline.detector.detect", nothing)
     opened = open_store(tmp_path / "runs", create=True)

@@ -281,7 +281,7 @@ def test_a_change_too_small_to_stand_alone_keeps_company():
     assert {m.metric for m in late.moves} == {"small", "other"}
 
 
-def test_the_recipe_explains_a_drop():
+def test_the_learning_rate_explains_a_drop():
     drop = -2.0 * (STEPS >= 500)
     run = [series(drop, name="loss")]
     assert len(detect(run)) == 1

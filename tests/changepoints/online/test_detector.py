@@ -170,7 +170,7 @@ def test_every_snapshot_after_which_it_may_have_begun_is_counted(monkeypatch):
         assert alarm.log_evidence == pytest.approx(math.log(onsets))
 
 
-def test_what_the_recipe_did_is_no_alarm():
+def test_what_an_event_explains_is_no_alarm():
     jump = np.where(LINEAR >= 2000, 10.0, 0.0)
     event = ConfigEvent(2000.0, "evalset_change")
     assert watch(LINEAR, {"loss": jump})

@@ -35,7 +35,7 @@ def test_snapshots_come_in_order_with_the_rate_apart_and_the_last_word_on_a_step
     assert seen[5].rate == 0.1
 
 
-def test_devtrack_sees_a_step_and_not_one_that_the_recipe_explains():
+def test_devtrack_sees_a_step_and_not_one_that_an_event_explains():
     jump = np.where(STEP >= 800, 15.0, 0.0)
     (alarm,) = devtrack(run_of(jump), 1.0)
     assert 800 <= alarm <= 860

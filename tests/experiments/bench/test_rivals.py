@@ -49,7 +49,7 @@ def test_the_line_cost_is_the_least_squares_one():
         assert rest[k] == pytest.approx(left)
 
 
-def test_a_grid_is_no_finer_than_the_snapshots_and_leaves_the_recipe_out():
+def test_a_grid_is_no_finer_than_the_snapshots_and_leaves_the_learning_rate_out():
     even = evenly(run_of(X, X**2, noise=0.0))
     assert even.values.shape == (STEP.size, 2)
     assert even.names == ["m0", "m1"]
