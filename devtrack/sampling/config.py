@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
-from devtrack._checks import require_int, require_number
-from devtrack.errors import ConfigError, DataError
+from devtrack._checks import require_choice, require_int, require_number
+from devtrack.errors import DataError
 
 Method = Literal["sgld", "lm_sgld", "rmsprop_sgld"]
 Precision = Literal["full", "bf16"]
@@ -56,20 +56,9 @@ class SamplerConfig:
     evaluate_on: EvaluateOn = "minibatch"
 
     def __post_init__(self) -> None:
-        if self.method not in ("sgld", "lm_sgld", "rmsprop_sgld"):
-            raise ConfigError(
-                f"method={self.method!r}: must be 'sgld', 'lm_sgld' or 'rmsprop_sgld'. "
-                "Use method='sgld'."
-            )
-        if self.precision not in ("full", "bf16"):
-            raise ConfigError(
-                f"precision={self.precision!r}: must be 'full' or 'bf16'. Use precision='full'."
-            )
-        if self.evaluate_on not in ("minibatch", "full_data"):
-            raise ConfigError(
-                f"evaluate_on={self.evaluate_on!r}: must be 'minibatch' or 'full_data'. "
-                "Use evaluate_on='minibatch'."
-            )
+        require_choice("method", self.method, get_args(Method))
+        require_choice("precision", self.precision, get_args(Precision))
+        require_choice("evaluate_on", self.evaluate_on, get_args(EvaluateOn))
         if self.n_beta is not None:
             require_number("n_beta", self.n_beta, lambda x: x >= 0, "at least 0", "n_beta=30")
         require_number("lr", self.lr, lambda x: x > 0, "above 0", "lr=1e-3")
