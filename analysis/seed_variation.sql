@@ -1,7 +1,7 @@
 -- Every change of every run: what a comparison over runs starts from. Changes that coincide with an
 -- event of the training configuration are left out: they recur because the configuration does. One
--- line per kind, metric, site and direction; a run may have several changes of a line, so that changes can be
--- more than runs. decades is the standard deviation of log10(step + 1) over all of them.
+-- line per kind, metric, site and direction; a run may have several changes of a line, so that
+-- changes can be more than runs. decades is the standard deviation of log10(step + 1) over them.
 SELECT kind,
        metric,
        site,
