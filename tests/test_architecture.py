@@ -3,6 +3,7 @@
 import ast
 import graphlib
 import importlib
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import devtrack
 
 ROOT = Path(devtrack.__file__).parent
+TESTS = Path(__file__).parent
 
 ROOT_FILES = ["errors", "_checks", "records", "series", "schedules"]
 """The words that all rooms share, beside ``__init__`` and ``__main__``, in order."""
@@ -40,7 +42,7 @@ SOLE_IMPORTERS = {
 
 TYPE_ALIASES = {"Array", "Floats"}
 
-MAX_ROOMS, MAX_ROOT_FILES, MAX_LINES = 12, 7, 400
+MAX_ROOMS, MAX_ROOT_FILES, MAX_LINES, MAX_CONSTANTS = 12, 7, 400, 5
 
 
 def _modules() -> dict[str, Path]:
@@ -133,6 +135,35 @@ def _definitions(path: Path):
         else:
             names = []
         yield from (name for name in names if not name.startswith("_"))
+
+
+def _loose_numbers(path: Path) -> list[str]:
+    """Return the upper-case names of a file whose value is made of numbers alone."""
+    found = []
+    for node in ast.parse(path.read_text()).body:
+        if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+            continue
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        names = [n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)]
+        leaves = [n.value for n in ast.walk(node.value) if isinstance(n, ast.Constant)]
+        if leaves and all(isinstance(leaf, int | float) for leaf in leaves):
+            found += [name for name in names if name == name.upper()]
+    return found
+
+
+def test_tuned_numbers_are_fields_of_a_configuration():
+    crowded = {name: _loose_numbers(path) for name, path in MODULES.items()}
+    assert {name: n for name, n in crowded.items() if len(n) > MAX_CONSTANTS} == {}
+
+
+def test_every_part_of_the_detector_has_its_tests():
+    parts = (ROOT / "changepoints").rglob("[!_]*.py"), (ROOT / "changepoints").rglob("_[!_]*.py")
+    wanted = {
+        path.relative_to(ROOT).with_name(f"test_{path.stem.removeprefix('_')}.py")
+        for path in itertools.chain(*parts)
+    }
+    there = {path.relative_to(TESTS) for path in (TESTS / "changepoints").rglob("test_*.py")}
+    assert wanted - there == set()
 
 
 def test_no_two_rooms_give_one_name_to_different_things():

@@ -24,9 +24,20 @@ if TYPE_CHECKING:
     from devtrack.series import Transition
     from devtrack.store import Store
 
-_MOST_TRANSITIONS, _MOST_EVENTS, _LEAST_ROWS = 8, 4, 3
-_AROUND = 6  # lines of the screen that are neither a series, nor a transition, nor an event
-_NAME_SHARE, _LEAST_CURVE, _MOST_CURVE = 0.35, 8, 60
+
+class _Room(NamedTuple):
+    """How many lines and letters of the screen each part takes."""
+
+    max_transitions: int = 8  # lines
+    max_events: int = 4  # lines
+    min_series: int = 3  # lines
+    other: int = 6  # lines that are no series, transition or event
+    name_share: float = 0.35  # of the width
+    min_curve: int = 8  # letters
+    max_curve: int = 60  # letters
+
+
+_ROOM = _Room()
 
 
 class RunView(NamedTuple):
@@ -70,7 +81,7 @@ def read_run_view(
     return RunView(
         name,
         tuple(curves),
-        tuple((step, kind, message or "") for step, kind, message in events[:_MOST_EVENTS]),
+        tuple((step, kind, message or "") for step, kind, message in events[: _ROOM.max_events]),
         (rows, len(events)),
         None if last_ts is None else max(0.0, (now - last_ts).total_seconds()),
         bool(ended),
@@ -99,11 +110,11 @@ def screen(
     heading = Text(_heading(look), style="bold", overflow="ellipsis", no_wrap=True)
     if not look.curves:
         return Group(heading, Text("waiting for the first observation"))
-    shown = transitions[-_MOST_TRANSITIONS:]
-    room = height - _AROUND - len(shown) - len(look.events)
+    shown = transitions[-_ROOM.max_transitions :]
+    room = height - _ROOM.other - len(shown) - len(look.events)
     moved = {(move.metric, move.site) for one in transitions for move in one.moves}
     curves = sorted(look.curves, key=lambda curve: (curve.metric, curve.site) not in moved)
-    fitting = curves[: max(room, _LEAST_ROWS)]
+    fitting = curves[: max(room, _ROOM.min_series)]
     lines: list[Table | Text] = [
         _table(fitting, transitions, look=look, width=width, axis=axis, letters=letters)
     ]
@@ -158,11 +169,11 @@ def _table(
     ends = [(curve.step.min(), curve.step.max()) for curve in look.curves]
     first = float(scale(min(low for low, _ in ends)))
     span = float(scale(max(high for _, high in ends))) - first or 1.0
-    labels = _names(curves, most=int(_NAME_SHARE * width))
+    labels = _names(curves, most=int(_ROOM.name_share * width))
     names = max(map(len, labels))
     rows = [(name, _latest(curve), _trust(curve)) for name, curve in zip(labels, curves)]
     taken = names + max(len(row[1]) for row in rows) + max(len(row[2]) for row in rows) + 6
-    room = min(max(width - taken, _LEAST_CURVE), _MOST_CURVE)
+    room = min(max(width - taken, _ROOM.min_curve), _ROOM.max_curve)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
     table.add_column(max_width=names, no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
@@ -206,7 +217,7 @@ def _trust(curve: Series) -> str:
 
 
 def _last(transitions: Sequence[Transition]) -> list[tuple[int, Transition]]:
-    return list(enumerate(transitions))[-_MOST_TRANSITIONS:]
+    return list(enumerate(transitions))[-_ROOM.max_transitions :]
 
 
 def _found_text(index: int, one: Transition) -> str:

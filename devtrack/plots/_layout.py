@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import ceil
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from devtrack.plots._captions import shorten, summary
 from devtrack.plots._style import INK, SMALL_PT, TEXT_PT, WIDTH_IN, text_width_in
@@ -16,12 +16,26 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_PANEL_IN, _TITLE_IN, _STRIP_IN = 1.05, 0.3, 0.34
-_TOP_IN, _LEFT_IN, _AXIS_IN, _LINE_IN, _EDGE_IN = 0.84, 0.75, 0.6, 0.172, 0.15
 _COLUMNS = ((9, 1), (24, 2))  # up to so many panels in so many columns; three beyond
 _TITLE_SHARE = 0.68  # letters of the bold title in the room of so many small ones
 _NARROWER = 0.6  # a column's width where there are several
-_LABEL_GAP_IN = 0.3  # from the axes' right edge to a line's name, and from there to the column's
+
+
+class _Inches(NamedTuple):
+    """Lengths of a page, in inches."""
+
+    panel: float = 1.05
+    title: float = 0.3  # above each panel
+    strip: float = 0.34  # the stages above a column
+    top: float = 0.84
+    left: float = 0.75
+    axis: float = 0.6  # step axis below the panels
+    line: float = 0.172  # of the caption
+    edge: float = 0.15
+    label_gap: float = 0.3  # axes to a line's name, and from there to the column's edge
+
+
+_INCHES = _Inches()
 
 
 class Page:
@@ -52,13 +66,14 @@ class Page:
         self._column_in = WIDTH_IN if self.columns == 1 else _NARROWER * WIDTH_IN
         width_in = self.columns * self._column_in
         letter_in = text_width_in("m", size_pt=SMALL_PT)
-        most_chars = int((width_in - 2 * _EDGE_IN) / letter_in)
+        most_chars = int((width_in - 2 * _INCHES.edge) / letter_in)
         lines = wrap(caption, most_chars)
-        tall_in = _TOP_IN + _STRIP_IN + self.rows * (_TITLE_IN + _PANEL_IN)
-        self.title_room_in = self._column_in - _LEFT_IN - _EDGE_IN
+        tall_in = _INCHES.top + _INCHES.strip + self.rows * (_INCHES.title + _INCHES.panel)
+        self.title_room_in = self._column_in - _INCHES.left - _INCHES.edge
         """Inches from a panel's left edge to the next column."""
         self.figure: Figure = Figure(
-            figsize=(width_in, tall_in + _AXIS_IN + len(lines) * _LINE_IN), facecolor="white"
+            figsize=(width_in, tall_in + _INCHES.axis + len(lines) * _INCHES.line),
+            facecolor="white",
         )
         title = shorten(title, most=int(_TITLE_SHARE * most_chars))
         self._write(title, top_in=0.12, fontsize=TEXT_PT + 2, fontweight="bold")
@@ -68,17 +83,17 @@ class Page:
 
     def strip(self, column: int, *, label_in: float) -> Axes:
         """Add the strip above a column, leaving ``label_in`` inches for names on the right."""
-        return self._axes(column, top_in=_TOP_IN, tall_in=_STRIP_IN, label_in=label_in)
+        return self._axes(column, top_in=_INCHES.top, tall_in=_INCHES.strip, label_in=label_in)
 
     def panel(self, column: int, row: int, *, label_in: float) -> Axes:
         """Add the axes of a panel, leaving ``label_in`` inches for names on the right."""
-        top_in = _TOP_IN + _STRIP_IN + row * (_TITLE_IN + _PANEL_IN) + _TITLE_IN
-        return self._axes(column, top_in=top_in, tall_in=_PANEL_IN, label_in=label_in)
+        top_in = _INCHES.top + _INCHES.strip + row * (_INCHES.title + _INCHES.panel) + _INCHES.title
+        return self._axes(column, top_in=top_in, tall_in=_INCHES.panel, label_in=label_in)
 
     def _axes(self, column: int, *, top_in: float, tall_in: float, label_in: float) -> Axes:
         wide, tall = self.figure.get_size_inches()
-        width_in = self._column_in - _LEFT_IN - label_in - _LABEL_GAP_IN
-        left_in = column * self._column_in + _LEFT_IN
+        width_in = self._column_in - _INCHES.left - label_in - _INCHES.label_gap
+        left_in = column * self._column_in + _INCHES.left
         return self.figure.add_axes(
             (left_in / wide, 1 - (top_in + tall_in) / tall, width_in / wide, tall_in / tall)
         )
@@ -86,7 +101,13 @@ class Page:
     def _write(self, text: str, *, top_in: float, **font: Any) -> None:
         wide, tall = self.figure.get_size_inches()
         self.figure.text(
-            _EDGE_IN / wide, 1 - top_in / tall, text, va="top", color=INK, parse_math=False, **font
+            _INCHES.edge / wide,
+            1 - top_in / tall,
+            text,
+            va="top",
+            color=INK,
+            parse_math=False,
+            **font,
         )
 
 

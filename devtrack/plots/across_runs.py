@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -20,8 +20,19 @@ if TYPE_CHECKING:
     from devtrack.transitions.recurrence import Recurring
 
 MAX_ROWS = 30
-_ROW_IN, _TOP_IN, _BOTTOM_IN, _RIGHT_IN = 0.26, 0.72, 0.62, 0.9
 _NAME_CHARS = 40
+
+
+class _Inches(NamedTuple):
+    """Lengths of the figure, in inches."""
+
+    row: float = 0.26
+    top: float = 0.72
+    bottom: float = 0.62
+    right: float = 0.9
+
+
+_INCHES = _Inches()
 
 
 def draw_recurring(
@@ -112,12 +123,12 @@ def _rows(names: Sequence[str], *, title: str, below: str, hidden: int) -> tuple
 
     names = [shorten(name, most=_NAME_CHARS) for name in names]
     left_in = 0.2 + max((text_width_in(name) for name in names), default=0.0)
-    tall_in = max(len(names), 1) * _ROW_IN
-    width_in, height_in = WIDTH_IN, tall_in + _TOP_IN + _BOTTOM_IN
+    tall_in = max(len(names), 1) * _INCHES.row
+    width_in, height_in = WIDTH_IN, tall_in + _INCHES.top + _INCHES.bottom
     figure = Figure(figsize=(width_in, height_in), facecolor="white")
     place = (
-        *(left_in / width_in, _BOTTOM_IN / height_in),
-        *((width_in - left_in - _RIGHT_IN) / width_in, tall_in / height_in),
+        *(left_in / width_in, _INCHES.bottom / height_in),
+        *((width_in - left_in - _INCHES.right) / width_in, tall_in / height_in),
     )
     ax = figure.add_axes(place)
     ax.set_ylim(-0.6, max(len(names), 1) - 0.4)

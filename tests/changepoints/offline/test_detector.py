@@ -10,10 +10,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from devtrack.changepoints._templates import STEP, Shape, kink
-from devtrack.changepoints.config import DetectorConfig
-from devtrack.changepoints.offline._clustering import ChangeCluster, SeriesChange, merge
 from devtrack.changepoints.offline._segmentation import estimate_noise
-from devtrack.changepoints.offline._significance import NullDistribution
 from devtrack.changepoints.offline.detector import detect
 from devtrack.errors import ConfigError
 from devtrack.series import ConfigEvent, Series
@@ -106,23 +103,6 @@ def test_metrics_that_move_together_are_one_transition():
     ]
     (found,) = detect(run)
     assert [(m.metric, m.direction) for m in found.moves] == [("llc", "up"), ("loss", "down")]
-
-
-def test_the_louder_of_a_series_two_parts_stays():
-    """As in a transformer that learns bigrams: an early loud rise of one head, and a faint late one
-    that had already joined the wide change of another head."""
-    faint, loud = (
-        SeriesChange(0, Shape(STEP, 0.55, 0.05), 20.0),
-        SeriesChange(0, Shape(STEP, 0.5, 0.1), 100.0),
-    )
-    wide = SeriesChange(1, Shape(STEP, 0.54, 0.25), 150.0)
-    (merged,) = merge(
-        [ChangeCluster([wide, faint]), ChangeCluster([loud])],
-        NullDistribution([], U, U, U, DetectorConfig().significance),
-        DetectorConfig().clusters,
-        alpha=0.05,
-    )
-    assert merged.parts == [wide, loud]
 
 
 def test_two_steps_of_a_staircase_are_two():

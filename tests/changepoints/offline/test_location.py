@@ -6,11 +6,9 @@ import pytest
 from devtrack.changepoints._preprocessing import prepare_series
 from devtrack.changepoints._step_scale import choose_axis
 from devtrack.changepoints._templates import STEP, Shape, make_template_bank, max_transition_width
-from devtrack.changepoints.config import DetectorConfig
 from devtrack.changepoints.offline._clustering import (
     ChangeCluster,
     SeriesChange,
-    add_comoving_series,
     cluster_evidence,
 )
 from devtrack.changepoints.offline._location import _step, locate, relocate
@@ -18,26 +16,7 @@ from devtrack.changepoints.offline._series_model import SeriesModel
 from devtrack.changepoints.offline._significance import simulate_null
 from devtrack.changepoints.offline.detector import detect
 from devtrack.series import Series
-
-CONFIG = DetectorConfig()
-
-
-def falls_at(step, *, seed=0):
-    """Return the model of a series with one sharp fall, and its axis."""
-    steps = np.concatenate([[0, 1], np.unique(np.geomspace(10, 5_000, 60).astype(int))])
-    axis = choose_axis(steps, kind="log")
-    rng = np.random.default_rng(seed)
-    value = 2.3 * (steps < step) + 0.05 * rng.standard_normal(steps.size)
-    series = Series("loss", "model", steps, value, np.full(steps.size, 0.05))
-    curve = prepare_series(series, axis, steps.astype(float), CONFIG)
-    top = max_transition_width(axis, CONFIG.templates)
-    return SeriesModel(
-        curve,
-        np.empty((steps.size, 0)),
-        make_template_bank(curve.position, top, CONFIG.templates),
-        top,
-        config=CONFIG,
-    ), axis
+from tests.changepoints.models import CONFIG, falls_at
 
 
 @pytest.mark.parametrize("fall_at, is_dated", [(4, False), (40, True)])
@@ -46,20 +25,6 @@ def test_no_change_is_dated_in_the_gap_after_the_first_steps(fall_at, is_dated):
     model, axis = falls_at(fall_at)
     shape = Shape(STEP, float(axis.fraction(fall_at)), 0.05)
     assert (_step(SeriesChange(0, shape, 30.0), model, [shape]) is not None) == is_dated
-
-
-@pytest.mark.parametrize("off, joins", [(0.0, True), (0.025, True), (0.065, False)])
-def test_company_is_kept_at_one_place(off, joins):
-    """The window sees the flank of a fall beyond it, whose own best place is too far to join."""
-    host, axis = falls_at(300)
-    place = float(axis.fraction(300))
-    steps = np.arange(10, 5_000)
-    guest, _ = falls_at(int(steps[np.abs(axis.fraction(steps) - place - off).argmin()]), seed=1)
-    cluster = ChangeCluster([SeriesChange(0, Shape(STEP, place, 0.1), 300.0)])
-    add_comoving_series(
-        simulate_null([host, guest], np.random.default_rng(0), CONFIG.significance), [cluster]
-    )
-    assert cluster.has(1) == joins
 
 
 @pytest.mark.parametrize("off, stays", [(0.01, True), (0.05, False)])

@@ -4,11 +4,9 @@ from itertools import product
 import numpy as np
 import pytest
 
-from devtrack.changepoints._event_regressors import ConfigEvent, event_columns
-from devtrack.changepoints._step_scale import choose_axis
+from devtrack.changepoints._event_regressors import ConfigEvent
 from devtrack.changepoints.config import OnlineDetectorConfig
-from devtrack.changepoints.online._bayes_factor import LogBayesFactor, log_bayes_factor
-from devtrack.changepoints.online._window import history_window
+from devtrack.changepoints.online._bayes_factor import LogBayesFactor
 from devtrack.changepoints.online.detector import (
     OnlineDetector,
     combine_bayes_factors,
@@ -199,26 +197,6 @@ def test_rough_series_without_standard_errors_witness_only_where_none_has_one():
     assert seen == {"alone": 1, "beside": 0}
 
 
-def test_more_event_effects_than_points_leave_the_odds_finite():
-    """Two events bring 18 columns: nothing is left to tell the noise of 16 points from."""
-    events = [ConfigEvent(200.0, "lr_change"), ConfigEvent(500.0, "lr_change")]
-    step = LINEAR[:16].astype(float)
-    noise = np.random.default_rng(4).standard_normal(step.size)
-    window = history_window([(s, v, math.nan) for s, v in zip(step, noise)], step, CONFIG)
-    axis = choose_axis(step)
-    event_effects = event_columns(step, axis, CONFIG.events, events=events, schedules=())
-    found = log_bayes_factor(
-        window,
-        axis.fraction(step),
-        CONFIG,
-        now=1.0,
-        onset=np.array([0.8, 0.5]),
-        event_effects=event_effects,
-    )
-    assert event_effects.shape[1] > step.size
-    assert np.all(np.isfinite(found.log_odds))
-
-
 def test_no_alarm_while_the_learning_rate_warms_up():
     change = 15 * sigmoid(LINEAR, 30)
     rising = np.minimum(np.arange(N) / 60, 1.0)
@@ -271,17 +249,6 @@ def test_gaps_nan_and_late_series_are_taken_as_they_come():
         if i % 3 == 0:
             values["rare"] = (0.5, 0.0)
         assert detector.update(int(step), values) is None
-
-
-def test_old_points_are_binned_without_bias():
-    points = [(i, float(i), 1.0) for i in range(1000)]
-    window = history_window(points, np.arange(1000.0), CONFIG)
-    assert window.step.size < 120
-    assert np.all(np.diff(window.step) > 0)
-    np.testing.assert_allclose(window.step, window.number)
-    np.testing.assert_allclose(window.step[-40:], np.arange(960, 1000))
-    slope = np.diff(window.value) / np.diff(window.step)
-    np.testing.assert_allclose(slope, slope[-1])
 
 
 @pytest.mark.parametrize("rate", [0, -1, 101, "1", math.nan])
