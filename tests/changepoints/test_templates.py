@@ -48,12 +48,16 @@ def test_the_bank_has_every_width_at_every_place():
     assert bank.shape(0) == (STEP, float(bank.place[0]), steps[0])
 
 
-def test_no_place_lies_at_the_ends_or_on_a_snapshot():
-    place = make_template_bank(U, 0.12, CONFIG.templates).place
-    edge = CONFIG.templates.edge
-    assert place.min() > max(edge, U[3])
-    assert place.max() < min(1 - edge, U[-4])
-    assert np.abs(place[:, None] - U).min() > 0.4 / 80
+@pytest.mark.parametrize("num", [20, 81])
+def test_no_place_lies_at_the_ends_or_on_a_snapshot(num):
+    u, edge = np.linspace(0, 1, num), CONFIG.templates.edge
+    place = make_template_bank(u, 0.12, CONFIG.templates).place
+    assert place.min() > max(edge, u[3])
+    assert place.max() < min(1 - edge, u[-4])
+    assert np.abs(place[:, None] - u).min() > 0.4 / num
+
+
+def test_places_are_no_more_than_the_configuration_allows():
     many = make_template_bank(np.linspace(0, 1, 1000), 0.12, CONFIG.templates).place
     assert many.size <= CONFIG.templates.max_places
 
