@@ -34,8 +34,25 @@ class Trend(NamedTuple):
     sd: Array
 
 
+class RelaxationBasis(NamedTuple):
+    """What a mixture may be made of, and the same in units of white noise.
+
+    Shapes:
+        columns, whitened: (point, column); length: (column,), of the centred and whitened columns.
+    """
+
+    columns: Array
+    whitened: Array
+    length: Array
+
+    @classmethod
+    def of(cls, columns: Array, whiten: Callable[[Array], Array]) -> RelaxationBasis:
+        """Whiten columns (``exponential_basis``), (point, column)."""
+        return cls(columns, whiten(columns), _lengths(whiten(columns - columns.mean(axis=0))))
+
+
 def fit_relaxations(
-    decays: Array,
+    decays: RelaxationBasis,
     values: Array,
     whiten: Callable[[Array], Array],
     config: TrendConfig,
@@ -52,7 +69,7 @@ def fit_relaxations(
     would penalize changes that the fit had already absorbed.
 
     Args:
-        decays: What the mixture may be made of (``exponential_basis``), (point, column).
+        decays: What the mixture may be made of.
         values: The curve, shape (point,).
         whiten: Turns values, (point,), or columns, (point, column), into units of white noise.
         config: What the smooth part of a series may be.
@@ -71,15 +88,14 @@ def fit_relaxations(
     basis, _ = np.linalg.qr(np.vstack([either, prior]))
 
     def rest(a: Array) -> Array:
-        a = np.concatenate([whiten(a), np.zeros((tied.size, *a.shape[1:]))])
+        a = np.concatenate([a, np.zeros((tied.size, *a.shape[1:]))])
         return a - basis @ (basis.T @ a)
 
-    target, columns = rest(values), rest(decays)
-    beside = whiten(decays - decays.mean(axis=0))
-    columns[:, _lengths(columns) < config.min_visible_length * _lengths(beside)] = 0.0
+    target, columns = rest(whiten(values)), rest(decays.whitened)
+    columns[:, _lengths(columns) < config.min_visible_length * decays.length] = 0.0
     fits = [(sign, *_non_negative(columns, sign * target)) for sign in (1.0, -1.0)]
     sign, weights, _ = min(fits, key=lambda fit: fit[2])
-    active = decays[:, weights > 0] * (sign * weights[weights > 0])
+    active = decays.columns[:, weights > 0] * (sign * weights[weights > 0])
     spread = config.prior_scale * np.sqrt(max(1.0, active.shape[1] / config.max_free_components))
     return Trend(active, np.full(active.shape[1], spread))
 
@@ -96,7 +112,9 @@ def linear_trend(u: Array) -> Trend:
 def rough_trend(decays: Array, u: Array, values: Array, h: Array, config: TrendConfig) -> Array:
     """Return a first smooth fit, for cleaning only: relaxations and a cubic, (point,)."""
     cubic = np.column_stack([u - 0.5, (u - 0.5) ** 2, (u - 0.5) ** 3])
-    active = fit_relaxations(decays, values, scaled_by(h), config, extra=cubic).columns
+    scaled = scaled_by(h)
+    basis = RelaxationBasis.of(decays, scaled)
+    active = fit_relaxations(basis, values, scaled, config, extra=cubic).columns
     x = np.column_stack([np.ones_like(u), cubic, active]) / h[:, None]
     weights = np.linalg.lstsq(x, values / h, rcond=1e-6)[0]
     return (x @ weights) * h

@@ -5,6 +5,7 @@ import pytest
 
 from devtrack.changepoints._templates import columns
 from devtrack.changepoints._trend import (
+    RelaxationBasis,
     exponential_basis,
     fit_relaxations,
     linear_trend,
@@ -17,10 +18,14 @@ STEPS = np.unique(np.geomspace(1, 10_000, 80).astype(int)).astype(float)
 NONE = np.empty((STEPS.size, 0))
 
 
+def whole(a):
+    return a
+
+
 def rest_of(values):
     """Return what a mixture of relaxations of one sign leaves, as a share of the curve's range."""
-    basis = exponential_basis(STEPS, CONFIG.trend)
-    trend = fit_relaxations(basis, values, lambda a: a, CONFIG.trend, extra=NONE)
+    basis = RelaxationBasis.of(exponential_basis(STEPS, CONFIG.trend), whole)
+    trend = fit_relaxations(basis, values, whole, CONFIG.trend, extra=NONE)
     x = np.column_stack([np.ones(STEPS.size), trend.columns.sum(axis=1)])
     rest = values - x @ np.linalg.lstsq(x, values, rcond=None)[0]
     return np.std(rest) / np.ptp(values)
@@ -57,8 +62,8 @@ def test_rates_reach_from_a_line_to_the_shortest_gap():
 
 def test_many_relaxations_that_share_a_curve_may_each_be_larger():
     few, many = np.exp(-STEPS / 300), (1 + STEPS) ** -0.3
-    basis = exponential_basis(STEPS, CONFIG.trend)
-    fits = [fit_relaxations(basis, y, lambda a: a, CONFIG.trend, extra=NONE) for y in (few, many)]
+    basis = RelaxationBasis.of(exponential_basis(STEPS, CONFIG.trend), whole)
+    fits = [fit_relaxations(basis, y, whole, CONFIG.trend, extra=NONE) for y in (few, many)]
     for fit in fits:
         num = fit.columns.shape[1]
         share = np.sqrt(max(1, num / CONFIG.trend.max_free_components))
@@ -69,12 +74,11 @@ def test_many_relaxations_that_share_a_curve_may_each_be_larger():
 def test_the_trend_takes_what_a_mark_of_limited_size_cannot():
     step = np.arange(100.0)
     decays = exponential_basis(step, CONFIG.trend)
+    basis = RelaxationBasis.of(decays, whole)
     values = 5.0 * decays[:, 4] + 0.01 * np.random.default_rng(0).standard_normal(step.size)
     ramp = decays[:, [4]]
-    free = fit_relaxations(decays, values, lambda a: a, CONFIG.trend, extra=ramp)
-    tied = fit_relaxations(
-        decays, values, lambda a: a, CONFIG.trend, extra=ramp, extra_sd=np.array([0.1])
-    )
+    free = fit_relaxations(basis, values, whole, CONFIG.trend, extra=ramp)
+    tied = fit_relaxations(basis, values, whole, CONFIG.trend, extra=ramp, extra_sd=np.array([0.1]))
     assert np.ptp(free.columns.sum(axis=1)) < 0.1 * np.ptp(values)
     assert np.ptp(tied.columns.sum(axis=1)) == pytest.approx(np.ptp(values), rel=0.05)
 

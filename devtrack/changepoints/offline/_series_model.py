@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +12,13 @@ import numpy.typing as npt
 from devtrack.changepoints._noise import log_jacobian, whiten
 from devtrack.changepoints._preprocessing import PreparedSeries
 from devtrack.changepoints._templates import Shape, TemplateBank, columns
-from devtrack.changepoints._trend import UNPENALIZED, fit_relaxations, linear_trend
+from devtrack.changepoints._trend import UNPENALIZED, RelaxationBasis, fit_relaxations, linear_trend
 from devtrack.changepoints.config import DetectorConfig
 
 Array = npt.NDArray[np.floating]
+T = TypeVar("T")
+
+_MOST_FITS = 200  # that a model remembers; a few megabytes for 400 points
 
 
 class Fit(NamedTuple):
@@ -77,6 +80,7 @@ class SeriesModel:
     scatter: Array | None = field(init=False, default=None)
     is_straight: bool = field(init=False, default=False)
     _templates: Array | None = field(init=False, default=None)
+    _fits: dict[tuple[object, ...], Any] = field(init=False, default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self.noise = self.curve.noise_sd.copy()
@@ -85,6 +89,7 @@ class SeriesModel:
     def set_noise(self, noise: Array, phi: float) -> None:
         """Take another noise: standard deviation per point, (point,), and correlation."""
         self.noise, self.phi, self._templates = noise, phi, None
+        self._fits.clear()
 
     @property
     def has_event_effects(self) -> bool:
@@ -204,12 +209,34 @@ class SeriesModel:
         return -self.num_effective * np.log1p(-np.minimum(drop / rss, 1 - 1e-9))
 
     def _project(self, shapes: Sequence[Shape], *, selected: Sequence[Shape] = ()) -> _Projection:
-        design, target, *_ = self._design(shapes, selected=selected)
-        basis, _ = np.linalg.qr(design)
-        return _Projection(basis, target - basis @ (basis.T @ target))
+        def project() -> _Projection:
+            design, target, *_ = self._design(shapes, selected)
+            basis, _ = np.linalg.qr(design)
+            return _Projection(basis, target - basis @ (basis.T @ target))
+
+        return self._remembered(project, "projection", tuple(shapes), tuple(selected))
 
     def _design(
-        self, shapes: Sequence[Shape], *, selected: Sequence[Shape] = ()
+        self, shapes: Sequence[Shape], selected: Sequence[Shape] = ()
+    ) -> tuple[Array, Array, Array, int]:
+        return self._remembered(
+            lambda: self._new_design(shapes, selected), "design", tuple(shapes), tuple(selected)
+        )
+
+    def _remembered(self, compute: Callable[[], T], *of: object) -> T:
+        """Return what was computed for the present noise, jumps and trend, or compute it.
+
+        A search asks again for most of the fits that it has seen.
+        """
+        key = (*of, self.is_straight, len(self.jumps))
+        if key not in self._fits:
+            if len(self._fits) >= _MOST_FITS:
+                self._fits.clear()
+            self._fits[key] = compute()
+        return self._fits[key]
+
+    def _new_design(
+        self, shapes: Sequence[Shape], selected: Sequence[Shape]
     ) -> tuple[Array, Array, Array, int]:
         """Return the whitened design with its priors as rows.
 
@@ -225,7 +252,9 @@ class SeriesModel:
         else:
             beside = self._columns(selected)
             trend = fit_relaxations(
-                self.curve.decays,
+                self._remembered(
+                    lambda: RelaxationBasis.of(self.curve.decays, self._whiten), "basis"
+                ),
                 self.curve.value,
                 self._whiten,
                 self.config.trend,

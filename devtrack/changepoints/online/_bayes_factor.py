@@ -25,7 +25,12 @@ import numpy.typing as npt
 from scipy.linalg import solve_triangular
 
 from devtrack.changepoints._momentum_transient import OptimizerStart, heavy_ball_response
-from devtrack.changepoints._trend import exponential_basis, fit_relaxations, scaled_by
+from devtrack.changepoints._trend import (
+    RelaxationBasis,
+    exponential_basis,
+    fit_relaxations,
+    scaled_by,
+)
 from devtrack.changepoints.config import OnlineDetectorConfig
 from devtrack.changepoints.online._window import HistoryWindow
 
@@ -105,8 +110,8 @@ class _TrendCovariance:
     ) -> None:
         reach = max(float(np.ptp(window.value)), 1.0)
         self.h = np.hypot(window.noise_sd, config.shape_error * reach)
-        basis = exponential_basis(window.step, config.trend, starts)
         scaled = scaled_by(self.h)
+        basis = RelaxationBasis.of(exponential_basis(window.step, config.trend, starts), scaled)
         fitted = fit_relaxations(basis, window.value, scaled, config.trend, extra=event_effects)
         decays = config.relaxation_slack * fitted.columns
         # a slow decay beside a mark is all but nothing, and its fitted size without bounds

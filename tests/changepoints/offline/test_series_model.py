@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from devtrack.changepoints._templates import KINK, STEP, Shape, columns
-from devtrack.changepoints._trend import exponential_basis, fit_relaxations
+from devtrack.changepoints._trend import RelaxationBasis, exponential_basis, fit_relaxations
 from tests.changepoints.models import CONFIG, build_model
 
 
@@ -22,12 +22,15 @@ def test_gains_are_those_of_the_slow_twin(phi, given):
     lag = np.abs(curve.index[:, None] - curve.index[None, :])
     root = np.linalg.cholesky(np.outer(model.noise, model.noise) * phi**lag)
 
+    def white(a):
+        return np.linalg.solve(root, a)
+
     def misfit(extra):
         own = [columns(curve.position, *s)[:, 0] for s in given]
         trend = fit_relaxations(
-            exponential_basis(curve.step, CONFIG.trend),
+            RelaxationBasis.of(exponential_basis(curve.step, CONFIG.trend), white),
             curve.value,
-            lambda a: np.linalg.solve(root, a),
+            white,
             CONFIG.trend,
             extra=np.column_stack(own) if own else np.empty((curve.position.size, 0)),
         )
@@ -46,6 +49,19 @@ def test_gains_are_those_of_the_slow_twin(phi, given):
         for s in shapes
     ]
     assert fast == pytest.approx(slow, rel=1e-4, abs=1e-6)
+
+
+def test_what_is_remembered_is_forgotten_with_the_noise():
+    model, shape = build_model(noisy_step), Shape(STEP, 0.5, 0.1)
+    before = model.cost([shape]), model.fit([shape]).misfit, float(model.glr_at([], *shape)[0])
+    model.set_noise(2 * model.noise, 0.3)
+    fresh = build_model(noisy_step)
+    fresh.set_noise(2 * fresh.noise, 0.3)
+    after = model.cost([shape]), model.fit([shape]).misfit, float(model.glr_at([], *shape)[0])
+    assert after == (fresh.cost([shape]), fresh.fit([shape]).misfit, fresh.glr_at([], *shape)[0])
+    assert all(a != b for a, b in zip(before, after))
+    model.is_straight = True
+    assert model.cost([shape]) != after[0]
 
 
 def test_bends_near_an_end_of_a_line_gain_as_any():
