@@ -7,48 +7,7 @@ command chooses them, with its start for what training has gained. The choice's 
 one stands beside a long run of the same nβ and γ: a quarter of the step over ``--times`` the time,
 burn-in too. The deep linear network is at its teacher from the start: it has one snapshot.
 
-Measured on 2026-11-22, one thread of a two-core machine that three workers shared, seconds of the
-process; "passed" of early, middle and late, "rise" of the chains' loss out of training's "gain":
-
-    task           passed n_beta gamma     lr trials seconds    estimate     long run   rise   gain
-    TMS               1/3   1000   100 9.0e-4     44       8 4.91 ± 0.16  5.00 ± 0.10  0.005  0.083
-     seed 1           1/3   1000   100 9.0e-4     37       5 4.87 ± 0.21  5.14 ± 0.10  0.005  0.083
-     seed 2           1/3   1000    10 9.8e-4     56      10 8.75 ± 0.70  9.26 ± 0.34  0.009  0.083
-    deep linear       1/1   1000    10 3.3e-4      7       1 42.9 ± 1.0   44.8 ± 0.4   0.043  2.478
-     seed 1           1/1   1000   100 3.2e-4     12       3 37.0 ± 0.4   37.3 ± 0.2   0.037  2.478
-     seed 2           1/1   1000    10 3.3e-4      7       1 43.5 ± 0.7   44.9 ± 0.3   0.043  2.478
-    modular MLP       2/3    300   300 4.0e-4     45     107  382 ± 2      381 ± 1     1.273  4.717
-    attention 0.3M    1/3   1000   300 1.5e-4     16     239 1727 ± 7    1703 ± 6      1.727  2.780
-    attention 3M      2/3    300  1000 1.1e-4     29    2183 713.7 ± 1.0 709.3 ± 2.3   2.379  5.474
-
-The long runs are four times as long for the first three, once for the others. All choices hold.
-Exactly known is deep linear alone, 47. The language models were measured before estimates were
-without what steps add (``Heat``); for 0.3M the choice is the same since, at 1689 ± 7, by half the
-step 1685 ± 4 and over four times the time 1695 ± 4.
-
-Which γ passes hangs on the draws. By seeds 0 to 6 TMS was given γ 10 three times and 100 four
-times, deep linear 10 and 100 six times and once. Estimates lie -6 to 7 % from their long runs on
-TMS (by 1.2 standard errors at most) and 0 to 5 % below on deep linear, where flat directions settle
-in longer chains. Before steps were doubted for what batches add where chains are, TMS got lr of
-1.8e-3 and 2.0e-3 by seeds 1 and 4, 9 and 11 % above the long run.
-
-Without the longer chains TMS by seed 2 was given γ 1 and lr 2.0e-3, 10.6 ± .9, by luck twice over:
-of three other sets of chains none passed, two beyond the bound of 9 and one with R-hat 1.16; and
-over four times the time chains left the polygon one by one for a basin of λ̂ 3 (7.0 ± 7.3,
-suspect). By seed 0 the answer was 9.8 at lr 2.0e-3, 6 % above its long run. Longer chains may not
-differ by less than ``STAY_SHARE``, or they refuse what is right: with the shares for halves, deep
-linear by seed 2 went on to γ 100 and 38, and TMS by seed 0 to γ 300 and 3.4.
-
-Tried, and no gain: trials measured at looks. The MLP's estimate then falls less as steps are halved
-(857, 806 and 797 at nβ 1000, γ 300; at draws nothing passes there), but over 12 to 23 looks R-hat
-is noise: its third step and both of the language model's best were told to disagree.
-
-Before chains were held to what training gained, the MLP was given 690 at a loss of 7 above L(w*),
-beyond pure chance; the language model had no answer in 7 minutes at nβ 1000, where a ladder from
-1/γ spent whole estimates on steps up to 1000 times too large. Early points that do not pass are no
-minima: they were taken at steps 5 and 17 of 200, 7 of 400, 9 and 49 of 1500. The language model of
-3M has its answer from trials in full precision; with trials in bf16 it was stopped after 8 minutes
-of the process, when pilots had ruled out all that was larger.
+Results: ``experiments/bench/results/llc_calibrate.md``.
 """
 
 from __future__ import annotations

@@ -11,30 +11,7 @@ deviation of the estimates, 1 if the claim is right; ``bare`` counts how often �
 would have held the value, without what ``statistics.student_t_inflation`` adds for an error that is
 itself estimated, and without the error of what is taken out.
 
-Found at 4 chains of 500 draws, 400 repeats (a share is known to 1.1 %, a spread to 3.5 %):
-
-    gate                      method   se / spread   covers   bare
-    quadratic, 10 dims        sgld            1.35   96.0 %   92.5 %
-    deep linear [5, 3, 5]     sgld            1.05   95.8 %   94.2 %
-    deep linear [5, 3, 5]     lm_sgld         0.92   94.0 %   87.5 %
-    deep linear [8, 4, 8]     lm_sgld         0.96   92.8 %   90.0 %
-    5-gon of 6 features       lm_sgld         1.07   94.0 %   93.8 %
-    modular MLP, 48 repeats   sgld            1.34    100 %    100 %
-
-``se`` holds the error of what is taken out for the step size too, which at the large steps of
-[5, 3, 5] by LM-SGLD is nearly as large as the chains' own: 87.8 % without it. The last line was
-measured before any was taken out.
-
-So the 89 and 92 of 100 that were counted for [5, 3, 5] with bare errors were chance in part: 91.0 %
-of 400 estimates by LM-SGLD with a call to itself each. What was a defect is the quantile: at 4
-chains sd / √ESS is itself off by 2 / √ESS, a quarter where chains are slow. What is left: rare
-chains of [5, 3, 5] by LM-SGLD go far, value and error with them (kurtosis 16); and in [8, 4, 8] a
-slow part of little weight, which autocorrelations cut off at lag 10 or so do not show: they sum to
-4.6, and to 6.0 over all lags. Batch means, autoregressive fits and wider
-windows see no more of it. On the modular MLP three quarters of the draws' variance is noise
-of their batches, in which the draws' autocorrelations do not show the slow part that makes most of
-the mean's error: without means of blocks (``statistics.mean_error``) .80 and 90 %, and 23 of 32
-other estimates, of which 30 are held now.
+Results: ``experiments/bench/results/llc_coverage.md``.
 """
 
 from __future__ import annotations

@@ -5,16 +5,8 @@
 Small networks are trained by Adam. At their first weights the step size is found, as in a run; at
 their last ones λ̂ is estimated with it, by plain SGLD and by LM-SGLD, and beside them by LM-SGLD at
 an eighth of it over a time as long. Printed: how far the mean of the repeats lies above that.
-On 2026-11-22:
 
-    training                       lr         at lr / 8            sgld         lm_sgld
-    labels                     0.0005     3.649 ± 0.033    -2.2% ± 1.4%    -1.2% ± 1.5%
-    labels, batches of 64       0.001    2.265 ± 0.0097    +0.9% ± 0.6%    -0.3% ± 0.7%
-    noisy labels, of 64         0.001     7.601 ± 0.026    +0.8% ± 0.5%    +0.9% ± 0.5%
-    regression                0.00013      9.721 ± 0.07    +1.1% ± 1.0%    +1.2% ± 1.0%
-
-With what the step size adds left in (``step_bias_removed``) it was +4.8, +10.3, +8.3 and +3.6 % by
-SGLD, and by LM-SGLD, which batches alone heat, -1.2, +4.2, +4.1 and +1.2 %.
+Results: ``experiments/bench/results/llc_late.md``.
 """
 
 from __future__ import annotations

@@ -19,14 +19,9 @@ The loss is that on whitened inputs, all in one batch, so that the batch adds no
 Aoyagi's λ, less (m − 1) / log nβ at multiplicity m. ``perfect`` says by how much a perfect sampler
 would miss it at these nβ and γ (``exact.tempered_deep_linear``): the rest is the chains' error.
 
-Found, with the rule fixed on networks of other seeds: 20 networks of 120 to 2985 weights in 2 to 4
-layers and the one of 102 400, Spearman 1.0000, median error 2.1 %, worst 5.5 %; a perfect sampler
-would miss by 1.3 % and 5.3 %. All but one are ``ok`` (R-hat at its limit). The large one errs by
-−2.1 %, after 190 s; all of them took 24 minutes on a core that others used too.
-Before, with γ at 30 per unit of the widest layer, nβ at 3000 γ and a burn-in of a tenth of
-2 / (εγ): 20 networks of two layers, Spearman .9880, median 5.1 %, worst 21.6 %, 17 of them doubted.
-
 A benchmark, not a test: it asserts nothing.
+
+Results: ``experiments/bench/results/llc_rank.md``.
 """
 
 from __future__ import annotations

@@ -4,39 +4,9 @@
 
 Problems with a known answer, 4 chains of 500 draws.
 
-Found with --repeats 6: one of 120 good estimates doubted, none of 178 bad ones passed, but for one
-kind. Too strong a pull is not doubted for itself: 24 of 30 estimates at γ 300, 1000 and 3000 pass,
-up to 44, 64 and 72 % too low; six at γ 3000 are doubted for a step too large under such a pull. It
-is told, though: ``localization_share`` (column "pulled", above ``PULLED``), by how much the chains'
-loss rises over how much the pull alone lets it rise, a lower bound of the share that is lost on
-quadratics. All 20 at γ 1000 and 3000 have more, none at γ 300, no good one (up to .04), and none
-that is bad for another reason. On other settings of these gates:
-
-    gate                    γ   λ̂ over truth  pull_share  Gamma ratio
-    5-gon of 6             30            .99        .002         1.04
-                          300            .94        .018          .99
-                         3000            .70         .13          .77
-                        10000            .48         .31          .61
-                        30000            .28         .55          .42
-    6-gon of 6          10000            .46         .30          .58
-    [8, 4, 8] rank 2      100            .77         .09          .96
-                          300            .60         .22          .79
-                         1000            .40         .50          .50
-
-It is no doubt that costs an estimate its status, for networks that learned a task have a high share
-at every setting in use, since their λ̂ has no γ to be right at: modular MLP of the bench .41 to .76
-at nβ 300 and 1000, γ 300 and 1000, 1.0 at nβ 100, γ 1000 (λ̂ 22, and 640 at γ 100); LM of 0.3M .73
-where ``calibrate`` puts it (nβ 1000, γ 300) and .96 to .98 at nβ 30, γ 300 and 1000. A band that
-caught the gates would condemn all of these. So compare LLCs at one γ, and take another γ to see
-whether a finding depends on it.
-
-Tried before: by how much λ̂ falls as γ rises, −∂ log λ̂ / ∂ log γ = Cov(nβ L, γ/2 ‖w − w*‖²) / λ̂,
-is in the draws, for integration by parts makes it (E[V] − Cov(nβ L, V)) / 2 λ̂ with the virial
-V = nβ ∇L·(w − w*). On quadratics it tells: .25 where λ̂ is 20 % too low, .47 at 44 %, .7 at 69 %.
-On
-singular networks it does not: .05 where the pull hides 14 or 23 %, and −.6 to .3 at good settings.
-
 A benchmark, not a test: it asserts nothing.
+
+Results: ``experiments/bench/results/llc_trust.md``.
 """
 
 from __future__ import annotations

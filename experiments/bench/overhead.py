@@ -14,13 +14,7 @@ them over the other: where it scatters by 3 %, so does ``with it``, and neither 
 observations and the closing, over the time without it. Believe it when ``with it`` scatters around
 it by no more than ``null`` does around zero.
 
-Found (two cores, one thread, nothing beside it, 10 000 steps of 10.3 to 11.2 ms, 85 observations):
-inside 1.83, 1.81 and 1.98 %; with it +3.8, −2.7 and +2.8 % where null was +3.1, −.4 and +.9 %. It
-is a fixed cost, most of it in the observations, 14 ms each: 3000 steps of 7.9 ms, with 82
-observations, paid 5 to 6 %. Since every observation and every metric gets a copy of its own
-(2026-11-30): 2.46 % of 10 000 steps of 12.7 ms; side by side on 2000 steps, 9.7 and 9.2 % where one
-copy for the whole run cost 8.4 and 8.2 %. ``Tracker(max_overhead=0.02)`` holds a short training to
-a share that you choose.
+Results: ``experiments/bench/results/overhead.md``.
 """
 
 from __future__ import annotations

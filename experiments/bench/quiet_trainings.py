@@ -4,17 +4,7 @@ Their loss is convex, so that none of their curves steps, though accuracies and 
 like, and a test loss may rise again late. ``python -m experiments.bench.transitions --trainings N``
 counts the alarms, by optimizer.
 
-With momentum the loss falls ever faster for the first tens of steps and may swing, which on a log
-axis is a narrow fall. Of 60 trainings each (``--trainings 180 --seed 5``), at a nominal 1, 5 and 10
-%, none, none and one raised an alarm by SGD, none, two and two with momentum, none by Adam; where
-the momentum is not recorded, and the detector does not know how such a ball rolls
-(``changepoints/inertia.py``), 15, 15 and 18 % did. Test losses that rise again late are among the
-alarms; they do turn.
-
-These begin at zero weights, and an accuracy is half way up after the first step. Begun at such
-weights as ``torch.nn.Linear`` draws, 7, 5 and 10 % (SGD, momentum, Adam) raise one at a nominal 1
-%, 10, 8 and 17 % at 5 %: the first rise of an accuracy from chance is as steep, over log steps, as
-a level change may be, and no mixture of relaxations. It is told as what it looks like.
+Results: ``experiments/bench/results/quiet_trainings.md``.
 """
 
 from __future__ import annotations

@@ -2,11 +2,7 @@
 
 Run ``python -m experiments.bench.store``; prints a table of medians and asserts nothing.
 
-Of 20 runs with 48 000 lines of chain traces each, the 1200 lines of one estimate took 34 ms and a
-process of 111 MiB through ``Store.sql``, which lists the files itself; through
-``devtrack.duckdb``, whose views must read the table whole, 206 ms and 251 MiB. With ten times as
-many lines ``Store.sql`` took 80 ms and 105 MiB, and 1.1 s and 1.3 GiB while it read as the other
-does.
+Results: ``experiments/bench/results/store.md``.
 """
 
 from __future__ import annotations
