@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr
 
-Array = npt.NDArray[np.floating]
-Steps = npt.NDArray[np.integer]
+Array = npt.NDArray[np.float64]
+Steps = npt.NDArray[np.int64]
 Rng = np.random.Generator
 
 LEVELS = (0.05, 0.5, 0.95)  # of a profile at the onset, the midpoint and the end

@@ -13,7 +13,7 @@ import pandas as pd
 from devtrack.series import ConfigEvent, Series
 from experiments.bench.online_rivals import Run
 
-Array = npt.NDArray[np.floating]
+Array = npt.NDArray[np.float64]
 
 DATA = Path(__file__).resolve().parents[2] / "tests" / "data" / "transitions"
 REQUIRED = ("step", "critical")

@@ -50,7 +50,7 @@ class Score(NamedTuple):
         f1: Harmonic mean of precision and recall.
         recall_by_kind: Share of the required labels that are matched, by kind.
         recall_by_snr: The same, by the tiers of ``SNR_TIERS``.
-        alarms_per_quiet_run: False alarms, by source of the runs; NaN without such runs.
+        alarms_per_quiet_run: False alarms, by source of the runs and of all; NaN without such runs.
         nuisances: False alarms at effects of the recipe.
         duplicates: False alarms that are second detections.
         count_exact: Share of the runs with as many detections as required labels.
@@ -142,8 +142,9 @@ def score(found: pd.DataFrame, benchmark: Benchmark) -> Score:
             for name, (low, high) in SNR_TIERS.items()
         },
         alarms_per_quiet_run={
-            source: float(quiet.loc[quiet.source == source, "false"].mean())
-            for source in ("synthetic", "real")
+            "synthetic": _mean_false(quiet[quiet.source == "synthetic"]),
+            "real": _mean_false(quiet[quiet.source == "real"]),
+            "all": _mean_false(quiet),
         },
         nuisances=int(runs.nuisance.sum()),
         duplicates=int(runs.duplicate.sum()),
@@ -198,6 +199,10 @@ def score_online(
     )
 
 
+def _mean_false(runs: pd.DataFrame) -> float:
+    return float(runs["false"].to_numpy(float).mean()) if len(runs) else np.nan
+
+
 def _can_match(place: float, label: Label) -> bool:
     return abs(place - label.midpoint) <= MARGIN or label.onset <= place <= label.end
 
@@ -218,7 +223,7 @@ def _evaluate(found: pd.DataFrame, benchmark: Benchmark) -> tuple[pd.DataFrame, 
     runs: list[dict[str, Any]] = []
     matched: list[dict[str, Any]] = []
     for run in benchmark.runs.index:
-        rows = by_run.get(run, found.iloc[:0])
+        rows: pd.DataFrame = by_run[run] if run in by_run else found.iloc[:0]
         place, verdict, labels = match(np.asarray(rows.step, float), benchmark, run)
         counted = len(verdict) - verdict.count("ignored")
         runs.append(
