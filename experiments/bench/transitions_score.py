@@ -129,7 +129,6 @@ def score(found: pd.DataFrame, benchmark: Benchmark) -> Score:
     missed = int(runs.required.sum()) - len(matched)
     false = int(runs.false.sum())
     required = [label for run in benchmark.runs.index for label in benchmark.required(run)]
-    quiet = runs[runs.quiet]
     return Score(
         f1=2 * len(matched) / max(2 * len(matched) + false + missed, 1),
         recall_by_kind={
@@ -142,9 +141,9 @@ def score(found: pd.DataFrame, benchmark: Benchmark) -> Score:
             for name, (low, high) in SNR_TIERS.items()
         },
         alarms_per_quiet_run={
-            "synthetic": _mean_false(quiet[quiet.source == "synthetic"]),
-            "real": _mean_false(quiet[quiet.source == "real"]),
-            "all": _mean_false(quiet),
+            "synthetic": _alarms_per_quiet_run(runs, ["synthetic"]),
+            "real": _alarms_per_quiet_run(runs, ["real"]),
+            "all": _alarms_per_quiet_run(runs, ["synthetic", "real"]),
         },
         nuisances=int(runs.nuisance.sum()),
         duplicates=int(runs.duplicate.sum()),
@@ -199,8 +198,10 @@ def score_online(
     )
 
 
-def _mean_false(runs: pd.DataFrame) -> float:
-    return float(runs["false"].to_numpy(float).mean()) if len(runs) else np.nan
+def _alarms_per_quiet_run(runs: pd.DataFrame, sources: Sequence[str]) -> float:
+    rows = zip(runs["false"], runs["quiet"], runs["source"], strict=True)
+    false = [count for count, is_quiet, source in rows if is_quiet and source in sources]
+    return float(np.mean(false)) if false else np.nan
 
 
 def _can_match(place: float, label: Label) -> bool:
