@@ -4,6 +4,7 @@ import ast
 import graphlib
 import importlib
 import itertools
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,8 @@ SOLE_IMPORTERS = {
 }
 
 TYPE_ALIASES = {"Array", "Floats"}
+
+TEXTS = {".py", ".md", ".toml", ".sql", ".yml", ".yaml"}
 
 MAX_ROOMS, MAX_ROOT_FILES, MAX_LINES, MAX_CONSTANTS = 12, 7, 400, 5
 
@@ -234,3 +237,16 @@ def test_what_is_listed_is_what_is_exported():
     assert set(devtrack.__all__) <= set(dir(devtrack))
     with pytest.raises(AttributeError, match="no attribute 'Trakcer'"):
         _ = devtrack.Trakcer
+
+
+OUTSIDE = re.compile(r"\.\./shared|parents\[3\]")
+"""A folder beside the checkout, by its name or by its place above a test or a bench."""
+
+
+def test_nothing_reads_a_folder_beside_the_checkout():
+    places = [ROOT, *(ROOT.parent / name for name in ("tests", "experiments", "analysis", "docs"))]
+    files = [path for place in places for path in place.rglob("*") if path.suffix in TEXTS]
+    files = [path for path in (*files, *ROOT.parent.glob("*.*")) if path.suffix in TEXTS]
+    reading = [p for p in files if p != Path(__file__) and OUTSIDE.search(p.read_text())]
+    assert reading == []
+    assert OUTSIDE.search('"../shared/runs"') and OUTSIDE.search("Path(__file__).parents[3]")

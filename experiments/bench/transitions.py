@@ -1,69 +1,51 @@
-"""How good is the detector? The labelled benchmark, next to what is used elsewhere.
+"""Score the detector, and what is used elsewhere, on the labelled benchmark.
 
-    python -m experiments.bench.transitions [--data ../shared/transitions] [--seed N] [--other]
+    python -m experiments.bench.transitions [--data FOLDER] [--seed N] [--other]
         [--quiet N] [--trainings N]
 
-Prints one table: devtrack's detector, and those of ``rivals.py``. ``--seed`` draws fresh synthetic
-runs with the benchmark's own generator instead of reading its public part; ``--other`` has it draw
-shapes, trends and noise that are not its own (``other_shapes.py``). ``--quiet`` draws that many
-runs without any transition and prints the share in which devtrack raises an alarm at several
-nominal rates: the measurement behind the constants of ``devtrack/changepoints/chance.py``.
+Prints one table: the detector of devtrack, and those of ``rivals.py``. The figures stand in
+``results/transitions.md``.
 
-Measured on 2026-11-23 at a nominal 5 %; "unseen" is devtrack's mean over six sets that nothing was
-chosen on, ``--seed`` 227 to 229 and, with ``--other``, 319 to 321 (F1 .923 to .945):
-
-                         F1  recall  alarms/quiet run  nuis-  count  location error    inter-  Jac-
-                             snr>10  synthetic  real  ances  exact  median   90 %   val covers card
-    asked              >= .93   .97     .05     .05      0     .87   .003   .015   .85-.95   .93
-    devtrack            .937   .989       0       0      0    .897   .0019  .0108     .952   .949
-    unseen              .939   .973    .027               1/6  .911   .0022  .0111     .937   .953
-    piecewise linear    .620   .811    .438    .667     11    .522   .0066  .0278            .897
-    GP slope peaks      .540   .622    .583   1.667     14    .456   .0030  .0191            .766
-    ruptures, best      .540   .556    .854   1.083      6    .434   .0051  .0310            .926
-    ruptures, defaults  .529   .633   1.146   1.750      7    .338   .0148  .0356            .933
-    Bayesian online     .342   .367    .604    .500     12    .463   .0119  .0496            .920
-    GP critical points  .222   .444    .979   1.750     11    .294   .0272  .0586            .759
-
-Those six sets have one nuisance that is told as a transition, a learning rate's drop. Quiet runs
-with an alarm (2026-11-22, the same detector), by nominal rate (1, 5 and 10 %): 1.3, 2.7 and 5.3 %
-of 300 generated ones (``--quiet 300 --seed 12``). At 5 %, of 180 real trainings (``--trainings 180
---seed 5``), 2 from zero weights, and 8 to 17 % from drawn ones, by optimizer: an accuracy's first
-rise from chance is told.
-
-The generator and the scorer lie beside the checkout, in ``../shared/transitions``.
+* The option ``--data`` is a folder of labelled runs, by default ``tests/data/transitions``.
+* The option ``--seed`` draws fresh synthetic runs instead.
+* With ``--other`` their shapes, trends and noise are not the benchmark's own.
+* With ``--quiet``, runs without any transition are drawn. The table is the share of them in which
+  devtrack raises an alarm, by nominal rate. Constants of the detector were measured in this way.
+* With ``--trainings``, these runs are real trainings, of ``quiet_trainings.py``.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import sys
 import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from devtrack.changepoints.offline.detector import detect
+from devtrack.changepoints import DetectorConfig, detect
 from devtrack.series import ConfigEvent, Series
+from experiments.bench.generated_curves import OTHER, OWN, Ranges
+from experiments.bench.generated_runs import draw_run, draw_runs, write_runs
+from experiments.bench.labelled_runs import DATA, Benchmark, read_benchmark, read_runs
 from experiments.bench.online_rivals import Run
-from experiments.bench.other_shapes import use_other_shapes
 from experiments.bench.quiet_trainings import MOMENTUM, quiet_trainings
 from experiments.bench.rivals import RIVALS, Detector
+from experiments.bench.transitions_score import match, score
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "transitions"
 COLUMNS = ["run", "step", "start", "end", "score", "metrics"]
 RATES = (0.01, 0.05, 0.1)
 QUIET_FAMILIES = dict(smooth=3, nuisance=2, flat=1)
 
 
-def devtrack_detector(run: Run, *, alpha: float = 0.05) -> Iterable[dict[str, Any]]:
+def devtrack_detector(
+    run: Run, *, alpha: float = 0.05, config: DetectorConfig | None = None
+) -> Iterable[dict[str, Any]]:
     """Yield devtrack's transitions."""
-    for found in detect(run[0], events=run[1], alpha=alpha):
+    for found in detect(run[0], events=run[1], alpha=alpha, config=config):
         if found.event is None:
             yield {
                 "step": found.midpoint,
@@ -79,25 +61,9 @@ def devtrack_detector(run: Run, *, alpha: float = 0.05) -> Iterable[dict[str, An
 DETECTORS: dict[str, Detector] = {"devtrack": devtrack_detector, **RIVALS}
 
 
-def read_runs(data: Path) -> dict[str, Run]:
-    """Return the runs of a benchmark directory."""
-    metrics, events = pd.read_csv(data / "metrics.csv"), pd.read_csv(data / "events.csv")
-    runs: dict[str, Run] = {}
-    for name, rows in metrics.groupby("run", sort=False):
-        series = [
-            Series(str(m), str(c), g.step.to_numpy(), g.value.to_numpy(float), g.se.to_numpy(float))
-            for (m, c), g in rows.groupby(["metric", "component"])  # pyright: ignore
-        ]
-        own = events[events.run == name]
-        marks = [ConfigEvent(float(s), str(e)) for s, e in zip(own.step, own.event, strict=True)]
-        runs[str(name)] = (series, marks)
-    return runs
-
-
-def score_table(data: Path, scorer: ModuleType) -> pd.DataFrame:
+def score_table(data: Path) -> pd.DataFrame:
     """Return one row of figures per detector."""
-    runs, bench = read_runs(data), scorer.Benchmark(data)
-    real = bench.runs.source == "real"
+    runs, benchmark = read_runs(data), read_benchmark(data)
     table = []
     for name, detector in DETECTORS.items():
         seconds, rows = [], []
@@ -106,48 +72,52 @@ def score_table(data: Path, scorer: ModuleType) -> pd.DataFrame:
             rows += [{"run": run, **found} for found in detector(content)]
             seconds.append(time.perf_counter() - start)
         predicted = pd.DataFrame(rows, columns=[*COLUMNS, "low", "high"])
-        found = scorer.score(predicted, bench, sweep=False, n_boot=1)
-        _, per_run = scorer.evaluate(predicted, bench)
-        quiet = per_run[per_run.negative].set_index("run")
+        found = score(predicted, benchmark)
         table.append(
             {
                 "detector": name,
-                "F1": found["f1"],
-                "recall snr>10": found["recall_by_snr"]["snr>10"],
-                "alarms/quiet, synthetic": quiet[~real[quiet.index]].fp.mean(),
-                "real": quiet[real[quiet.index]].fp.mean(),
-                "nuisances": found["fp_nuisance"],
-                "count exact": found["count_exact"],
-                "error median": found["location_error_median"],
-                "90 %": found["location_error_p90"],
-                "90 % interval covers": interval_coverage(predicted, bench, scorer),
-                "Jaccard": found["metrics_jaccard"],
+                "F1": found.f1,
+                "recall snr>10": found.recall_by_snr["snr>10"],
+                "alarms/quiet, synthetic": found.alarms_per_quiet_run["synthetic"],
+                "real": found.alarms_per_quiet_run["real"],
+                "nuisances": found.nuisances,
+                "count exact": found.count_exact,
+                "error median": found.error_median,
+                "90 %": found.error_90,
+                "90 % interval covers": interval_coverage(predicted, benchmark),
+                "Jaccard": found.jaccard,
                 "s/run": float(np.median(seconds)),
             }
         )
     return pd.DataFrame(table).set_index("detector")
 
 
-def interval_coverage(predicted: pd.DataFrame, bench: Any, scorer: Any) -> float:
+def interval_coverage(predicted: pd.DataFrame, benchmark: Benchmark) -> float:
     """Return the share of matched transitions whose interval holds the labelled midpoint."""
     covered: list[bool] = []
-    for run, rows in predicted.groupby("run"):
-        _, verdict, target = scorer.match_run(rows, bench, run, 0.05)
-        labels = bench.required(run)
-        places = zip(*(bench.position(run, rows[name].to_numpy()) for name in ("low", "high")))
-        for (low, high), kind, label in zip(places, verdict, target, strict=True):
-            if kind == "tp":
-                covered.append(bool(low <= labels[label]["mid"] <= high))
-    return float(np.mean(covered)) if covered and predicted.low.notna().any() else float("nan")
+    for name, rows in predicted.groupby("run"):
+        run = str(name)
+        _, _, labels = match(rows["step"].to_numpy(float), benchmark, run)
+        low, high = (
+            benchmark.position(run, rows[edge].to_numpy(float)) for edge in ("low", "high")
+        )
+        for a, b, label in zip(low, high, labels, strict=True):
+            if label is not None:
+                covered.append(bool(a <= label.midpoint <= b))
+    return (
+        float(np.mean(covered))
+        if covered and np.isfinite(predicted["low"].to_numpy(float)).any()
+        else float("nan")
+    )
 
 
-def quiet_rates(count: int, seed: int, generator: ModuleType) -> pd.Series:
+def quiet_rates(count: int, seed: int, ranges: Ranges) -> pd.Series:
     """Return the share of quiet runs with an alarm, by nominal rate."""
     share = {k: -(-count * n // sum(QUIET_FAMILIES.values())) for k, n in QUIET_FAMILIES.items()}
     alarms = []
     for family, size in share.items():
         for index in range(size):
-            made = generator.make_run(family, index, "public", seed)
+            made = draw_run(family, index, seed, ranges=ranges)
             series = [Series(m, c, made.steps, y, se) for (m, c), (y, se) in made.series.items()]
             run = (series, [ConfigEvent(float(step), kind) for step, kind in made.events])
             alarms.append(_alarms(run))
@@ -177,7 +147,7 @@ def training_rates(count: int, seed: int) -> pd.DataFrame:
 def main() -> None:
     """Print the table, or the rates."""
     parser = argparse.ArgumentParser(description="Score transition detectors on labelled runs.")
-    parser.add_argument("--data", type=Path, default=SHARED)
+    parser.add_argument("--data", type=Path, default=DATA, help="folder of labelled runs")
     parser.add_argument("--seed", type=int, help="fresh synthetic runs instead of --data")
     parser.add_argument("--quiet", type=int, help="alarms in this many runs without a transition")
     parser.add_argument("--trainings", type=int, help="alarms in this many real quiet trainings")
@@ -187,35 +157,23 @@ def main() -> None:
     chosen = parser.parse_args()
     if chosen.other and (chosen.seed is None or chosen.trainings):
         parser.error("--other changes runs that are drawn: give a --seed, and no --trainings")
-    generator, scorer = _module("generate"), _module("score")
+    ranges = OTHER if chosen.other else OWN
     with pd.option_context("display.width", 200, "display.precision", 4):
-        if chosen.other:
-            use_other_shapes(generator)
         if chosen.quiet:
-            print(quiet_rates(chosen.quiet, chosen.seed or 1, generator).to_string())
+            print(quiet_rates(chosen.quiet, chosen.seed or 1, ranges).to_string())
         elif chosen.trainings:
             print(training_rates(chosen.trainings, chosen.seed or 1).to_string())
         elif chosen.seed is None:
-            print(score_table(chosen.data, scorer).T.to_string())
+            print(score_table(chosen.data).T.to_string())
         else:
             with tempfile.TemporaryDirectory() as folder:
-                made = generator.make_split("public", chosen.seed)
-                generator.write(folder, *generator.tables(made))
-                print(score_table(Path(folder), scorer).T.to_string())
+                write_runs(Path(folder), draw_runs(chosen.seed, ranges=ranges))
+                print(score_table(Path(folder)).T.to_string())
 
 
 def _alarms(run: Run) -> dict[float, bool]:
     """Say whether a run raises an alarm, by nominal rate: what is noise depends on it."""
     return {alpha: any(True for _ in devtrack_detector(run, alpha=alpha)) for alpha in RATES}
-
-
-def _module(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, SHARED / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # its dataclasses look themselves up there
-    spec.loader.exec_module(module)
-    return module
 
 
 if __name__ == "__main__":

@@ -1,10 +1,9 @@
-from types import SimpleNamespace
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from devtrack.series import ConfigEvent, Series
+from experiments.bench.labelled_runs import Benchmark, Label
 from experiments.bench.monitor import calibrate, devtrack, false_alarms, tail_interval
 from experiments.bench.online_rivals import snapshots
 
@@ -53,16 +52,14 @@ def test_a_threshold_is_set_to_the_stated_rate():
     assert 5.0 < calibrate(counts, runs, Serial(), low=0.0, high=50.0) < 5.1
 
 
-@pytest.mark.parametrize("late", [3, 20])
-def test_the_tails_interval_draws_runs_and_spans_what_the_scorer_says(late):
-    def online(told, bench, margin):
-        """As the benchmark's scorer: a run looked up by its name, each time that it is drawn."""
-        delays = [told.delay[run] for run in bench.runs.index if bench.runs.axis[run] == "log"]
-        return {"p90_delay_snapshots_from_start": float(np.quantile(delays, 0.9))}
-
+@pytest.mark.parametrize("late", [3, 10])
+def test_the_tails_interval_draws_runs_and_spans_the_delays(late):
     names = [f"run {i}" for i in range(40)]
-    told = pd.DataFrame({"delay": [3] * 36 + [late] * 4}, index=names)
-    bench = SimpleNamespace(runs=pd.DataFrame({"axis": "log"}, index=names))
-    low, high = tail_interval(told, bench, SimpleNamespace(online=online))
-    assert (low, high) == (3, late)
-    assert list(bench.runs.index) == names
+    change = Label(0.2, 0.21, 0.22, "step", 9.0, frozenset())
+    bench = Benchmark(
+        runs=pd.DataFrame({"axis": "linear"}, index=names),
+        steps={run: np.arange(101.0) for run in names},
+        labels={run: [change] for run in names},
+    )
+    alarms = {run: [20 + (3 if i < 36 else late)] for i, run in enumerate(names)}
+    assert tail_interval(alarms, bench) == (3, late)
