@@ -12,6 +12,7 @@ import torch
 from devtrack.records import ChainTrace, Event, Record, Row, SnapshotRecord, TrainingProgress
 from devtrack.store import _encoding as encoding
 from devtrack.store._encoding import Author, Columns, Stamped, table_of, to_columns
+from devtrack.store._layout import WRITER_TABLES
 from devtrack.store._schema import Column, columns_of, select_list
 from devtrack.store._segments import writer_connection
 
@@ -149,7 +150,19 @@ def test_losses_stay_where_the_baseline_is_no_number() -> None:
     assert [(line["loss"], line["baseline"]) for line in found] == 6 * [(1.0, None)]
 
 
+@pytest.mark.parametrize("record", _RECORDS, ids=lambda record: type(record).__name__)
+def test_the_encoded_columns_are_those_of_the_schema(record: Record) -> None:
+    """A column that is missing here stops all writing."""
+    table = table_of(record)
+    encoded = to_columns(table, [Stamped(0, _CLOCK, record)], _AUTHOR)
+    assert sorted(encoded) == sorted(column.name for column in columns_of(table))
+    assert len({len(values) for values in encoded.values()}) == 1
+
+
+def test_there_is_a_record_for_every_table_of_a_writer() -> None:
+    assert {table_of(record) for record in _RECORDS} == set(WRITER_TABLES)
+
+
 def test_every_type_of_the_schema_has_a_conversion() -> None:
-    tables = ("metrics", "chains", "events", "snapshots")
-    types = {column.type for table in tables for column in columns_of(table)}
+    types = {column.type for table in WRITER_TABLES for column in columns_of(table)}
     assert types == set(encoding._CONVERSIONS)
