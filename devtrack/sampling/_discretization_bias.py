@@ -22,13 +22,13 @@ class DiscretizationBias(NamedTuple):
     """Predicted bias of λ̂ at step size ε, where the loss is a quadratic.
 
     Shapes:
-        All (chain, evaluation), chains that count; NaN where an evaluation has too few gradients.
-        In units of λ̂.
+        All (chain, evaluation), chains that count; NaN where it is unknown, as where an evaluation
+        has too few gradients. In units of λ̂.
 
     Attributes:
         from_step_size: (ε/8) nβ E[∇L·(nβ ∇L + γ(w − w*))], the discretization error of SGLD, exact
-            at every step size. It is 0 for LM-SGLD. The term of the prior is left out for
-            RMSProp-SGLD.
+            at every step size. It is 0 for LM-SGLD, which has none to first order, and NaN for a
+            kernel whose bias is unknown. The term of the prior is left out for RMSProp-SGLD.
         from_minibatches: (ε/8) nβ² σ² with σ² = E‖∇L_m − ∇L‖², from the noise of minibatch
             gradients. It is smaller where chains decorrelate within one order of the batches, and
             0 with one batch.
@@ -56,8 +56,9 @@ class DiscretizationBias(NamedTuple):
 
     @property
     def total(self) -> float:
-        """Sum of both, averaged over evaluations; 0 where noise makes it negative."""
-        return max(mean_of_finite(self.from_step_size + self.from_minibatches), 0.0)
+        """Sum of both, averaged over evaluations; 0 where noise makes it negative, or NaN."""
+        mean = mean_of_finite(self.from_step_size + self.from_minibatches)
+        return mean if math.isnan(mean) else max(mean, 0.0)
 
 
 def discretization_bias(
@@ -90,10 +91,11 @@ def discretization_bias(
         prior_share = localization_share(chains, mean_of_finite(values[counted]))
         by_loss = 1.0 - min(max(prior_share, 0.0), 1.0) if math.isfinite(prior_share) else 1.0
         from_minibatches = noise * (memory + (1 - memory) * by_loss)  # (chain, evaluation)
-        from_step_size = 0.0 * noise
-        if kernel.knows_bias:
+        is_predicted = kernel.step_size_bias == "squared_gradients"
+        from_step_size = 0.0 * noise if kernel.step_size_bias == "none" else np.nan * noise
+        if is_predicted:
             from_step_size = n_beta**2 * chains.squared_gradient[counted] - noise
-        if kernel.knows_bias and not kernel.is_preconditioned:
+        if is_predicted and not kernel.is_preconditioned:
             drawn = slice(config.num_burnin_steps, None)
             prior_term = n_beta * gamma * mean_of_finite(chains.virial[counted, drawn])
             from_step_size = from_step_size + prior_term

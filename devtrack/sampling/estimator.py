@@ -100,7 +100,7 @@ def estimate(
 
     λ̂ is the mean of the draws after control variates, or of the full-data evaluations. The
     predicted discretization bias is subtracted, up to ``step_bias_share`` of λ̂. An estimate with a
-    larger bias is marked as suspect.
+    larger bias is marked as suspect. Where the bias is unknown, nothing is subtracted.
 
     Args:
         chains: From ``sample`` with the same config.

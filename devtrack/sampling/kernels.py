@@ -7,7 +7,7 @@ operations, so its cost does not depend on the number of layers.
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import torch
 
@@ -17,6 +17,8 @@ WARMUP_MEMORIES = 7.0
 """Burn-in of RMSProp-SGLD in memories 1 / (1 − decay) of its second moments. Chosen by hand on a
 classifier; not fitted."""
 
+StepSizeBias = Literal["squared_gradients", "none", "unknown"]
+
 
 class Kernel(Protocol):
     """One step of a sampler, in place.
@@ -24,15 +26,15 @@ class Kernel(Protocol):
     Attributes:
         is_averaged: Whether the noise of two successive steps is averaged.
         is_preconditioned: Whether each parameter has a step size of its own.
-        knows_bias: Whether the first-order discretization bias is predicted from squared gradients.
-            A kernel without such a bias has False.
+        step_size_bias: Bias of λ̂ to first order in the step size: ``squared_gradients`` predict it,
+            or it is 0 (``none``). ``unknown``: nobody has derived it. NULL is stored then.
         reference_supported: Whether devinterp has this kernel.
         step_search_method: Kernel that the search for a step size runs in its place.
     """
 
     is_averaged: ClassVar[bool]
     is_preconditioned: ClassVar[bool]
-    knows_bias: ClassVar[bool]
+    step_size_bias: ClassVar[StepSizeBias]
     reference_supported: ClassVar[bool]
     step_search_method: ClassVar[Method]
 
@@ -81,7 +83,7 @@ class Sgld:
 
     is_averaged: ClassVar[bool] = False
     is_preconditioned: ClassVar[bool] = False
-    knows_bias: ClassVar[bool] = True
+    step_size_bias: ClassVar[StepSizeBias] = "squared_gradients"
     reference_supported: ClassVar[bool] = True
     step_search_method: ClassVar[Method] = "sgld"
 
@@ -124,7 +126,7 @@ class LmSgld:
 
     is_averaged: ClassVar[bool] = True
     is_preconditioned: ClassVar[bool] = False
-    knows_bias: ClassVar[bool] = False
+    step_size_bias: ClassVar[StepSizeBias] = "none"
     reference_supported: ClassVar[bool] = False
     step_search_method: ClassVar[Method] = "sgld"
 
@@ -174,7 +176,7 @@ class RmspropSgld:
 
     is_averaged: ClassVar[bool] = False
     is_preconditioned: ClassVar[bool] = True
-    knows_bias: ClassVar[bool] = True
+    step_size_bias: ClassVar[StepSizeBias] = "squared_gradients"
     reference_supported: ClassVar[bool] = True
     step_search_method: ClassVar[Method] = "rmsprop_sgld"
 

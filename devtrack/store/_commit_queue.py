@@ -13,7 +13,7 @@ from devtrack.records import Record, TrainingProgress
 from devtrack.store._encoding import Author, Columns, Stamped, num_records, table_of, to_columns
 from devtrack.store._layout import WRITER_TABLES, SegmentName, segment_dir
 from devtrack.store._overflow import move_in
-from devtrack.store._segments import write_segment
+from devtrack.store._segments import is_defect, write_segment
 
 
 @dataclass
@@ -118,11 +118,21 @@ class Backlog:
         """Write what is in memory to the spill folder; ``commit`` takes it from there.
 
         Raises:
-            OSError, duckdb.Error: The rows are still in memory.
+            Exception: What could not be written is still in memory. Where rows cannot be written
+                anywhere (``is_defect``), the others are in the folder.
         """
+        defect: Exception | None = None
         for batch in self._batches:
             if batch.columns is None:
                 continue
             path = segment_dir(self.spill_dir / self._author.run_id, batch.table) / str(batch.name)
-            write_segment(connection, table=batch.table, columns=batch.columns, path=path)
-            batch.columns, batch.spilled = None, path
+            try:
+                write_segment(connection, table=batch.table, columns=batch.columns, path=path)
+            except Exception as error:
+                if not is_defect(error):
+                    raise
+                defect = defect or error
+            else:
+                batch.columns, batch.spilled = None, path
+        if defect is not None:
+            raise defect

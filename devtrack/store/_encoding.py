@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ from devtrack.records import (
     TrainingProgress,
 )
 from devtrack.store._json_text import text_of, to_json
+from devtrack.store._schema import columns_of
 
 Columns = dict[str, npt.NDArray[Any]]
 
@@ -76,8 +78,9 @@ def num_records(record: Record) -> int:
 def to_columns(table: str, stamped: Sequence[Stamped], author: Author) -> Columns:
     """Return the columns of ``schema.sql`` for records of one table, one array each.
 
-    A record with a field that cannot be converted keeps its row: the number becomes NULL, its
-    status failed, and attrs says why. Nothing raises.
+    A record with a field that cannot be converted keeps its row. A number becomes NULL, a count -1,
+    and a text the name of its type. The status of a metric becomes failed, and attrs says why.
+    Nothing raises: the type of the column in ``schema.sql`` chooses the conversion.
 
     Shapes:
         each array: (row,)
@@ -86,14 +89,11 @@ def to_columns(table: str, stamped: Sequence[Stamped], author: Author) -> Column
         return _chain_columns(stamped, author)
     columns = _shared_columns(stamped, author)
     lines = [_LINE_OF[table](item.record) for item in stamped]
+    types = dict(columns_of(table))
     for name in lines[0]:
-        values = [line[name] for line in lines]
-        columns[name] = np.array(values, dtype=_DTYPES.get(name, object))
+        convert, dtype = _CONVERSIONS[types[name]]
+        columns[name] = np.array([convert(line[name]) for line in lines], dtype)
     return columns
-
-
-_MAX_INT = np.iinfo(np.int64).max
-_DTYPES: Mapping[str, type] = {"value": np.float64, "se": np.float64, "snapshot_bytes": np.int64}
 
 
 def _shared_columns(stamped: Sequence[Stamped], author: Author) -> Columns:
@@ -125,12 +125,15 @@ def _trace(record: Any) -> Columns:
     """Return one trace in long form; a malformed one as a single line of NULLs."""
     try:
         loss = np.atleast_2d(np.asarray(record.loss, np.float64))  # (chain, draw)
-        baseline = np.broadcast_to(np.asarray(record.baseline, np.float64), loss.shape)
         num_chains, num_draws = loss.shape
-        draw = np.arange(num_draws, dtype=np.int32) - np.int32(record.num_burnin_steps)
+        draw = np.arange(num_draws, dtype=np.int32) - np.int32(int(record.num_burnin_steps))
     except Exception:  # noqa: BLE001  a user's object may raise anything
-        loss = baseline = np.full((1, 1), np.nan)
+        loss = np.full((1, 1), np.nan)
         num_chains, draw = 1, np.zeros(1, np.int32)
+    try:
+        baseline = np.broadcast_to(np.asarray(record.baseline, np.float64), loss.shape)
+    except Exception:  # noqa: BLE001  the losses stay without it
+        baseline = np.full(loss.shape, np.nan)
     return {
         "metric": _repeated(text_of(record.metric), loss.size),
         "site": _repeated(text_of(record.site), loss.size),
@@ -141,53 +144,60 @@ def _trace(record: Any) -> Columns:
     }
 
 
+# Values as they were given, by column. ``to_columns`` converts them.
+
+
 def _metric_line(record: Any) -> dict[str, Any]:
     attrs, status = record.attrs, text_of(record.status)
     try:
         value, se = float(record.value), float("nan" if record.se is None else record.se)
     except Exception as error:  # noqa: BLE001  a user's object may raise anything
-        value = se = float("nan")
         status = Status.FAILED.value
         given = f"value={text_of(record.value)}, se={text_of(record.se)}"
         attrs = {"attrs": attrs, "error": f"{given}: {text_of(error)}"}
+        value = se = None
     if status == Status.FAILED.value:
-        value = se = float("nan")
+        value = se = None
     return {
-        "metric": text_of(record.metric),
-        "site": text_of(record.site),
+        "metric": record.metric,
+        "site": record.site,
         "value": value,
         "se": se,
         "status": status,
-        "attrs": to_json(attrs),
+        "attrs": attrs,
     }
 
 
 def _event_line(record: Any) -> dict[str, Any]:
-    return {
-        "kind": text_of(record.kind),
-        "message": text_of(record.message),
-        "attrs": to_json(record.attrs),
-    }
+    return {"kind": record.kind, "message": record.message, "attrs": record.attrs}
 
 
 def _snapshot_line(record: Any) -> dict[str, Any]:
     return {
-        "content_hash": text_of(record.content_hash),
-        "path": text_of(record.path),
-        "snapshot_bytes": _int(record.snapshot_bytes),
+        "content_hash": record.content_hash,
+        "path": record.path,
+        "snapshot_bytes": record.snapshot_bytes,
     }
 
 
 _LINE_OF = {"metrics": _metric_line, "events": _event_line, "snapshots": _snapshot_line}
 
 
-def _int(value: Any) -> int:
+def _int(value: Any, *, largest: int = np.iinfo(np.int64).max) -> int:
     """Return a step, epoch or size: none is negative, so -1 shows, and keeps its row."""
     try:
         number = int(value)
     except Exception:  # noqa: BLE001  a user's object may raise anything
         return -1
-    return number if abs(number) <= _MAX_INT else -1
+    return number if abs(number) <= largest else -1
+
+
+def _float(value: Any) -> float:
+    """Return a number; NaN, which is stored as NULL, for what is none."""
+    try:
+        return float(value)
+    except Exception:  # noqa: BLE001  a user's object may raise anything
+        return float("nan")
 
 
 def _naive_utc(time: Any) -> np.datetime64:
@@ -201,3 +211,14 @@ def _naive_utc(time: Any) -> np.datetime64:
 
 def _repeated(text: str, count: int) -> npt.NDArray[Any]:
     return np.full(count, text, dtype=object)
+
+
+_CONVERSIONS: Mapping[str, tuple[Callable[[Any], Any], Any]] = {
+    "DOUBLE": (_float, np.float64),
+    "BIGINT": (_int, np.int64),
+    "INTEGER": (partial(_int, largest=np.iinfo(np.int32).max), np.int32),
+    "TIMESTAMP": (_naive_utc, "datetime64[us]"),
+    "VARCHAR": (text_of, object),
+    "JSON": (to_json, object),
+}
+"""By the type of a column: a function that never raises, and the numpy type of its results."""

@@ -10,6 +10,10 @@ What happens when the store cannot be written (disk full, network gone):
    move there by themselves. If the process ends before, ``Store.adopt(folder)`` brings them in.
 3. If the temporary directory fails too, rows stay in memory without a bound. To lose them silently,
    or to stop a training of days, would be worse.
+
+An error that is no outage (``is_defect``) does not end by waiting. Nobody waits for a second try
+then: neither a checkpoint nor the end. Rows behind the one in question keep their place, because a
+metric row implies what was appended before it. At the end they go to the spill folder.
 """
 
 from __future__ import annotations
@@ -32,8 +36,8 @@ from devtrack.store._commit_queue import Backlog
 from devtrack.store._compaction import compact_writer
 from devtrack.store._encoding import Author, num_records
 from devtrack.store._layout import segment_dir
-from devtrack.store._overflow import spill_dir
-from devtrack.store._segments import writer_connection
+from devtrack.store._overflow import spill_dir, spilled_segments
+from devtrack.store._segments import is_defect, writer_connection
 
 _log = logging.getLogger("devtrack.store")
 _FIRST_RETRY_S = 0.1
@@ -115,7 +119,7 @@ class Flusher:
         """Write now, and say whether all that was put before this call is in the store.
 
         Args:
-            timeout_s: Longest wait.
+            timeout_s: Longest wait. After an error that is no outage, nothing more is waited for.
             patient: False waits for no more than one new try where the store has been failing.
         """
         with self._lock:
@@ -124,7 +128,10 @@ class Flusher:
             self._retry_at, self._retry_s = 0.0, _FIRST_RETRY_S
             self._wake.set()
             self._progress.wait_for(
-                lambda: self._committed >= ticket or (self._failed_try > tries and not waits),
+                lambda: (
+                    self._committed >= ticket
+                    or (self._failed_try > tries and (not waits or is_defect(self.last_error)))
+                ),
                 timeout_s,
             )
             return self._committed >= ticket
@@ -141,6 +148,13 @@ class Flusher:
         self._wake.set()
         self._thread.join(None if done else timeout_s)
         return self._committed >= self._put
+
+    @property
+    def advice(self) -> str:
+        """What the user can do about the last error."""
+        if is_defect(self.last_error):
+            return "This is no outage of the disk: report it as a defect of devtrack"
+        return "Free space or restore the connection"
 
     @property
     def waiting_rows(self) -> int:
@@ -171,7 +185,8 @@ class Flusher:
     def _round(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._remove_covered()
         crowded = self.waiting_rows > self._policy.max_pending_rows
-        if time.monotonic() < self._retry_at and not crowded and not self._stopping:
+        in_a_hurry = self._stopping or (crowded and not is_defect(self.last_error))
+        if time.monotonic() < self._retry_at and not in_a_hurry:
             return
         self._tries += 1
         try:
@@ -208,28 +223,29 @@ class Flusher:
         self._retry_at, self._retry_s = 0.0, _FIRST_RETRY_S
 
     def _failed(self, error: Exception) -> None:
-        if self.last_error is None:
+        first, self.last_error = self.last_error is None, error
+        if first:
             _log.warning(
                 "%s cannot be written (%s). Training goes on; rows wait in memory and are tried "
-                "again. Free space or restore the connection.",
+                "again. %s.",
                 self._backlog.run_dir,
                 error,
+                self.advice,
             )
-        self.last_error = error
         self._failed_try = self._tries
-        self._retry_at = time.monotonic() + self._retry_s
+        wait_s = _LAST_RETRY_S if is_defect(error) else self._retry_s
+        self._retry_at = time.monotonic() + wait_s
         self._retry_s = min(2 * self._retry_s, _LAST_RETRY_S)
 
     def _spill(self, connection: duckdb.DuckDBPyConnection) -> None:
-        first = not self.spill_dir.exists()
+        first = not spilled_segments(self.spill_dir)
         try:
             self._backlog.spill(connection)
         except Exception as error:  # noqa: BLE001  the thread must outlive any error
             if not self._spill_failed:
                 _log.warning("%s cannot be written either (%s).", self.spill_dir, error)
             self._spill_failed = True
-            return
-        if first:
+        if first and spilled_segments(self.spill_dir):
             _log.warning(
                 "Rows of run %s went to %s, since the store cannot be written. They move to the "
                 "store when it can be; if the process ends before, call open_store(%r).adopt(%r).",

@@ -40,6 +40,14 @@ def printable(text: str) -> str:
 
 
 def _plain(value: Any, depth: int) -> Any:
+    """Return the value as JSON has it. Each part is guarded: one takes no other with it."""
+    try:
+        return _converted(value, depth)
+    except Exception:  # noqa: BLE001  a user's object may raise anything
+        return text_of(value)
+
+
+def _converted(value: Any, depth: int) -> Any:
     if value is None or isinstance(value, bool) or type(value) is str:
         return value
     if isinstance(value, Enum):
@@ -53,12 +61,7 @@ def _plain(value: Any, depth: int) -> Any:
         return str(value)
     if isinstance(value, date):  # and datetime
         return value.isoformat()
-    if depth >= _MAX_DEPTH:
-        return text_of(value)
-    try:
-        return _plain_container(value, depth + 1)
-    except Exception:  # noqa: BLE001  a user's object may raise anything
-        return text_of(value)
+    return text_of(value) if depth >= _MAX_DEPTH else _plain_container(value, depth + 1)
 
 
 def _plain_container(value: Any, depth: int) -> Any:

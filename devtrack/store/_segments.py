@@ -11,6 +11,26 @@ import duckdb
 from devtrack.store._atomic_files import make_dirs, publish, remove_quietly, temporary_name
 from devtrack.store._schema import columns_of, select_list
 
+_DEFECTS = (
+    duckdb.ProgrammingError,  # a column that is missing, or too short
+    duckdb.DataError,  # a value outside the type of its column
+    duckdb.NotSupportedError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NameError,
+    TypeError,
+    ValueError,
+)
+
+
+def is_defect(error: Exception | None) -> bool:
+    """Say whether an error of writing lies in the rows or in devtrack, so that waiting is in vain.
+
+    All other errors may be an outage of the disk, which ends.
+    """
+    return isinstance(error, _DEFECTS)
+
 
 def writer_connection() -> duckdb.DuckDBPyConnection:
     """Return an in-memory DuckDB for writing: one thread, so as not to compete with training."""

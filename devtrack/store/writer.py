@@ -79,7 +79,7 @@ class Writer:
             raise StoreError(
                 f"{self.run_dir}: rows could not be written "
                 f"({self._flusher.last_error or 'the disk does not answer'}). They are kept and "
-                "tried again. Free space or restore the connection, then call flush() again."
+                f"tried again. {self._flusher.advice}, then call flush() again."
             )
 
     def close(self, *, compact: bool = True, timeout_s: float = 60.0) -> None:

@@ -9,8 +9,10 @@ from devtrack.errors import ConfigError, DataError, MetricError
 from devtrack.metrics.llc import LLC
 from devtrack.metrics.metric import Metric, Subject
 from devtrack.records import ChainTrace, Event, Row, Status
+from devtrack.sampling import _discretization_bias
 from devtrack.sampling.diagnostics import QualityWarning, WarningCode
 from devtrack.sampling.estimator import estimate
+from devtrack.sampling.kernels import kernel_class
 from devtrack.tracking._evaluate import evaluate
 
 QUICK = {"lr": 1e-3, "num_draws": 60, "num_burnin_steps": 20}
@@ -79,6 +81,18 @@ def test_the_trace_holds_burn_in_and_gives_the_value_without_it():
     assert row.value + removed == pytest.approx(row.attrs["n_beta"] * paired.mean())
     means = row.attrs["n_beta"] * paired.mean(axis=1)
     np.testing.assert_allclose(np.add(row.attrs["chain_values"], removed), means)
+
+
+def test_an_unknown_step_bias_is_stored_as_null(monkeypatch):
+    class Underived(kernel_class(LLC.method)):
+        step_size_bias = "unknown"
+
+    monkeypatch.setattr(_discretization_bias, "kernel_class", lambda method: Underived)
+    row, trace = _records(LLC(**QUICK))
+    assert row.attrs["step_bias"] is None
+    assert row.attrs["step_bias_removed"] == 0
+    paired = (trace.loss - trace.baseline)[:, 20:]
+    assert row.value == pytest.approx(row.attrs["n_beta"] * paired.mean())
 
 
 def test_attrs_say_how_it_was_measured_and_are_json():

@@ -17,6 +17,7 @@ from devtrack.sampling.config import SamplerConfig
 from devtrack.sampling.diagnostics import diagnose
 from devtrack.sampling.diagnostics.warning_codes import WarningCode
 from devtrack.sampling.estimator import estimate
+from devtrack.sampling.kernels import Sgld
 from devtrack.sampling.sampler import sample
 
 CONFIG = SamplerConfig(
@@ -172,6 +173,34 @@ def test_at_most_a_tenth_is_subtracted():
     assert found.observables.step_bias > 0.4 * uncorrected
     assert found.value == pytest.approx(uncorrected / 1.1)
     assert WarningCode.STEP_BIAS in {warning.code for warning in found.warnings}
+
+
+class _Underived(Sgld):
+    step_size_bias = "unknown"
+
+
+def test_an_unknown_step_bias_is_not_called_zero_or_a_fault(monkeypatch):
+    curvature = torch.ones(50, dtype=torch.float64)
+    chains, known = _in_bowl(curvature, localization=10.0, method="sgld", lr=0.02)
+    monkeypatch.setattr(bias_module, "kernel_class", lambda method: _Underived)
+    config = SamplerConfig(method="sgld", n_beta=100.0, localization=10.0, lr=0.02)
+    for evaluate_on in ("minibatch", "full_data"):
+        config = replace(config, num_burnin_steps=100, evaluate_on=evaluate_on)
+        found = estimate(chains, config)
+        assert np.isnan(found.observables.step_bias)
+        assert (found.draws.step_bias_removed, found.draws.removed_se) == (0, 0)
+        assert WarningCode.STEP_BIAS not in {warning.code for warning in found.warnings}
+    uncorrected = known.value + known.draws.step_bias_removed
+    config = replace(config, evaluate_on="minibatch")
+    assert estimate(chains, config).value == pytest.approx(uncorrected, rel=1e-6)
+
+
+def test_no_step_bias_is_a_known_zero():
+    """On a quadratic LM-SGLD is exact at every stable step size, and one batch has no noise."""
+    curvature = torch.ones(50, dtype=torch.float64)
+    _, found = _in_bowl(curvature, localization=10.0, method="lm_sgld", lr=0.02)
+    assert found.observables.step_bias == 0
+    assert abs(found.value - 25 / 1.1) < 3 * found.se
 
 
 @pytest.mark.parametrize("method, lr", [("sgld", 0.0045), ("rmsprop_sgld", 0.0014)])

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pytest
 
 from devtrack.errors import StoreError
-from devtrack.records import Event, Row, RunInfo, TrainingProgress
+from devtrack.records import ChainTrace, Event, Row, RunInfo, TrainingProgress
 from devtrack.store import FlushPolicy, Store, Writer
 from devtrack.store import _commit_queue as backlog
 from devtrack.store._overflow import spill_dir
@@ -96,6 +97,72 @@ def test_any_error_of_a_write_is_survived(
             writer.append(TrainingProgress(step), [Row("a", float(step))])
         writer.flush()
     assert _values(store) == list(range(10))
+
+
+def _without_baseline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Encode chains as if a column of theirs had been forgotten."""
+    real = backlog.to_columns
+
+    def forgetful(table: str, *args: object) -> object:
+        columns = real(table, *args)  # type: ignore[arg-type]
+        columns.pop("baseline", None)
+        return columns
+
+    monkeypatch.setattr(backlog, "to_columns", forgetful)
+
+
+def test_nobody_waits_for_what_is_no_outage(
+    store: Store,
+    info: Info,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A column that was forgotten is still missing at the next try. Other rows are not lost."""
+    _without_baseline(monkeypatch)
+    writer = store.writer(info(), policy=FlushPolicy(spill_root=str(tmp_path)))
+    writer.append(TrainingProgress(0), [Row("a", 1.0), Event("b")])
+    writer.flush()
+    start, patience_s = time.monotonic(), 30.0
+    trace = ChainTrace("a", np.ones((2, 3)), np.zeros((2, 3)))
+    for step in (1, 2):
+        writer.append(TrainingProgress(step), [trace, Row("a", 2.0), Event("b")])
+        with pytest.raises(StoreError, match="baseline.*report it as a defect"):
+            writer.flush(timeout_s=patience_s)
+    assert caplog.text.count("report it as a defect of devtrack") == 1
+    with pytest.raises(StoreError, match=r"baseline.*12 rows are lost"):
+        writer.close(timeout_s=patience_s)
+    assert time.monotonic() - start < patience_s
+    assert f"went to {writer._flusher.spill_dir}" in caplog.text
+    assert _values(store) == [1.0]
+    store.adopt(writer._flusher.spill_dir)
+    assert _values(store) == [1.0, 2.0, 2.0]
+    assert store.sql("SELECT count(*) FROM events").fetchall() == [(3,)]
+
+
+def test_what_is_no_outage_is_tried_at_the_longest_pause(
+    store: Store, info: Info, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even where so many rows wait that they would be spilled at every round."""
+    _without_baseline(monkeypatch)
+    real, calls = backlog.write_segment, []
+
+    def counted(*args: object, **kwargs: object) -> None:
+        calls.append(kwargs["path"])
+        real(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(backlog, "write_segment", counted)
+    policy = FlushPolicy(
+        interval_s=0.001, wake_rows=1, max_pending_rows=1, spill_root=str(tmp_path)
+    )
+    writer = store.writer(info(), policy=policy)
+    for step in range(30):
+        trace = ChainTrace("a", np.ones((2, 3)), np.zeros((2, 3)))
+        writer.append(TrainingProgress(step), [trace])
+        time.sleep(0.02)
+    assert len(calls) == 2  # once into the store and once into the spill folder
+    with pytest.raises(StoreError, match="180 rows are lost"):
+        writer.close()
 
 
 def test_records_that_cannot_be_converted_yet_are_not_committed(

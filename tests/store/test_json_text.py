@@ -63,6 +63,11 @@ class _Hostile:
         (_Point(1.0), {"x": 1.0}),
         (2**70, str(2**70)),
         (_Hostile(), "<_Hostile>"),
+        (
+            {"huge": 10**5000, "known": [1, _Hostile()]},
+            {"huge": "<int>", "known": [1, "<_Hostile>"]},
+        ),
+        ({_Hostile(): 1, "known": 2}, {"<_Hostile>": 1, "known": 2}),
         ("\ud800", "?"),
         (np.datetime64("2026-01-02"), "2026-01-02"),
     ],

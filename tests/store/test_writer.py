@@ -147,6 +147,8 @@ _BAD: dict[str, Any] = {
     "trace": ChainTrace(_R, _R, _R, _R, _R),
     "trace of tensors": ChainTrace("a", torch.ones(2, 3), torch.ones(3)),  # type: ignore[arg-type]
     "cube": ChainTrace("a", np.ones((2, 3, 2)), np.zeros(1)),
+    "two burn-ins": ChainTrace("a", np.ones((2, 1)), np.zeros(1), np.array([1, 2])),  # type: ignore[arg-type]
+    "unspeakable attrs": Event("a", attrs=10**5000),  # type: ignore[arg-type]
     "endless burn-in": ChainTrace("a", np.ones((2, 3)), np.zeros(1), 10**20),
 }
 

@@ -2,12 +2,12 @@
 
 from devtrack.sampling.diagnostics._checks import CheckInputs, run_checks
 from devtrack.sampling.diagnostics._diagnose import (
-    ChainObservables,
     Diagnosis,
     diagnose,
     require_chains,
     require_draws,
 )
+from devtrack.sampling.diagnostics._observables import ChainObservables
 from devtrack.sampling.diagnostics.config import DiagnosticsConfig
 from devtrack.sampling.diagnostics.warning_codes import (
     TOO_FEW_DRAWS,

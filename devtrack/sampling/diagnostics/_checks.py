@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from devtrack.sampling.diagnostics._observables import ChainObservables
 from devtrack.sampling.diagnostics._statistics import (
     Floats,
     drift,
@@ -22,12 +23,10 @@ from devtrack.sampling.diagnostics.warning_codes import QualityWarning, WarningC
 
 
 class CheckInputs(NamedTuple):
-    """All that the checks read; ``Diagnosis`` and ``ChainObservables`` define the terms.
-
-    Failed chains are left out.
+    """All that the checks read; ``Diagnosis`` defines the terms. Failed chains are left out.
 
     Shapes:
-        draws, anharmonic: (chain, draw). full_draws, first_order: (chain, evaluation).
+        draws: (chain, draw). full_draws: (chain, evaluation).
     """
 
     draws: Floats
@@ -37,11 +36,7 @@ class CheckInputs(NamedTuple):
     rhat: float
     ess: float
     gamma_ratio: float
-    first_order: Floats
-    step_bias: float
-    localization_virial: float
-    equilibrated_fraction: float
-    anharmonic: Floats
+    observables: ChainObservables
     num_parameters: int
     thresholds: DiagnosticsConfig = DEFAULT
 
@@ -127,7 +122,7 @@ def _nonzero_gradient(inputs: CheckInputs) -> Iterator[QualityWarning]:
     Where nβ ∇L(w*) ≠ 0, the mean of the chains moves by −nβ (nβH + γ)⁻¹ ∇L(w*). L then falls by
     first order in that. Curvature can hide the fall from ``_negative_llc``.
     """
-    limits, first_order = inputs.thresholds, inputs.first_order
+    limits, first_order = inputs.thresholds, inputs.observables.first_order
     if not np.isfinite(first_order).all():
         return
     lost = -float(first_order.mean())
@@ -144,35 +139,37 @@ def _nonzero_gradient(inputs: CheckInputs) -> Iterator[QualityWarning]:
 
 
 def _step_bias(inputs: CheckInputs) -> Iterator[QualityWarning]:
-    if inputs.step_bias > inputs.thresholds.step_bias_share * abs(inputs.value):
+    bias = inputs.observables.step_bias
+    if bias > inputs.thresholds.step_bias_share * abs(inputs.value):
         yield QualityWarning(
             WarningCode.STEP_BIAS,
-            f"the step size adds about {inputs.step_bias:.2g} to λ̂: lr too large, or batches too "
+            f"the step size adds about {bias:.2g} to λ̂: lr too large, or batches too "
             "noisy; lower lr, or raise batch_size",
         )
 
 
 def _repelled(inputs: CheckInputs) -> Iterator[QualityWarning]:
-    if inputs.localization_virial > inputs.thresholds.localization_virial_max:
+    virial = inputs.observables.localization_virial
+    if virial > inputs.thresholds.localization_virial_max:
         yield QualityWarning(
             WarningCode.REPELLED,
-            f"chains lie {inputs.localization_virial:.1f} times farther from w* than localization "
+            f"chains lie {virial:.1f} times farther from w* than localization "
             "alone allows: the loss repels them; raise localization, or lower n_beta",
         )
 
 
 def _not_equilibrated(inputs: CheckInputs) -> Iterator[QualityWarning]:
     """Warn about directions without equilibrium: λ̂ lacks their share of the loss."""
-    limits = inputs.thresholds
-    virial = 2 * (inputs.anharmonic + inputs.draws)  # nβ ∇L·(w − w*)
+    limits, observables = inputs.thresholds, inputs.observables
+    virial = 2 * (observables.anharmonic + inputs.draws)  # nβ ∇L·(w − w*)
     if not np.isfinite(virial).all():
         return
     error = virial.std() / np.sqrt(effective_draws(virial)) / inputs.num_parameters
-    has_prior = inputs.localization_virial > 0
+    has_prior = observables.localization_virial > 0
     least = limits.equilibrated_min if has_prior else limits.equilibrated_min_without_prior
-    if inputs.equilibrated_fraction + limits.equilibrated_sigmas * error >= least:
+    if not observables.equilibrated_fraction + limits.equilibrated_sigmas * error < least:
         return
-    share = 1 - inputs.equilibrated_fraction
+    share = 1 - observables.equilibrated_fraction
     finding = f"{share:.0%} of the directions have not reached equilibrium"
     advice = (
         "chains still spread there, and λ̂ lacks what they have not explored; raise localization, "
@@ -185,7 +182,7 @@ def _not_equilibrated(inputs: CheckInputs) -> Iterator[QualityWarning]:
 
 def _escaping(inputs: CheckInputs) -> Iterator[QualityWarning]:
     limits = inputs.thresholds
-    growth, growth_se = drift(inputs.anharmonic)
+    growth, growth_se = drift(inputs.observables.anharmonic)
     if growth > max(
         limits.anharmonic_sigmas * growth_se, limits.anharmonic_share * abs(inputs.value)
     ):

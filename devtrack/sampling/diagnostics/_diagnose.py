@@ -8,37 +8,15 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from devtrack.errors import ConfigError
 from devtrack.records import Status
 from devtrack.sampling.diagnostics._checks import CheckInputs, run_checks
 from devtrack.sampling.diagnostics._failures import ChainFailures, failed_chains
+from devtrack.sampling.diagnostics._observables import ChainObservables
 from devtrack.sampling.diagnostics._statistics import Floats, gamma_ratio, mean_error, split_rhat
 from devtrack.sampling.diagnostics.config import DEFAULT, DiagnosticsConfig
 from devtrack.sampling.diagnostics.warning_codes import QualityWarning
-
-
-class ChainObservables(NamedTuple):
-    """Observables of the chains beside the loss. NaN: unknown.
-
-    Shapes:
-        first_order: (chain, evaluation). anharmonic: (chain, draw).
-
-    Attributes:
-        first_order: nβ ∇L(w*)·(w − w*); its mean is 0 at a minimum.
-        step_bias: Predicted bias of λ̂ from the finite step size and from minibatch noise. Part of
-            it may already be subtracted from the draws.
-        localization_virial: γ E‖w − w*‖² / parameters.
-        equilibrated_fraction: Share of the sampled directions that reached equilibrium.
-        anharmonic: nβ (½ ∇L(w)·(w − w*) − L(w) + L(w*)); 0 where the loss is a quadratic.
-    """
-
-    first_order: npt.NDArray[np.floating]
-    step_bias: float
-    localization_virial: float
-    equilibrated_fraction: float
-    anharmonic: npt.NDArray[np.floating]
 
 
 class Diagnosis(NamedTuple):
@@ -118,7 +96,6 @@ def diagnose(
         )
     draws, full_draws = draws[is_valid], full_draws[is_valid]
     error = mean_error(draws, full_draws, thresholds=thresholds)
-    unknown = np.full((1, 1), np.nan)
     inputs = CheckInputs(
         draws=draws,
         full_draws=full_draws,
@@ -127,11 +104,7 @@ def diagnose(
         rhat=split_rhat(draws),
         ess=error.ess,
         gamma_ratio=gamma_ratio(full_draws),
-        first_order=observables.first_order[is_valid] if observables else unknown,
-        step_bias=observables.step_bias if observables else np.nan,
-        localization_virial=observables.localization_virial if observables else np.nan,
-        equilibrated_fraction=observables.equilibrated_fraction if observables else np.nan,
-        anharmonic=observables.anharmonic[is_valid] if observables else unknown,
+        observables=observables.of_chains(is_valid) if observables else ChainObservables(),
         num_parameters=num_parameters,
         thresholds=thresholds,
     )

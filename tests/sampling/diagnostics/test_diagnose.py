@@ -9,10 +9,12 @@ from devtrack.sampling.diagnostics import (
     TOO_LARGE_STEP,
     TOO_SMALL_STEP,
     ChainObservables,
+    CheckInputs,
     DiagnosticsConfig,
     WarningCode,
     diagnose,
 )
+from devtrack.sampling.diagnostics import _diagnose as diagnose_module
 from devtrack.sampling.diagnostics import _statistics as statistics
 
 
@@ -272,8 +274,38 @@ def test_unknown_observables_raise_no_warning():
     unknown = ChainObservables(
         np.full((4, 25), np.nan), np.nan, np.nan, np.nan, np.full((4, 500), np.nan)
     )
-    found = diagnose(signal, signal, num_parameters=100, observables=unknown)
+    for observables in (unknown, ChainObservables(), None):
+        found = diagnose(signal, signal, num_parameters=100, observables=observables)
+        assert found.status is Status.OK, found.reasons
+
+
+@pytest.mark.parametrize("known", ChainObservables._fields)
+def test_an_observable_is_judged_without_the_others(known):
+    """Each at a value that raises no warning, so that none comes from what was left out."""
+    good = {"step_bias": 0.0, "localization_virial": 0.1, "equilibrated_fraction": 1.0}
+    signal = _gamma_draws()
+    value = good.get(known, np.zeros((4, 500)))
+    observables = ChainObservables(**{known: value})
+    found = diagnose(signal, signal, num_parameters=100, observables=observables)
     assert found.status is Status.OK, found.reasons
+
+
+def test_checks_read_the_observables_as_they_were_given(monkeypatch):
+    """There is one declaration of them: a new one needs no line in between."""
+    read = []
+    monkeypatch.setattr(
+        diagnose_module, "run_checks", lambda inputs, **_: read.append(inputs) or ()
+    )
+    signal = _gamma_draws()
+    signal[1, 0] = np.nan
+    rng = np.random.default_rng(0)
+    given = ChainObservables(rng.normal(size=(4, 25)), 1.0, 2.0, 3.0, rng.normal(size=(4, 500)))
+    diagnose(signal, signal, num_parameters=100, observables=given)
+    (inputs,) = read
+    assert not set(CheckInputs._fields) & set(ChainObservables._fields)
+    for name, value in given._asdict().items():
+        expected = np.delete(value, 1, axis=0) if isinstance(value, np.ndarray) else value
+        np.testing.assert_array_equal(getattr(inputs.observables, name), expected, err_msg=name)
 
 
 def test_directions_without_equilibrium_raise_a_warning():
