@@ -46,16 +46,19 @@ def with_value(config: DetectorConfig, name: str, value: object) -> DetectorConf
         ConfigError: There is no such field.
     """
     group, _, field = name.rpartition(".")
-    owner: Any = getattr(config, group, None) if group else config
-    known = [f.name for f in fields(owner)] if is_dataclass(owner) else []
-    if field not in known:
+    owner = getattr(config, group, None) if group else config
+    if isinstance(owner, type) or not is_dataclass(owner) or not _has(owner, field):
         raise ConfigError(
             f"{name!r}: is no field of DetectorConfig. Groups: "
             f"{', '.join(f.name for f in fields(config))}. Write for example "
             "selection.step_penalty."
         )
-    changed = replace(owner, **{field: value})
+    changed: Any = replace(owner, **{field: value})
     return replace(config, **{group: changed}) if group else changed
+
+
+def _has(owner: Any, field: str) -> bool:
+    return any(known.name == field for known in fields(owner))
 
 
 def figures(sets: Sequence[Set], config: DetectorConfig) -> dict[str, float]:
