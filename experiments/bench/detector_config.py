@@ -46,19 +46,23 @@ def with_value(config: DetectorConfig, name: str, value: object) -> DetectorConf
         ConfigError: There is no such field.
     """
     group, _, field = name.rpartition(".")
-    owner = getattr(config, group, None) if group else config
-    if isinstance(owner, type) or not is_dataclass(owner) or not _has(owner, field):
+    owner = _owner(config, group)
+    if field not in _names(owner):
         raise ConfigError(
             f"{name!r}: is no field of DetectorConfig. Groups: "
-            f"{', '.join(f.name for f in fields(config))}. Write for example "
+            f"{', '.join(_names(config))}. Write for example "
             "selection.step_penalty."
         )
     changed: Any = replace(owner, **{field: value})
     return replace(config, **{group: changed}) if group else changed
 
 
-def _has(owner: Any, field: str) -> bool:
-    return any(known.name == field for known in fields(owner))
+def _owner(config: DetectorConfig, group: str) -> Any:
+    return getattr(config, group, None) if group else config
+
+
+def _names(owner: Any) -> list[str]:
+    return [field.name for field in fields(owner)] if is_dataclass(owner) else []
 
 
 def figures(sets: Sequence[Set], config: DetectorConfig) -> dict[str, float]:
