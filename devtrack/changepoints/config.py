@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from devtrack.changepoints._config_checks import CheckedConfig
+
 
 @dataclass(frozen=True, kw_only=True)
-class TemplateConfig:
+class TemplateConfig(CheckedConfig):
     """Which level changes and bends are looked for.
 
     The widths say what a transition is. They are a definition, not a fit.
@@ -30,7 +32,7 @@ class TemplateConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrendConfig:
+class TrendConfig(CheckedConfig):
     """What the smooth part of a series may be.
 
     ``prior_scale`` was chosen among values from 0.35 to 1.5 on generated seeds 201 to 203 and on
@@ -57,7 +59,7 @@ class TrendConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NoiseConfig:
+class NoiseConfig(CheckedConfig):
     """What the noise of a series is taken for.
 
     Attributes:
@@ -104,7 +106,7 @@ class NoiseConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EventConfig:
+class EventConfig(CheckedConfig):
     """What an event of the training configuration may leave on a curve.
 
     Attributes:
@@ -119,7 +121,7 @@ class EventConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SelectionConfig:
+class SelectionConfig(CheckedConfig):
     """Which changes of one series are selected. Significance is tested later.
 
     A penalty is in units of twice the log likelihood ratio.
@@ -162,7 +164,7 @@ class SelectionConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShapeCheckConfig:
+class ShapeCheckConfig(CheckedConfig):
     """Which changes show in the fitted curve itself.
 
     Attributes:
@@ -198,7 +200,7 @@ class ShapeCheckConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SignificanceConfig:
+class SignificanceConfig(CheckedConfig):
     """What the evidence for a change is worth.
 
     Attributes:
@@ -237,7 +239,7 @@ class SignificanceConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClusterConfig:
+class ClusterConfig(CheckedConfig):
     """Which changes of several series are one change.
 
     Attributes:
@@ -254,7 +256,7 @@ class ClusterConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LocationConfig:
+class LocationConfig(CheckedConfig):
     """Where a change lies, and between which bounds.
 
     Attributes:
@@ -281,7 +283,7 @@ class LocationConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectorConfig:
+class DetectorConfig(CheckedConfig):
     """The constants of ``detect``.
 
     Where a field names nothing else, its value was set by hand on the public part of the labelled
@@ -315,7 +317,7 @@ class DetectorConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnlineDetectorConfig:
+class OnlineDetectorConfig(CheckedConfig):
     """The constants of ``OnlineDetector``.
 
     Where a field names nothing else, its value was set by hand on the quiet and the labelled runs

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from devtrack.changepoints._config_checks import require_config
 from devtrack.changepoints._event_regressors import (
     event_columns,
     is_config_series,
@@ -68,11 +69,13 @@ def detect(
         snapshots). The rate ``alpha`` is that of transitions, which have no ``event``.
 
     Raises:
-        ConfigError: ``alpha`` is no rate, or ``axis`` none of the three.
+        ConfigError: ``alpha`` is no rate, ``axis`` none of the three, or ``config`` no
+            ``DetectorConfig``.
     """
     if not 0 < alpha < 1:
         raise ConfigError(f"alpha={alpha!r}: must lie between 0 and 1. Pass alpha=0.05.")
-    config = config or DetectorConfig()
+    config = DetectorConfig() if config is None else config
+    require_config("config", config, DetectorConfig)
     starts = optimizer_starts(events)
     run = _fit(series, config, axis=axis, events=events, starts=starts)
     if run is None:

@@ -23,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from devtrack.changepoints._config_checks import require_config
 from devtrack.changepoints._event_regressors import (
     OPTIMIZER_START,
     event_columns,
@@ -79,7 +80,8 @@ class OnlineDetector:
         config: The detector's constants; ``OnlineDetectorConfig()`` if None.
 
     Raises:
-        ConfigError: That is no positive number, or more than 100.
+        ConfigError: The rate is no positive number or more than 100, or ``config`` is no
+            ``OnlineDetectorConfig``.
     """
 
     def __init__(
@@ -94,7 +96,8 @@ class OnlineDetector:
                 f"false_alarms_per_1000={rate!r}: must be above 0 and at most 100, in alarms per "
                 "1000 snapshots without a change. Pass false_alarms_per_1000=1."
             )
-        self.config = config or OnlineDetectorConfig()
+        self.config = OnlineDetectorConfig() if config is None else config
+        require_config("config", self.config, OnlineDetectorConfig)
         self.threshold = math.log(1000 / rate) + self.config.threshold_offset
         self._points: dict[str, list[tuple[int, float, float]]] = {}
         self._grid: list[int] = []
