@@ -40,5 +40,6 @@ def require_config(name: str, value: Any, kind: type) -> None:
     """Raise ConfigError unless ``value`` is a configuration of this class."""
     if not isinstance(value, kind):
         raise ConfigError(
-            f"{name}={value!r}: must be an instance of {kind.__name__}. Use {name}={kind.__name__}()."
+            f"{name}={value!r}: must be an instance of {kind.__name__}. "
+            f"Use {name}={kind.__name__}()."
         )
