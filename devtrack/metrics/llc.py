@@ -6,7 +6,7 @@ The refined LLC restricts the weights, the data, or both.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -139,20 +139,10 @@ class LLC(MetricOptions):
     @property
     def config(self) -> SamplerConfig:
         """Hyperparameters of the sampler; an open ``lr`` has its default."""
-        return SamplerConfig(
-            method=self.method,
-            n_beta=self.n_beta,
-            localization=self.localization,
-            lr=SamplerConfig.lr if self.lr is None else self.lr,
-            num_chains=self.num_chains,
-            num_draws=self.num_draws,
-            num_burnin_steps=self.num_burnin_steps,
-            num_steps_bw_draws=self.num_steps_bw_draws,
-            rmsprop_decay=self.rmsprop_decay,
-            rmsprop_eps=self.rmsprop_eps,
-            precision=self.precision,
-            evaluate_on=self.evaluate_on,
-        )
+        given: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(SamplerConfig)}
+        if self.lr is None:
+            given["lr"] = SamplerConfig.lr
+        return SamplerConfig(**given)
 
     def compute(self, subject: Subject) -> Iterator[Row | ChainTrace | Event]:
         """Yield a ``Row`` with the estimate and a ``ChainTrace`` with its chains.

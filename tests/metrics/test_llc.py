@@ -1,4 +1,5 @@
 import json
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from devtrack.metrics.llc import LLC
 from devtrack.metrics.metric import Metric, Subject
 from devtrack.records import ChainTrace, Event, Row, Status
 from devtrack.sampling import _discretization_bias
+from devtrack.sampling.config import SamplerConfig
 from devtrack.sampling.diagnostics import QualityWarning, WarningCode
 from devtrack.sampling.estimator import estimate
 from devtrack.sampling.kernels import kernel_class
@@ -377,3 +379,23 @@ def test_a_dict_of_tensors_that_fails_is_read_in_both_ways():
 def test_a_loss_without_weights_is_named_as_such_without_a_step_size_too():
     with pytest.raises(MetricError, match="does not depend on the model's weights"):
         list(LLC(loss=lambda m, b: b[0].sum()).compute(_subject()))
+
+
+def test_every_hyperparameter_of_the_sampler_is_one_of_the_metric():
+    own = {"method", "lr"}  # the metric has another kernel by default, and may find its step size
+    plain = SamplerConfig()
+    shared = {field.name for field in fields(SamplerConfig)} - own
+    assert {name: getattr(LLC(), name) for name in shared} == {
+        name: getattr(plain, name) for name in shared
+    }
+    other = LLC(lr=0.02, num_chains=7, n_beta=3.0, rmsprop_eps=0.3, evaluate_on="full_data")
+    wanted = SamplerConfig(
+        method="lm_sgld",
+        lr=0.02,
+        num_chains=7,
+        n_beta=3.0,
+        rmsprop_eps=0.3,
+        evaluate_on="full_data",
+    )
+    assert other.config == wanted
+    assert LLC().config.lr == plain.lr
