@@ -20,20 +20,35 @@ def doctor(
         str | None,
         typer.Option("--store", envvar="DEVTRACK_STORE", help="Folder of the store; runs if any."),
     ] = None,
+    restore: Annotated[
+        bool, typer.Option("--restore", help="First put whole segments in quarantine back.")
+    ] = False,
     as_json: options.Json = False,
     as_csv: options.Csv = False,
 ) -> None:
     """Print versions and whatever is wrong with a store.
 
-    Exits with 1 if something is missing or damaged. Mends nothing.
+    Exits with 1 if something is missing or damaged. Without `--restore` it changes nothing.
     """
     require_one_format(as_json=as_json, as_csv=as_csv)
+    if restore:
+        _restore(store)
     lines = [*_versions(), *_findings(store)]
     print_table(("severity", "what", "next"), lines, as_json=as_json, as_csv=as_csv)
     errors = sum(severity == "error" for severity, _, _ in lines)
     if errors:
         log(f"{errors} error{'s' if errors > 1 else ''} found")
         raise typer.Exit(EXIT_ERROR)
+
+
+def _restore(given: str | None) -> None:
+    from devtrack.store import open_store
+
+    done = open_store(given or "runs", renew=False).restore()
+    for path in done.restored:
+        log(f"{path}: put back; its rows are in the views again")
+    for path, reason in done.kept:
+        log(f"{path}: stays in quarantine ({reason})")
 
 
 def _versions() -> Iterator[tuple[str, str, str]]:

@@ -10,7 +10,6 @@ from typing import Literal, NamedTuple
 import duckdb
 
 from devtrack.store._layout import (
-    QUARANTINE_DIR,
     RUN_FILE,
     TEMP_SUFFIX,
     VIEWS_FILE,
@@ -21,7 +20,7 @@ from devtrack.store._layout import (
 )
 from devtrack.store._listing import list_segments
 from devtrack.store._overflow import spill_dir, spilled_segments
-from devtrack.store._quarantine import find_damage
+from devtrack.store._quarantine import find_faults, find_quarantined
 from devtrack.store._runs import read_run
 from devtrack.store._views import reader_connection, views_file_is_current
 
@@ -63,11 +62,18 @@ def _run_dirs(store: Path) -> list[Path]:
 
 
 def _damaged_segments(store: Path) -> Iterator[Finding]:
-    for path, complaint in find_damage(store):
+    faults = find_faults(store)
+    for path, complaint in faults.damaged:
         yield Finding(
             "error",
             f"{path}: damaged segment ({complaint})",
             "restore it from a backup; the next query moves it to quarantine",
+        )
+    for path, complaint in faults.unreadable:
+        yield Finding(
+            "error",
+            f"{path}: cannot be read by this process now ({complaint}); its rows are left out",
+            "check its permissions and the disk; the file itself stays where it is",
         )
 
 
@@ -92,11 +98,16 @@ def _run_files(store: Path) -> Iterator[Finding]:
 
 
 def _quarantined(store: Path) -> Iterator[Finding]:
-    for path in sorted(store.glob(f"*/{QUARANTINE_DIR}/*/*.parquet")):
+    paths, faults = find_quarantined(store)
+    reasons = dict([*faults.damaged, *faults.unreadable])
+    for path in paths:
+        state = f"({reasons[path]})" if path in reasons else "though it is whole"
         yield Finding(
             "error",
-            f"{path}: quarantined; its rows are missing from every view",
-            "put an undamaged copy back into segments/, then remove this one",
+            f"{path}: quarantined {state}; its rows are missing from every view",
+            "put an undamaged copy back into segments/, then remove this one"
+            if path in reasons
+            else "`devtrack doctor --restore` puts it back",
         )
 
 

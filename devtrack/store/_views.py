@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 import duckdb
@@ -33,7 +34,7 @@ CREATE MACRO segment.rows_of(name) AS TABLE
 """Over a list of files DuckDB skips what a query does not ask for; see ``schema.sql``."""
 
 
-def reader_connection(store: Path) -> duckdb.DuckDBPyConnection:
+def reader_connection(store: Path, *, left_out: Collection[Path] = ()) -> duckdb.DuckDBPyConnection:
     """Return an in-memory DuckDB with every view over the store; it holds no file of it.
 
     Raises:
@@ -42,19 +43,26 @@ def reader_connection(store: Path) -> duckdb.DuckDBPyConnection:
     # a Python variable must not answer to the name of a table that does not exist
     connection = duckdb.connect(":memory:", config={"python_enable_replacements": False})
     connection.execute("SET parquet_metadata_cache = true")
-    list_files(connection, store)
+    list_files(connection, store, left_out=left_out)
     connection.execute(views_sql(store, files=_LISTED))
     return connection
 
 
-def list_files(connection: duckdb.DuckDBPyConnection, store: Path) -> None:
+def list_files(
+    connection: duckdb.DuckDBPyConnection, store: Path, *, left_out: Collection[Path] = ()
+) -> None:
     """Tell a connection which files the views read: those of this moment.
 
     Each cursor of a ``reader_connection`` has a list of its own, which is renewed before it
     queries.
+
+    Args:
+        connection: A cursor of a ``reader_connection``.
+        store: The store's folder.
+        left_out: Files that cannot be read.
     """
     for table in reversed(WRITER_TABLES):  # what was committed before a listed row is listed too
-        files = [glob_of(path) for path in current_files(store, table)]
+        files = [glob_of(path) for path in current_files(store, table) if path not in left_out]
         connection.execute(f"SET VARIABLE segments_{table} = ?", [files])
 
 

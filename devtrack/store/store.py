@@ -22,8 +22,9 @@ from devtrack.store._export import check_export, export_query
 from devtrack.store._flusher import FlushPolicy
 from devtrack.store._health_check import Finding, check_store
 from devtrack.store._layout import STORE_FILE
+from devtrack.store._left_out import LeftOut
 from devtrack.store._provenance import utc_now
-from devtrack.store._quarantine import quarantine_damage
+from devtrack.store._quarantine import Restored, quarantine_damage, restore_whole
 from devtrack.store._runs import create_run, find_run, list_runs, write_run
 from devtrack.store._segments import writer_connection
 from devtrack.store._sql import is_vanished_file, may_be_damage, query_error, run_query
@@ -84,6 +85,7 @@ class Store:
         self.path = path
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._opening = threading.Lock()
+        self._left_out = LeftOut()
         if renew:
             self._renew_files()
 
@@ -277,7 +279,8 @@ class Store:
                 try:
                     done[info.run_id] = compact_run(connection, run_dir, grace_s=grace_s)
                 except (OSError, duckdb.Error) as error:
-                    if not isinstance(error, duckdb.Error) or not quarantine_damage(self.path):
+                    is_damage = isinstance(error, duckdb.Error) and quarantine_damage(self.path)
+                    if not is_damage or not is_damage.damaged:
                         raise self._unwritable(error) from error
                     done[info.run_id] = compact_run(connection, run_dir, grace_s=grace_s)
         return done
@@ -302,6 +305,14 @@ class Store:
         except OSError as error:
             raise self._unwritable(error) from error
 
+    def restore(self) -> Restored:
+        """Move segments in quarantine that are whole back to where they were.
+
+        Raises:
+            StoreError: The store cannot be written.
+        """
+        return restore_whole(self.path)
+
     # -------------------------------------------------------------------- within
 
     def close(self) -> None:
@@ -317,6 +328,7 @@ class Store:
 
     def _reading(self, query: str, read: Callable[[duckdb.DuckDBPyConnection], _T]) -> _T:
         error: duckdb.Error | None = None
+        num_waits = 0
         for _ in range(_MAX_RETRIES):
             try:
                 return read(self._cursor())
@@ -327,9 +339,12 @@ class Store:
             if is_vanished_file(error):
                 continue
             self.close()  # an internal error leaves a DuckDB unusable
-            found = quarantine_damage(self.path)
+            faults = quarantine_damage(self.path)
             self._renew_files()
-            if not found and not isinstance(error, duckdb.IOException):
+            if faults.unreadable:
+                self._left_out.wait_or_add(faults.unreadable, num_waits=num_waits)
+                num_waits += 1
+            elif not faults.damaged and not isinstance(error, duckdb.IOException):
                 raise query_error(query, error) from error
         raise StoreError(
             f"{self.path}: the query failed {_MAX_RETRIES} times "
@@ -341,9 +356,10 @@ class Store:
         """Return a connection of its own, so that threads do not share one."""
         with self._opening:
             if self._connection is None:
-                self._connection = reader_connection(self.path)
+                left_out = self._left_out.paths()
+                self._connection = reader_connection(self.path, left_out=left_out)
             cursor = self._connection.cursor()
-        list_files(cursor, self.path)
+        list_files(cursor, self.path, left_out=self._left_out.paths())
         return cursor
 
     def _renew_files(self) -> None:
@@ -363,7 +379,7 @@ class Store:
         try:
             write_views_file(self.path)
         except duckdb.Error:
-            if not quarantine_damage(self.path):
+            if not quarantine_damage(self.path).damaged:
                 raise
             write_schema_files(self.path)
             write_views_file(self.path)
