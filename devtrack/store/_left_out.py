@@ -43,5 +43,5 @@ class LeftOut:
                 f"results; the file stays, and is tried again after {_AGAIN_S:.0f} s. "
                 "Check its permissions and the disk.",
                 StoreWarning,
-                stacklevel=6,
+                stacklevel=5,
             )
