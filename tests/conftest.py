@@ -4,9 +4,12 @@ import os
 import shutil
 
 import pytest
+from threadpoolctl import threadpool_limits
 
 # more would only get in each other's way; read when torch is imported, here and in children
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# a plugin of another package may have imported NumPy before: its idle BLAS threads take a core
+threadpool_limits(1, user_api="blas")
 
 
 def pytest_xdist_auto_num_workers():

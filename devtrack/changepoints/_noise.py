@@ -7,6 +7,8 @@ all there is. A detector that takes it for signal finds ten transitions where th
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import uniform_filter1d
@@ -42,13 +44,42 @@ def whiten(columns: Array, index: npt.NDArray[np.integer], phi: float) -> Array:
         index: Numbers of the snapshots, ascending: a missing snapshot is a longer lag.
         phi: Correlation of neighbouring snapshots.
     """
-    if phi == 0:
-        return columns
-    r = phi ** np.diff(index)
-    r = r[:, None] if columns.ndim == 2 else r
-    out = columns.astype(float)
-    out[1:] = (columns[1:] - r * columns[:-1]) / np.sqrt(1 - r**2)
-    return out
+    return Whitening.of(index, phi)(columns)
+
+
+class Whitening(NamedTuple):
+    """What ``whiten`` takes from the snapshots and their correlation alone.
+
+    Shapes:
+        lag, spread: (point - 1,), the correlation with the point before, and what it leaves; None
+            if there is no correlation.
+    """
+
+    lag: Array | None
+    spread: Array | None
+
+    @classmethod
+    def of(cls, index: npt.NDArray[np.integer], phi: float) -> Whitening:
+        """Take the arguments of ``whiten``."""
+        if phi == 0:
+            return cls(None, None)
+        lag = phi ** np.diff(index)
+        return cls(lag, np.sqrt(1 - lag**2))
+
+    def __call__(self, columns: Array) -> Array:
+        """Whiten columns, (point,) or (point, column)."""
+        if self.lag is None or self.spread is None:
+            return columns
+        lag, spread = self.lag, self.spread
+        if columns.ndim == 2:
+            lag, spread = lag[:, None], spread[:, None]
+        out = np.empty_like(columns, dtype=float)
+        out[0] = columns[0]
+        rest = out[1:]
+        np.multiply(lag, columns[:-1], out=rest)
+        np.subtract(columns[1:], rest, out=rest)
+        np.divide(rest, spread, out=rest)
+        return out
 
 
 def log_jacobian(index: npt.NDArray[np.integer], phi: float) -> float:

@@ -74,8 +74,12 @@ def kink(u: Array, mid: npt.ArrayLike, width: npt.ArrayLike) -> Array:
 def columns(u: Array, kind: npt.ArrayLike, mid: npt.ArrayLike, width: npt.ArrayLike) -> Array:
     """Return templates as columns, (point, template)."""
     kind, mid, width = np.atleast_1d(kind), np.atleast_1d(mid), np.atleast_1d(width)
-    out = np.empty((u.size, kind.size))
     bends = kind == KINK
+    if not bends.any():
+        return level_change(u, mid, width)
+    if bends.all():
+        return kink(u, mid, width)
+    out = np.empty((u.size, kind.size))
     out[:, ~bends] = level_change(u, mid[~bends], width[~bends])
     out[:, bends] = kink(u, mid[bends], width[bends])
     return out

@@ -80,15 +80,16 @@ def fit_relaxations(
     Source:
         MacKay 1992, "Bayesian interpolation" (prior sizes learned from the data).
     """
-    either = whiten(np.column_stack([np.ones_like(values), extra]))
+    either = whiten(np.concatenate([np.ones((values.size, 1)), extra], axis=1))
     sd = np.full(extra.shape[1], UNPENALIZED) if extra_sd is None else extra_sd
     tied = np.flatnonzero(sd < UNPENALIZED)
     prior = np.zeros((tied.size, either.shape[1]))
     prior[np.arange(tied.size), 1 + tied] = 1 / sd[tied]
-    basis, _ = np.linalg.qr(np.vstack([either, prior]))
+    basis, _ = np.linalg.qr(np.concatenate([either, prior]))
 
     def rest(a: Array) -> Array:
-        a = np.concatenate([a, np.zeros((tied.size, *a.shape[1:]))])
+        if tied.size:
+            a = np.concatenate([a, np.zeros((tied.size, *a.shape[1:]))])
         return a - basis @ (basis.T @ a)
 
     target, columns = rest(whiten(values)), rest(decays.whitened)
@@ -121,7 +122,7 @@ def rough_trend(decays: Array, u: Array, values: Array, h: Array, config: TrendC
 
 
 def _lengths(columns: Array) -> Array:
-    return np.linalg.norm(columns, axis=0)
+    return np.sqrt(np.add.reduce(columns * columns, axis=0))
 
 
 def scaled_by(h: Array) -> Callable[[Array], Array]:

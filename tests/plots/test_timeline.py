@@ -296,25 +296,46 @@ def test_a_title_keeps_within_its_column():
 WIDE = "m" * 120
 
 
-@pytest.mark.parametrize("power", [-15, 0, 9])
-@pytest.mark.parametrize("name", ["m_{k}", WIDE + "{k}", "new\nline {k}", "$" * 90 + "{k}", "llc"])
-def test_no_title_leaves_its_place_whatever_its_letters_and_its_unit(name, power):
-    value = np.linspace(1.0, 2.0, STEP.size) * 10.0**power
-    # 10 panels or 11: two columns, and names in both
-    sites = [f"s{k}" for k in range(12)] if name == "llc" else ["model"] * 7
-    curves = [curve(name.format(k=k), value, site=site) for k, site in enumerate(sites)]
-    figure = draw_timeline([*curves, *(curve(f"x{k}") for k in range(8 if name == "llc" else 4))])
+POWERS = [-15, 0, 9]
+
+
+def assert_titles_stay_in_place(figure):
+    """Return the power of ten of each panel with a title."""
     figure.canvas = FigureCanvasAgg(figure)
     figure.canvas.draw()
     renderer = figure.canvas.get_renderer()
     boxes = {ax: ax.get_window_extent(renderer) for ax in figure.axes}
+    seen = []
     for ax in figure.axes:
         if title := ax.get_title(loc="left"):
             box = ax._left_title.get_window_extent(renderer)
             assert box.x1 <= boxes[ax].x1 + 0.5 * figure.dpi, "a column's names stand beside it"
             assert not any(box.overlaps(other) for other in boxes.values())
-            assert ("×1e" in title) == (power != 0 and not title.startswith("x"))
+            seen.append(round(np.log10(ax.lines[0].get_ydata()[0])))
+            assert ("×1e" in title) == (seen[-1] != 0)
             assert not ax.yaxis.get_offset_text().get_visible()
+    return seen
+
+
+def rising(power):
+    return np.linspace(1.0, 2.0, STEP.size) * 10.0**power
+
+
+@pytest.mark.parametrize("name", ["m_{k}", WIDE + "{k}", "new\nline {k}", "$" * 90 + "{k}"])
+def test_no_title_leaves_its_place_whatever_its_letters_and_its_unit(name):
+    powers = [*POWERS, *POWERS, POWERS[0]]
+    curves = [curve(name.format(k=k), rising(power)) for k, power in enumerate(powers)]
+    # 11 panels: two columns, and names in both
+    figure = draw_timeline([*curves, *(curve(f"x{k}") for k in range(4))])
+    assert sorted(assert_titles_stay_in_place(figure)) == sorted([*powers, 0, 0, 0, 0])
+
+
+@pytest.mark.parametrize("power", POWERS)
+def test_no_title_of_many_sites_leaves_its_place_whatever_its_unit(power):
+    curves = [curve("llc", rising(power), site=f"s{k}") for k in range(12)]
+    # 10 panels: two columns, and names in both
+    figure = draw_timeline([*curves, *(curve(f"x{k}") for k in range(8))])
+    assert set(assert_titles_stay_in_place(figure)) == {power, 0}
 
 
 def test_what_ticks_are_beside_a_level_stands_in_the_title():

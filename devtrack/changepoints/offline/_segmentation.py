@@ -15,6 +15,8 @@ from devtrack.changepoints.offline._shape_checks import is_non_monotone, turning
 
 Array = npt.NDArray[np.floating]
 
+_WIDTH_FACTORS = np.geomspace(0.5, 2, 7)
+
 
 def estimate_noise(model: SeriesModel) -> list[Shape]:
     """Set the noise, correlation and jumps of a model; return its cheapest segmentation.
@@ -167,10 +169,10 @@ def refine(model: SeriesModel, shapes: list[Shape], i: int) -> list[Shape]:
     reach = 0.02 + 0.35 * width
     mids = np.linspace(mid - reach, mid + reach, 13)
     if kind == STEP:
-        widths = np.clip(width * np.geomspace(0.5, 2, 7), 0.006, model.top)
+        widths = np.clip(width * _WIDTH_FACTORS, 0.006, model.top)
     else:
         widths = np.array([0.01, 0.03, 0.06, 0.1])
-    grid, wide = (a.ravel() for a in np.meshgrid(mids, widths, indexing="ij"))
+    grid, wide = np.repeat(mids, widths.size), np.tile(widths, mids.size)
     room = is_admissible(kind, grid)
     if kind == KINK:  # two bends at one place would be a level change
         for mid in (other.mid for other in others if other.kind == KINK):

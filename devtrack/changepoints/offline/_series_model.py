@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from devtrack.changepoints._noise import log_jacobian, whiten
+from devtrack.changepoints._noise import Whitening, log_jacobian
 from devtrack.changepoints._preprocessing import PreparedSeries
 from devtrack.changepoints._templates import Shape, TemplateBank, columns
 from devtrack.changepoints._trend import UNPENALIZED, RelaxationBasis, fit_relaxations, linear_trend
@@ -80,6 +80,9 @@ class SeriesModel:
     scatter: Array | None = field(init=False, default=None)
     is_straight: bool = field(init=False, default=False)
     _templates: Array | None = field(init=False, default=None)
+    _whitening: Whitening | None = field(init=False, default=None)
+    _target: Array | None = field(init=False, default=None)
+    _shape_columns: dict[Shape, Array] = field(init=False, default_factory=dict, repr=False)
     _fits: dict[tuple[object, ...], Any] = field(init=False, default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -88,7 +91,8 @@ class SeriesModel:
 
     def set_noise(self, noise: Array, phi: float) -> None:
         """Take another noise: standard deviation per point, (point,), and correlation."""
-        self.noise, self.phi, self._templates = noise, phi, None
+        self.noise, self.phi = noise, phi
+        self._templates = self._whitening = self._target = None
         self._fits.clear()
 
     @property
@@ -258,28 +262,42 @@ class SeriesModel:
                 self.curve.value,
                 self._whiten,
                 self.config.trend,
-                extra=np.hstack([own, event_effects, beside]),
+                extra=np.concatenate([own, event_effects, beside], axis=1),
                 extra_sd=np.append(extra_sd, np.full(beside.shape[1], UNPENALIZED)),
             )
-        x = np.hstack([np.ones((u.size, 1)), own, event_effects, trend.columns])
+        x = np.concatenate([np.ones((u.size, 1)), own, event_effects, trend.columns], axis=1)
         sd = np.concatenate([[UNPENALIZED], extra_sd, trend.sd])
-        design = np.vstack([self._whiten(x), np.diag(1 / sd)])
-        target = np.append(self._whiten(self.curve.value), np.zeros(x.shape[1]))
+        design = np.concatenate([self._whiten(x), np.diag(1 / sd)])
+        target = np.append(self._whitened_value, np.zeros(x.shape[1]))
         return design, target, x, int(np.sum(sd >= UNPENALIZED))
 
     @property
     def _event_effects(self) -> Array:
-        return np.hstack([self.event_effects, *self.jumps])
+        return np.hstack([self.event_effects, *self.jumps]) if self.jumps else self.event_effects
 
     def _columns(self, shapes: Sequence[Shape]) -> Array:
         if not shapes:
             return np.empty((self.curve.position.size, 0))
-        kind, mid, width = (np.array(a) for a in zip(*shapes, strict=True))
-        return columns(self.curve.position, kind, mid, width)
+        out = np.empty((self.curve.position.size, len(shapes)))
+        for i, shape in enumerate(shapes):
+            if shape not in self._shape_columns:
+                if len(self._shape_columns) >= _MOST_FITS:
+                    self._shape_columns.clear()
+                self._shape_columns[shape] = columns(self.curve.position, *shape)[:, 0]
+            out[:, i] = self._shape_columns[shape]
+        return out
 
     def _whiten(self, x: Array) -> Array:
         noise = self.noise[:, None] if x.ndim == 2 else self.noise
-        return whiten(x / noise, self.curve.index, self.phi)
+        if self._whitening is None:
+            self._whitening = Whitening.of(self.curve.index, self.phi)
+        return self._whitening(x / noise)
+
+    @property
+    def _whitened_value(self) -> Array:
+        if self._target is None:
+            self._target = self._whiten(self.curve.value)
+        return self._target
 
     def _whitened_bank(self) -> Array:
         if self._templates is None:

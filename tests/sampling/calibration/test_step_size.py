@@ -1,3 +1,5 @@
+from functools import cache
+
 import pytest
 import torch
 from torch import nn
@@ -30,6 +32,12 @@ def _find(model, batches, *, loss=_loss, seed=0, **config):
     )
 
 
+@cache
+def _found():
+    """Return what is found on the problem; searched for once."""
+    return _find(*_problem())
+
+
 def test_it_finds_a_step_size_and_restores_the_weights():
     model, batches = _problem()
     before = [p.detach().clone() for p in model.parameters()]
@@ -43,16 +51,17 @@ def test_it_finds_a_step_size_and_restores_the_weights():
 def test_a_stronger_curvature_gets_smaller_steps():
     model, batches = _problem()
     steep = _find(model, batches, loss=lambda m, b: 3e3 * _loss(m, b))
-    assert steep.lr < _find(model, batches).lr / 3
+    assert steep.lr < _found().lr / 3
 
 
 def test_equal_generators_find_the_same():
-    assert _find(*_problem()) == _find(*_problem())
+    assert _find(*_problem()) == _found()
 
 
 def test_lm_sgld_gets_the_step_size_of_plain_sgld():
     """Its own trials accept a larger one, which larger curvature may not."""
-    assert _find(*_problem(), method="lm_sgld") == _find(*_problem(), method="sgld")
+    assert SamplerConfig().method == "sgld"
+    assert _find(*_problem(), method="lm_sgld") == _found()
 
 
 def test_localization_bounds_the_step_size():
