@@ -68,6 +68,6 @@ def _stores_made_at_once(request, _empty_segments):
         write_schema_files(store)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("devtrack.store.store.write_schema_files", copy)
-        patch.setattr("devtrack.store.store.views_file_is_current", lambda store: True)
+        patch.setattr("devtrack.store._renewal.write_schema_files", copy)
+        patch.setattr("devtrack.store._renewal.views_file_is_current", lambda store: True)
         yield

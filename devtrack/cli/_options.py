@@ -34,3 +34,9 @@ Sites = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print a JSON array of objects.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Print CSV with a header.")]
+TimeoutS = Annotated[
+    float | None, typer.Option("--timeout-s", help="Seconds that the query may run; 300.")
+]
+MaxRows = Annotated[
+    int | None, typer.Option("--max-rows", help="Rows that the query may return; 10 million.")
+]

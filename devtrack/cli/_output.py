@@ -14,6 +14,8 @@ from typing import Any
 
 import typer
 
+from devtrack.cli._printable import json_printable, printable
+
 EXIT_ERROR, EXIT_NOTHING = 1, 3
 _MOST_ON_TERMINAL = 200
 _ROOMY = 100  # letters across a terminal
@@ -21,12 +23,12 @@ _ROOMY = 100  # letters across a terminal
 
 def log(message: str) -> None:
     """Write one line to stderr."""
-    typer.echo("devtrack: " + " ".join(message.split()), err=True)
+    typer.echo("devtrack: " + printable(" ".join(message.split())), err=True)
 
 
 def suggest(text: str) -> None:
     """Write what the reader may try next to stderr, as it is."""
-    typer.echo(text, err=True)
+    typer.echo(printable(text), err=True)
 
 
 def not_found(message: str) -> typer.Exit:
@@ -66,9 +68,13 @@ def print_table(
         return _write_json(columns, rows, json_columns)
     if as_csv:
         return _write_csv(columns, rows)
-    if sys.stdout.isatty():
+    if _is_terminal():
         return _write_terminal(columns, rows, no_wrap)
     return _write_plain(columns, rows)
+
+
+def _is_terminal() -> bool:
+    return sys.stdout.isatty()
 
 
 def _write_json(
@@ -80,7 +86,8 @@ def _write_json(
             name: json.loads(cell) if name in json_columns and cell else _plain_json(cell)
             for name, cell in zip(columns, row, strict=True)
         }
-        typer.echo(("[" if count == 0 else ",\n ") + json.dumps(line, ensure_ascii=False), nl=False)
+        line_text = json_printable(json.dumps(line, ensure_ascii=False))
+        typer.echo(("[" if count == 0 else ",\n ") + line_text, nl=False)
         count += 1
     typer.echo("]" if count else "[]")
     return count
@@ -106,10 +113,12 @@ def _plain_json(cell: Any) -> Any:
 
 def _write_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(columns)
+    shown = printable if _is_terminal() else str  # a file gets the text as it is stored
+    writer.writerow(map(shown, columns))
     count = 0
     for row in rows:
-        writer.writerow([_nested(cell) for cell in row])
+        cells = map(_nested, row)
+        writer.writerow([shown(cell) if isinstance(cell, str) else cell for cell in cells])
         count += 1
     return count
 
@@ -123,7 +132,7 @@ def _write_plain(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:
     rows = list(rows)
     if not rows:
         return 0
-    texts = [list(columns), *([text(cell) for cell in row] for row in rows)]
+    texts = [list(map(printable, columns)), *([text(cell) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
     right = [_numeric(column) for column in zip(*rows, strict=True)]
     for line in texts:
@@ -152,7 +161,7 @@ def _write_terminal(
     for name, column in zip(columns, zip(*shown, strict=True), strict=True):
         numeric = _numeric(column)
         table.add_column(
-            Text(name),
+            Text(printable(name)),
             justify="right" if numeric else "left",
             no_wrap=numeric or name in no_wrap,
             overflow="fold",
@@ -190,6 +199,6 @@ def text(cell: Any) -> str:
         case datetime():
             return cell.isoformat(sep=" ", timespec="seconds")
         case list() | tuple() | dict():
-            return json.dumps(_plain_json(cell), ensure_ascii=False)
+            return printable(json.dumps(_plain_json(cell), ensure_ascii=False))
         case _:
-            return " ".join(str(cell).split("\n"))
+            return printable(" ".join(str(cell).split("\n")))

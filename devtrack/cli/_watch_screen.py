@@ -11,6 +11,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from devtrack.cli._printable import printable
 from devtrack.cli._sparklines import LEVELS, curve_text, marks_text
 from devtrack.plots._captions import short_sites, shorten
 from devtrack.plots._data import read_curves
@@ -132,7 +133,7 @@ def screen(
 
 def _heading(look: RunView) -> str:
     steps = [int(curve.step.max()) for curve in look.curves if len(curve.step)]
-    parts = [f"run {look.name!r}"]
+    parts = [f"run {printable(repr(look.name))}"]
     if steps:
         observed = len(np.unique(np.concatenate([curve.step for curve in look.curves])))
         parts += [f"step {max(steps)}", f"{observed} observed steps"]
@@ -183,7 +184,7 @@ def _table(
         ok = (curve.status == "ok") & np.isfinite(curve.value)
         place = (scale(curve.step[ok]) - first) / span
         drawn = curve_text(place, curve.value[ok], width=room, letters=letters)
-        table.add_row(*map(Text, row), Text(drawn))
+        table.add_row(*(Text(printable(cell)) for cell in row), Text(drawn))
     if transitions:
         places = [(float(scale(one.midpoint)) - first) / span for one in transitions]
         letter = "▲" if letters == LEVELS else "^"
@@ -256,4 +257,4 @@ def _none_text(coverage: Coverage) -> str:
 
 
 def _line(text: str) -> Text:
-    return Text(" ".join(text.split()), no_wrap=True, overflow="ellipsis")
+    return Text(printable(" ".join(text.split())), no_wrap=True, overflow="ellipsis")

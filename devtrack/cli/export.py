@@ -15,6 +15,8 @@ def export(
     table: Annotated[str | None, typer.Option("--table", help="View to export.")] = None,
     query: Annotated[str | None, typer.Option("--query", help="Or a SELECT to export.")] = None,
     store: options.StoreFolder = "runs",
+    timeout_s: options.TimeoutS = None,
+    max_rows: options.MaxRows = None,
 ) -> None:
     """Write a view or a query's rows to a file.
 
@@ -26,4 +28,7 @@ def export(
 
     if table is None and query is None:
         table = name if (name := Path(target).stem) in VIEWS else "metrics"
-    typer.echo(open_store(store).export(target, table=table, query=query))
+    written = open_store(store).export(
+        target, table=table, query=query, timeout_s=timeout_s, max_rows=max_rows
+    )
+    typer.echo(written)

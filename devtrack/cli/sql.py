@@ -19,12 +19,14 @@ def sql(
     store: options.StoreFolder = "runs",
     as_json: options.Json = False,
     as_csv: options.Csv = False,
+    timeout_s: options.TimeoutS = None,
+    max_rows: options.MaxRows = None,
 ) -> None:
     """Ask a store in SQL, also while training runs.
 
     Views: runs, metrics, metrics_latest, metrics_all, llc, probes, chains, snapshots, events,
-    transitions. Only statements that read are run; `--csv > FILE`, or `devtrack export`, writes
-    a file.
+    transitions. Only statements that read are run, on files of the store alone; `--csv > FILE`,
+    or `devtrack export`, writes a file.
     """
     require_one_format(as_json=as_json, as_csv=as_csv)
     if context.args:
@@ -35,7 +37,7 @@ def sql(
         raise typer.BadParameter("an empty query: pass SQL such as 'FROM runs'.")
     from devtrack.store import open_store
 
-    relation = open_store(store).sql(query)
+    relation = open_store(store).sql(query, timeout_s=timeout_s, max_rows=max_rows)
     nested = frozenset(
         name for name, kind in zip(relation.columns, relation.types) if str(kind) == "JSON"
     )

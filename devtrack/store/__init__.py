@@ -1,5 +1,6 @@
 """The store: append-only Parquet segments, read through DuckDB."""
 
+from devtrack.store._confinement import QueryLimits
 from devtrack.store._flusher import FlushPolicy
 from devtrack.store._layout import StoreWarning
 from devtrack.store.estimate_readers import read_chains, read_snapshots
@@ -17,6 +18,7 @@ from devtrack.store.writer import Writer
 
 __all__ = [
     "FlushPolicy",
+    "QueryLimits",
     "StatusCount",
     "Store",
     "StoreWarning",

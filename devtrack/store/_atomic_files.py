@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import stat
 from pathlib import Path
 
 from devtrack.store._layout import TEMP_SUFFIX
@@ -35,6 +36,25 @@ def write_atomically(path: Path, content: bytes) -> None:
     except BaseException:
         remove_quietly(temporary)
         raise
+
+
+def read_small_file(path: Path, most: int) -> bytes:
+    """Return the content of a plain file that somebody else may have put there.
+
+    A link, a pipe or a device is no plain file; the latter would be read for ever.
+
+    Raises:
+        OSError: It cannot be read, is no plain file, or holds more than ``most`` bytes.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    descriptor = os.open(path, flags | getattr(os, "O_BINARY", 0))
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(f"{path} is no plain file")
+        if status.st_size > most:
+            raise OSError(f"{path} holds {status.st_size} bytes, more than {most}")
+        return file.read(most)
 
 
 def create_exclusively(path: Path, content: bytes) -> bool:

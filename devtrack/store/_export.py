@@ -7,8 +7,10 @@ from pathlib import Path
 import duckdb
 
 from devtrack.errors import ConfigError
-from devtrack.store._atomic_files import publish, remove_quietly, temporary_name
+from devtrack.store._confinement import QueryLimits, time_limit, too_many_rows
 from devtrack.store._layout import VIEWS
+from devtrack.store._sql import bound_relation
+from devtrack.store._statements import reading_statements
 
 _FORMATS = {
     ".parquet": "FORMAT parquet",
@@ -48,19 +50,33 @@ def check_export(target: Path, *, table: str | None, query: str | None) -> tuple
 
 
 def export_query(
-    connection: duckdb.DuckDBPyConnection, query: str, *, options: str, target: Path
+    connection: duckdb.DuckDBPyConnection,
+    query: str,
+    *,
+    options: str,
+    to: Path,
+    limits: QueryLimits,
 ) -> None:
-    """Write a query's rows to a file, whole or not at all.
+    """Write a query's rows to a temporary file.
+
+    The query is never a part of the statement that writes: DuckDB binds it first, by itself.
+
+    Args:
+        connection: From ``reader_connection``, with ``to`` as its target.
+        query: One or several statements; the last one's rows are written.
+        options: From ``check_export``.
+        to: The file.
+        limits: The rows are counted in the file.
 
     Raises:
+        QueryError: A statement may write, or the query reached a limit.
         duckdb.Error: As DuckDB has it.
-        OSError: The target cannot be written.
     """
-    temporary = temporary_name(target)
-    quoted = str(temporary).replace("'", "''")
-    try:
-        connection.execute(f"COPY ({query.strip().rstrip(';')}) TO '{quoted}' ({options})")
-        publish(temporary, target)
-    except BaseException:
-        remove_quietly(temporary)
-        raise
+    statements = reading_statements(connection, query)
+    quoted = str(to).replace("'", "''")
+    copy = f"COPY exported TO '{quoted}' ({options}, USE_TMP_FILE false)"
+    with time_limit(connection, query, limits):
+        connection.register("exported", bound_relation(connection, statements, None, limits))
+        ((count, *_),) = connection.execute(copy).fetchall()
+    if count > limits.max_rows:
+        raise too_many_rows(query, limits)

@@ -34,7 +34,14 @@ def is_defect(error: Exception | None) -> bool:
 
 def writer_connection() -> duckdb.DuckDBPyConnection:
     """Return an in-memory DuckDB for writing: one thread, so as not to compete with training."""
-    return duckdb.connect(":memory:", config={"threads": 1})
+    return duckdb.connect(
+        ":memory:",
+        config={
+            "threads": 1,
+            "autoinstall_known_extensions": False,  # a file of somebody else's may ask for one
+            "autoload_known_extensions": False,
+        },
+    )
 
 
 def write_segment(

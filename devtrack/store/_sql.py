@@ -10,8 +10,10 @@ from typing import Any
 import duckdb
 
 from devtrack.errors import QueryError
+from devtrack.store._confinement import QueryLimits, time_limit, too_many_rows
 from devtrack.store._layout import VIEWS
 from devtrack.store._schema import glob_of
+from devtrack.store._statements import reading_statements, shown
 
 _FAULTS_OF_QUERY = (
     duckdb.ParserException,
@@ -29,79 +31,51 @@ _FAULTS_OF_QUERY = (
 )
 _POSITION = re.compile(r"\s*LINE \d+:.*", re.DOTALL)
 _COLUMN = re.compile(r'Referenced column "(.+?)" not found')
-_QUERIES = ("SELECT", "FROM", "WITH", "VALUES", "PIVOT", "UNPIVOT", "DESCRIBE", "SHOW", "SUMMARIZE")
-_FIRST_WORD = re.compile(
-    r"(?:EXPLAIN\s*(?:ANALYZE\s*)?(?:\(\s*(?:ANALYZE|FORMAT)[^()]*\))?)?[\s(]*(\w+)", re.IGNORECASE
-)
-
-
-def _require_reading(connection: duckdb.DuckDBPyConnection, query: str) -> None:
-    """Refuse what does more than read.
-
-    The type of a statement does not settle it. ``EXPLAIN ANALYZE`` runs what it explains. A
-    ``PIVOT`` that looks for its columns first hides a ``COPY`` around it. From DuckDB 2 on, ``WITH
-    a AS (COPY …)`` stands in a SELECT.
-
-    Raises:
-        QueryError: A statement may write.
-        duckdb.Error: The query cannot be parsed.
-    """
-    for statement in connection.extract_statements(query):
-        if not _reads(statement):
-            known = ", ".join(_QUERIES)
-            raise QueryError(
-                f"{_shown(statement.query)!r}: may write, and only what reads is run: {known} and "
-                "EXPLAIN of them. For a file use `devtrack export`, Store.export or `devtrack sql "
-                "--csv`; for tables and settings of your own open devtrack.duckdb in DuckDB."
-            )
-
-
-def _reads(statement: duckdb.Statement) -> bool:
-    try:
-        kind = statement.type
-    except ValueError:  # DuckDB's Python client does not know all of DuckDB's statements
-        return False
-    if "COPY" in _keywords(statement.query):
-        return False
-    if kind == duckdb.StatementType.SELECT:
-        return True
-    first = _FIRST_WORD.match(statement.query)
-    explains_or_pivots = (duckdb.StatementType.EXPLAIN, duckdb.StatementType.MULTI)
-    return kind in explains_or_pivots and first is not None and first[1].upper() in _QUERIES
-
-
-def _keywords(query: str) -> set[str]:
-    encoded = query.encode()  # DuckDB counts bytes
-    tokens = duckdb.tokenize(query)
-    ends = [start for start, _ in tokens[1:]] + [len(encoded)]
-    return {
-        encoded[start:end].decode().strip().upper()
-        for (start, kind), end in zip(tokens, ends)
-        if kind == duckdb.token_type.keyword
-    }
 
 
 def run_query(
     connection: duckdb.DuckDBPyConnection,
     query: str,
     params: Sequence[Any] | Mapping[str, Any] | None,
+    limits: QueryLimits,
 ) -> duckdb.DuckDBPyRelation:
     """Run a query once and return its rows as a relation.
 
     The rows are in memory, so later compaction or a closed store cannot touch them.
 
     Raises:
-        QueryError: A statement may write.
+        QueryError: A statement may write, or the query reached a limit.
         duckdb.Error: As DuckDB has it.
     """
-    _require_reading(connection, query)
-    relation = connection.sql(query, params=params)
+    statements = reading_statements(connection, query)
+    with time_limit(connection, query, limits):
+        relation = bound_relation(connection, statements, params, limits)
+        if duckdb.__version__.startswith("1."):
+            relation.execute()  # pyright: ignore[reportCallIssue]  (gone in DuckDB 2)
+        else:
+            relation = relation.materialize()
+        if len(relation) > limits.max_rows:
+            raise too_many_rows(query, limits)
+    return relation
+
+
+def bound_relation(
+    connection: duckdb.DuckDBPyConnection,
+    statements: Sequence[str],
+    params: Sequence[Any] | Mapping[str, Any] | None,
+    limits: QueryLimits,
+) -> duckdb.DuckDBPyRelation:
+    """Return the last statement's rows, not yet computed, one more than its limit at most.
+
+    Raises:
+        duckdb.Error: As DuckDB has it.
+    """
+    for statement in statements[:-1]:
+        connection.execute(statement)
+    relation = connection.sql(statements[-1], params=params) if statements else None
     if relation is None:
         raise duckdb.ParserException("the query says nothing")
-    if duckdb.__version__.startswith("1."):
-        relation.execute()  # pyright: ignore[reportCallIssue]  (gone in DuckDB 2)
-        return relation
-    return relation.materialize()
+    return relation.limit(limits.max_rows + 1)
 
 
 def may_be_damage(error: duckdb.Error, store: Path) -> bool:
@@ -136,9 +110,4 @@ def query_error(query: str, error: duckdb.Error) -> QueryError:
         following = "DESCRIBE metrics lists a view's columns"
     else:
         following = "Correct the query; devtrack/store/schema.sql explains every view"
-    return QueryError(f"{_shown(query)!r}: {complaint} {following}.")
-
-
-def _shown(query: str) -> str:
-    shown = " ".join(query.split())
-    return shown if len(shown) <= 80 else shown[:79] + "…"
+    return QueryError(f"{shown(query)!r}: {complaint} {following}.")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tempfile
 from collections.abc import Collection
 from pathlib import Path
 
 import duckdb
 
-from devtrack.store._atomic_files import make_dirs, write_atomically
+from devtrack.store._atomic_files import make_dirs, read_small_file, write_atomically
+from devtrack.store._confinement import confine, open_connection
 from devtrack.store._layout import (
     ATTEMPTS_DIR,
     RUN_FILE,
@@ -26,6 +29,8 @@ _OLDEST_STORAGE = "v1.0.0"
 """Clients from DuckDB 1.0 on can open the file; DuckDB 2.0 still writes it."""
 
 
+_MAX_LABEL, _MAX_VIEWS_FILE = 100_000, 100_000_000  # bytes; the file has one or two million
+
 _LISTED = """
 CREATE MACRO segment.rows_of(name) AS TABLE
     FROM read_parquet(getvariable('segments_' || name), union_by_name = true,
@@ -34,15 +39,24 @@ CREATE MACRO segment.rows_of(name) AS TABLE
 """Over a list of files DuckDB skips what a query does not ask for; see ``schema.sql``."""
 
 
-def reader_connection(store: Path, *, left_out: Collection[Path] = ()) -> duckdb.DuckDBPyConnection:
+def reader_connection(
+    store: Path, *, target: Path | None = None, left_out: Collection[Path] = ()
+) -> duckdb.DuckDBPyConnection:
     """Return an in-memory DuckDB with every view over the store; it holds no file of it.
+
+    It is confined to the store.
+
+    Args:
+        store: The store's folder.
+        target: A file beside the store that it may write.
+        left_out: Files that cannot be read.
 
     Raises:
         duckdb.Error: A segment is damaged, or the schema folder is missing.
     """
-    # a Python variable must not answer to the name of a table that does not exist
-    connection = duckdb.connect(":memory:", config={"python_enable_replacements": False})
+    connection = open_connection()
     connection.execute("SET parquet_metadata_cache = true")
+    confine(connection, store, target=target)
     list_files(connection, store, left_out=left_out)
     connection.execute(views_sql(store, files=_LISTED))
     return connection
@@ -93,23 +107,30 @@ def write_schema_files(store: Path) -> None:
 
 
 def views_file_is_current(store: Path) -> bool:
-    """Say whether ``devtrack.duckdb`` has today's views over this very folder.
+    """Say whether ``devtrack.duckdb`` is the file that was written for this very folder.
 
-    A file that another process holds open read-write cannot be looked at and counts as current.
+    Nothing of the file is executed or even parsed: a view of somebody else's may run for ever. A
+    line beside it says what it was made of, with a hash of its bytes.
     """
     path = store / VIEWS_FILE
-    if not path.is_file():
-        return False
-    quoted = str(path).replace("'", "''")
     try:
-        with duckdb.connect(":memory:") as connection:
-            connection.execute(f"ATTACH '{quoted}' AS door (READ_ONLY)")
-            row = connection.execute("FROM door.segment.origin").fetchone()
-    except duckdb.IOException as error:
-        return "lock" in str(error).replace(str(path), "").lower()
-    except duckdb.Error:
+        known = json.loads(read_small_file(_label(store), _MAX_LABEL))
+        content = read_small_file(path, _MAX_VIEWS_FILE)
+    except (OSError, ValueError):
         return False
-    return row == (str(store), schema_fingerprint())
+    return known == _identity(store, content)
+
+
+def _label(store: Path) -> Path:
+    return store / SCHEMA_DIR / f"{VIEWS_FILE}.json"
+
+
+def _identity(store: Path, content: bytes) -> dict[str, str]:
+    return {
+        "store": str(store),
+        "fingerprint": schema_fingerprint(),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
 
 
 def write_views_file(store: Path) -> None:
@@ -131,4 +152,7 @@ def write_views_file(store: Path) -> None:
             connection.execute(views_sql(store))
             connection.execute("USE memory")
             connection.execute("DETACH door")
-        write_atomically(store / VIEWS_FILE, path.read_bytes())
+        content = path.read_bytes()
+    write_atomically(store / VIEWS_FILE, content)
+    make_dirs(_label(store).parent)
+    write_atomically(_label(store), (json.dumps(_identity(store, content)) + "\n").encode())

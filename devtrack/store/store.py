@@ -14,8 +14,10 @@ import duckdb
 from devtrack.errors import ConfigError, StoreError
 from devtrack.records import RunInfo
 from devtrack.store import _overflow as spill
+from devtrack.store._atomic_files import publish, remove_quietly, temporary_name
 from devtrack.store._attempts import claim_attempt, join_attempt, next_seq
 from devtrack.store._compaction import Compaction, compact_run
+from devtrack.store._confinement import QueryLimits
 from devtrack.store._create import check_version, create_store, missing_store
 from devtrack.store._encoding import Author
 from devtrack.store._export import check_export, export_query
@@ -25,18 +27,12 @@ from devtrack.store._layout import STORE_FILE
 from devtrack.store._left_out import LeftOut
 from devtrack.store._provenance import utc_now
 from devtrack.store._quarantine import Restored, quarantine_damage, restore_whole
+from devtrack.store._renewal import renew_files
 from devtrack.store._runs import create_run, find_run, list_runs, write_run
 from devtrack.store._segments import writer_connection
 from devtrack.store._sql import is_vanished_file, may_be_damage, query_error, run_query
 from devtrack.store._transition_table import Seen, write_analysis
-from devtrack.store._views import (
-    list_files,
-    reader_connection,
-    schema_files,
-    views_file_is_current,
-    write_schema_files,
-    write_views_file,
-)
+from devtrack.store._views import list_files, reader_connection
 from devtrack.store.writer import Writer
 
 _T = TypeVar("_T")
@@ -44,7 +40,11 @@ _MAX_RETRIES = 20  # each may meet another compaction; damage needs two
 
 
 def open_store(
-    path: str | os.PathLike[str] = "runs", *, create: bool = False, renew: bool = True
+    path: str | os.PathLike[str] = "runs",
+    *,
+    create: bool = False,
+    renew: bool = True,
+    limits: QueryLimits | None = None,
 ) -> Store:
     """Open a store for reading and writing; any number of processes may do so at once.
 
@@ -55,6 +55,7 @@ def open_store(
         path: The store's folder.
         create: Make the folder a store if it is empty or missing.
         renew: False leaves every file as it is, to look at a store that may be ill.
+        limits: Time and rows that each query may take; ``QueryLimits()`` if None.
 
     Raises:
         StoreError: There is no store, or a newer devtrack made it.
@@ -71,7 +72,7 @@ def open_store(
             raise StoreError(missing_store(root))
         create_store(root)
     check_version(root)
-    return Store(root, renew=renew)
+    return Store(root, renew=renew, limits=limits)
 
 
 class Store:
@@ -79,39 +80,52 @@ class Store:
 
     Attributes:
         path: The folder, absolute.
+        limits: Time and rows that each query may take.
     """
 
-    def __init__(self, path: Path, *, renew: bool = True) -> None:
+    def __init__(
+        self, path: Path, *, renew: bool = True, limits: QueryLimits | None = None
+    ) -> None:
         self.path = path
+        self.limits = limits or QueryLimits()
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._opening = threading.Lock()
         self._left_out = LeftOut()
         if renew:
-            self._renew_files()
+            renew_files(self.path)
 
     # -------------------------------------------------------------------- reading
 
     def sql(
-        self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None
+        self,
+        query: str,
+        params: Sequence[Any] | Mapping[str, Any] | None = None,
+        *,
+        timeout_s: float | None = None,
+        max_rows: int | None = None,
     ) -> duckdb.DuckDBPyRelation:
         """Run SQL over the views of ``schema.sql``, also while training writes.
 
-        Only statements that read are run. A damaged segment is moved to quarantine with a
-        ``StoreWarning``
-        that names it, and the query runs again.
+        Only statements that read are run. They reach the files of the store and no others. A
+        damaged segment is moved to quarantine with a ``StoreWarning`` that names it, and the query
+        runs again.
 
         Args:
             query: One or several statements; the last one's rows are returned.
             params: Values for ``?`` or ``$name`` in the query.
+            timeout_s: Seconds that it may run; those of ``limits`` if None.
+            max_rows: Rows that it may return; those of ``limits`` if None.
 
         Returns:
             The rows, in memory: ``.fetchall()``, ``.df()``, ``.show()``.
 
         Raises:
-            QueryError: DuckDB refuses the query, or it may write.
+            QueryError: DuckDB refuses the query, it may write, or it reached a limit.
+            ConfigError: A limit is not above 0.
             StoreError: A file cannot be read.
         """
-        return self._reading(query, lambda connection: run_query(connection, query, params))
+        limits = self.limits.replaced(timeout_s=timeout_s, max_rows=max_rows)
+        return self._reading(query, lambda connection: run_query(connection, query, params, limits))
 
     def runs(self) -> list[RunInfo]:
         """Return all runs by time of creation."""
@@ -134,6 +148,8 @@ class Store:
         *,
         table: str | None = None,
         query: str | None = None,
+        timeout_s: float | None = None,
+        max_rows: int | None = None,
     ) -> Path:
         """Write a view or a query's rows to a ``.parquet``, ``.csv`` or ``.json`` file.
 
@@ -141,21 +157,33 @@ class Store:
             target: Replaced if it exists, whole or not at all.
             table: Name of a view.
             query: Or a SELECT.
+            timeout_s: Seconds that it may take; those of ``limits`` if None.
+            max_rows: Rows that it may write; those of ``limits`` if None.
 
         Raises:
-            ConfigError: What or where to export is unclear.
-            QueryError: DuckDB refuses the query.
+            ConfigError: What or where to export is unclear, or a limit is not above 0.
+            QueryError: DuckDB refuses the query, it may write, or it reached a limit.
             StoreError: The target cannot be written.
         """
         path = Path(target).expanduser().absolute()
         source, options = check_export(path, table=table, query=query)
+        limits = self.limits.replaced(timeout_s=timeout_s, max_rows=max_rows)
+        temporary = temporary_name(path)
+
+        def export(_: duckdb.DuckDBPyConnection) -> None:
+            with reader_connection(self.path, target=temporary) as connection:
+                export_query(connection, source, options=options, to=temporary, limits=limits)
+
         try:
-            self._reading(source, lambda c: export_query(c, source, options=options, target=path))
+            self._reading(source, export)
+            publish(temporary, path)
         except OSError as error:
             raise StoreError(
                 f"export: {path} cannot be written ({error}); a writable place with enough room "
                 "is needed. Choose another target."
             ) from error
+        finally:
+            remove_quietly(temporary)
         return path
 
     def check(self) -> list[Finding]:
@@ -279,8 +307,7 @@ class Store:
                 try:
                     done[info.run_id] = compact_run(connection, run_dir, grace_s=grace_s)
                 except (OSError, duckdb.Error) as error:
-                    is_damage = isinstance(error, duckdb.Error) and quarantine_damage(self.path)
-                    if not is_damage or not is_damage.damaged:
+                    if isinstance(error, OSError) or not quarantine_damage(self.path).damaged:
                         raise self._unwritable(error) from error
                     done[info.run_id] = compact_run(connection, run_dir, grace_s=grace_s)
         return done
@@ -340,7 +367,7 @@ class Store:
                 continue
             self.close()  # an internal error leaves a DuckDB unusable
             faults = quarantine_damage(self.path)
-            self._renew_files()
+            renew_files(self.path)
             if faults.unreadable:
                 self._left_out.wait_or_add(faults.unreadable, num_waits=num_waits)
                 num_waits += 1
@@ -361,28 +388,6 @@ class Store:
             cursor = self._connection.cursor()
         list_files(cursor, self.path, left_out=self._left_out.paths())
         return cursor
-
-    def _renew_files(self) -> None:
-        """Write what readers need and can be derived, as far as the store can be written."""
-        try:
-            write_schema_files(self.path)
-            if not views_file_is_current(self.path):
-                self._write_views_file()
-        except (OSError, duckdb.IOException) as error:
-            if not all(path.exists() for path in schema_files(self.path).values()):
-                raise StoreError(
-                    f"{self.path}: lacks the files of this devtrack's schema and cannot be "
-                    f"written ({error}). Open it once where it is writable, or copy it."
-                ) from error
-
-    def _write_views_file(self) -> None:
-        try:
-            write_views_file(self.path)
-        except duckdb.Error:
-            if not quarantine_damage(self.path).damaged:
-                raise
-            write_schema_files(self.path)
-            write_views_file(self.path)
 
     def _unwritable(self, error: Exception) -> StoreError:
         return StoreError(
