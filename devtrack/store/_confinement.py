@@ -115,6 +115,7 @@ def time_limit(
         ) from error
     finally:
         timer.cancel()
+        timer.join()  # its closure holds the connection, which must not outlive the interpreter
 
 
 def too_many_rows(query: str, limits: QueryLimits) -> QueryError:

@@ -1,8 +1,8 @@
 """Segments that cannot be read: damaged ones move to quarantine, all others stay where they are.
 
 Only an error of the content condemns a segment. A stale file handle, a missing permission or a
-failing disk says nothing about it. So a segment that DuckDB cannot read is read byte by byte and
-examined as a private copy, with which the disk has nothing to do.
+failing disk says nothing about it. So a segment that DuckDB cannot read is read byte by byte. Its
+private copy is examined, with which the disk has nothing to do.
 """
 
 from __future__ import annotations

@@ -167,8 +167,8 @@ def test_whole_segments_in_quarantine_are_put_back_and_damaged_ones_stay(
     first.rename(aside / first.name)
     second.rename(aside / second.name)
     (aside / second.name).write_bytes(b"x")
-    whats = [finding.what for finding in store.check()]
-    assert sum("though it is whole" in what for what in whats) == 1
+    texts = [finding.what for finding in store.check()]
+    assert sum("though it is whole" in what for what in texts) == 1
     done = store.restore()
     assert done.restored == [first]
     assert [fault.path.name for fault in done.kept] == [second.name]
